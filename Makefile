@@ -1,0 +1,47 @@
+# Every target sets up what it needs: `make run` and `make test` work on a fresh clone.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help install run test check bench
+
+BIN := .venv/bin
+STAMP := .venv/installed
+
+help: ## List the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## Make .venv with the pinned dependencies
+
+run: $(STAMP) ## Start the whole exchange with a demo market (Ctrl-C stops it)
+	@exec $(BIN)/shardex up --demo
+
+test: $(STAMP) ## Run all tests
+	@$(BIN)/python -m pytest -q
+
+check: $(STAMP) ## Check format, lint and types, then run all tests
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q
+
+bench: $(STAMP) ## Measure, and print the results as a table
+	@$(BIN)/python -m tests.bench
+
+# PYTHON=… chooses the interpreter. Otherwise 3.11 and 3.12 go first, because the wheel with the
+# redis-server binary exists for these two; a newer one works with a redis-server on PATH.
+# A candidate is run, not just found: a version manager's shim may stand for nothing.
+$(STAMP): pyproject.toml constraints.txt
+	@works() { "$$1" -c "import sys, venv, ensurepip; sys.exit(not $$2)" >/dev/null 2>&1; }; \
+	choose() { for python in $(or $(PYTHON),python3 python3.12 python3.11 python3.13 python3.14); do \
+		if works "$$python" "$$1"; then echo "$$python"; return; fi; done; }; \
+	python="$$(choose '(3, 11) <= sys.version_info < (3, 13)')"; \
+	python="$${python:-$$(choose 'sys.version_info >= (3, 11)')}"; \
+	if [ -z "$$python" ]; then \
+		echo "No Python 3.11 or newer with the venv module was found. Install one (on Debian:" \
+			"python3 and python3-venv), or name one: make $(or $(MAKECMDGOALS),install) PYTHON=/path/to/python3" >&2; \
+		exit 1; \
+	fi; \
+	"$$python" -m venv --clear .venv
+	@echo "Installing the pinned dependencies into .venv"
+	@$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

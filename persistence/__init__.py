@@ -1,0 +1,4 @@
+"""Write the event streams into Postgres, exactly once.
+
+Imports engine and router.
+"""

@@ -1,0 +1,1 @@
+"""Tests of shardex; they run from the checkout: `make test`."""
