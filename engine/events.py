@@ -1,0 +1,196 @@
+"""Events: what the engine says about one input, in ``events:{symbol}`` and in outboxes. Pure.
+
+One ``Output`` per input, at the input's own ``seq``. Its events are facts about one account's order each, so
+the same structs serve everybody: a gateway renders them as ExecutionReports, the writer makes rows of them,
+market data reads the book off them. A trade is two ``OrderFilled`` with the same ``trade`` number, the
+resting side first. ``index`` numbers the events of an output from 0.
+
+Identities derive from these numbers alone: OrderID = ``{symbol}-{order_seq}``, ExecID = ``{symbol}-{seq}-{index}``,
+trade id = ``{symbol}-{seq}-{trade}``.
+
+The entry of ``outbox:{account}`` holds an ``Output`` too: of the same input, with only this account's events and
+no changes. An ``Output`` with ``seq`` 0 is a refusal that never reached an engine.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.enums import (
+    BusinessRejectReason,
+    CancelReason,
+    CxlRejReason,
+    CxlRejResponseTo,
+    Liquidity,
+    OrdRejReason,
+    OrdStatus,
+    OrdType,
+    SelfTradePrevention,
+    Side,
+    TimeInForce,
+)
+from engine.errors import DecodeError
+from engine.instrument import SymbolRules
+
+
+class OrderState(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The order as it stands after the event; the first fields of every event about an order.
+
+    ``leaves_lots + cum_lots = qty_lots`` while it is open; leaves is 0 once it is done. ``cum_price_qty`` is
+    Σ price_ticks × lots over its fills (AvgPx = that ÷ cum_lots, in ticks).
+    """
+
+    index: int
+    account: int
+    order_seq: int
+    cl_ord_id: str
+    side: Side
+    ord_type: OrdType
+    time_in_force: TimeInForce
+    price_ticks: int
+    qty_lots: int
+    leaves_lots: int
+    cum_lots: int
+    cum_price_qty: int
+
+
+class SymbolDefined(msgspec.Struct, frozen=True, array_like=True, tag=0, gc=False):
+    """The symbol begins, or goes on under changed rules."""
+
+    index: int
+    incarnation: str
+    rules: SymbolRules
+
+
+class OrderAccepted(OrderState, frozen=True, array_like=True, tag=1, gc=False):
+    """150=0. What trades at once follows in later events of the same output."""
+
+    post_only: bool
+    stp: SelfTradePrevention
+
+
+class OrderRejected(OrderState, frozen=True, array_like=True, tag=2, gc=False):
+    """150=8: the order has no effect and its reservation is free again."""
+
+    reason: OrdRejReason
+    text: str
+
+
+class OrderFilled(OrderState, frozen=True, array_like=True, tag=3, gc=False):
+    """150=F, one side of a trade. ``fee``: what this fill charged, in quote units."""
+
+    trade: int
+    liquidity: Liquidity
+    last_price_ticks: int
+    last_qty_lots: int
+    fee: int
+
+
+class OrderCanceled(OrderState, frozen=True, array_like=True, tag=4, gc=False):
+    """150=4 or C. ``orig_cl_ord_id`` is empty unless requested; then cl_ord_id is the request's.
+
+    ``canceled_lots``: the leaves that went away with it.
+    """
+
+    reason: CancelReason
+    orig_cl_ord_id: str
+    canceled_lots: int
+
+
+class OrderReplaced(OrderState, frozen=True, array_like=True, tag=5, gc=False):
+    """150=5: the order goes on under the new ClOrdID, price and quantity.
+
+    What it was before stands in ``orig_cl_ord_id``, ``old_price_ticks`` and ``old_leaves_lots``.
+    """
+
+    orig_cl_ord_id: str
+    old_price_ticks: int
+    old_leaves_lots: int
+    kept_priority: bool
+
+
+class CancelRejected(msgspec.Struct, frozen=True, array_like=True, tag=6, gc=False):
+    """35=9. ``order_seq`` 0: the order is unknown (OrderID NONE, OrdStatus 8)."""
+
+    index: int
+    account: int
+    cl_ord_id: str
+    orig_cl_ord_id: str
+    order_seq: int
+    ord_status: OrdStatus
+    response_to: CxlRejResponseTo
+    reason: CxlRejReason
+    text: str
+
+
+class OrderStatusReported(OrderState, frozen=True, array_like=True, tag=7, gc=False):
+    """150=I. ``order_seq`` 0: the order is unknown (39=8, 103=5)."""
+
+    ord_status: OrdStatus
+    ord_status_req_id: str
+
+
+class BusinessRejected(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
+    """35=j: made by gateways only, never by an engine."""
+
+    index: int
+    account: int
+    ref_seq_num: int
+    ref_msg_type: str
+    ref_id: str
+    reason: BusinessRejectReason
+    text: str
+
+
+Event = (
+    SymbolDefined
+    | OrderAccepted
+    | OrderRejected
+    | OrderFilled
+    | OrderCanceled
+    | OrderReplaced
+    | CancelRejected
+    | OrderStatusReported
+    | BusinessRejected
+)
+
+
+class BalanceChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What one input does to one account's balance of one asset, in its smallest unit.
+
+    At most one per account and asset in an output, never all zero. Over an output's changes,
+    available + pending + held sum to 0 per asset: money only moves.
+    """
+
+    account: int
+    asset: str
+    available: int
+    pending: int
+    held: int
+
+
+class Output(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """All that one input did. ``ts_us``: the input's stamp, µs since 1970 UTC."""
+
+    symbol: str
+    seq: int
+    ts_us: int
+    events: list[Event]
+    changes: list[BalanceChange]
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(Output)
+encode_output = _ENCODER.encode
+
+
+def decode_output(data: bytes) -> Output:
+    """Decode the output of one input.
+
+    Raises:
+        DecodeError: the bytes are no output of this version.
+    """
+    try:
+        return _DECODER.decode(data)
+    except msgspec.DecodeError as error:
+        raise DecodeError(f"not an output: {error} ({data[:80]!r})") from error

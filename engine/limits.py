@@ -1,0 +1,56 @@
+"""Every size limit of the system that is not a setting, with its reason and what happens at it. Pure.
+
+Waits, ports and batch ages are settings (each package's ``settings.py``); what must agree between processes, or
+what a proof depends on, stands here. The relations are asserted at import.
+"""
+
+from __future__ import annotations
+
+CL_ORD_ID_LENGTH_MAX = 36
+"""Characters of a ClOrdID (a UUID as text); a longer one is refused: Reject 373=5."""
+
+RECENT_CL_ORD_IDS_MAX = 1_000
+"""Done orders per account and symbol whose ClOrdID is still refused as a duplicate (103=6).
+
+The engine keeps them in memory and in snapshots: 1,000 × some 100 bytes per account and symbol at most. A ClOrdID
+older than that may be used again."""
+
+OPEN_ORDERS_PER_ACCOUNT_MAX = 10_000
+"""Open orders of one account in one symbol; the next one is refused with 103=3.
+
+Bounds ``open:{account}`` and the work of a CancelAll, which is one output."""
+
+ADMISSION_BATCH_MAX = 512
+"""Messages in one admission call: some 3 ms of Redis' one thread at 6 µs each."""
+
+READ_BATCH_MAX = 512
+"""Entries that one XREAD asks for per stream: a consumer that is behind takes them in such bites."""
+
+COMMIT_BATCH_MAX = 256
+"""Outputs in one settle and publish call: some 2.5 ms of Redis' one thread at 10 µs each."""
+
+OUTPUT_EVENTS_MAX = 30_000
+"""Events of one output: an order that sweeps a whole book. Checked by the tests of ``matching``, which splits nothing:
+the book's depth is bounded by OPEN_ORDERS_PER_ACCOUNT_MAX per account."""
+
+RING_SLOTS = 4_096
+"""Slots of a gateway's, an engine's and market data's ring; a power of two. Full: the producer stops reading."""
+
+OUT_NUMBERS_LEASE = 1_000
+"""MsgSeqNums that a gateway leases at once for a session; a successor after a crash starts behind them."""
+
+SENT_MESSAGES_KEPT = 20_000
+"""Entries of a session's store of sent messages; a ResendRequest for older ones is answered with a gap fill."""
+
+OUTBOX_KEPT_BEHIND_CURSOR = 1_000
+"""Entries of an outbox kept after their reports have been stored as sent."""
+
+DEPOSIT_REF_LENGTH_MAX = 64
+"""Characters of a deposit's or withdrawal's --ref."""
+
+SYMBOL_LENGTH_MAX = 20
+"""Characters of a symbol's name: A–Z, 0–9, and ``-`` (FIX clients and key names see it)."""
+
+assert RING_SLOTS & (RING_SLOTS - 1) == 0, "Invariant: a ring has a power of two of slots"
+assert ADMISSION_BATCH_MAX <= RING_SLOTS, "Invariant: a whole admission batch fits in the ring"
+assert COMMIT_BATCH_MAX <= RING_SLOTS, "Invariant: a whole commit batch fits in the ring"

@@ -1,0 +1,161 @@
+"""The register of every key and channel name in the system. Pure.
+
+Nobody else formats one. ``{…}`` below are placeholders, not hash tags.
+
+Accounts database (DB 0)
+
+| key | type | what stands in it |
+|---|---|---|
+| ``home:{symbol}`` | hash | ``shard``, ``db``, ``incarnation`` (random, made once), ``rules`` (version in force) |
+| ``bal:{account}`` | hash | ``{asset}:a`` available, ``{asset}:p`` pending, ``{asset}:h`` held; decimal integers |
+| ``open:{account}`` | hash | ``{symbol}|{ClOrdID}`` → ``{order_seq} {side} {price_ticks} {leaves_lots} {cum_lots} {hold}`` |
+| ``outbox:{account}`` | stream | dense ``n-0``: ``e`` encoded Output, or ``c`` refused command + ``s`` symbol + ``w`` why + ``t`` stamp µs |
+| ``session:{account}`` | hash | FIX session: ``epoch owner until_ms number dealt out_limit next_out cursor`` |
+| ``sent:{account}:{number}`` | stream | ``{last MsgSeqNum}-0``: ``m`` whole FIX messages, ``f`` the first one's MsgSeqNum |
+| ``user:{account}`` | hash | ``username password_hash created_us disabled`` |
+| ``usernames`` | hash | username → account |
+| ``user_ids`` | counter | the last account number given; accounts start at 1, account 0 takes the fees |
+| ``ledger`` | stream | dense ``n-0``: users, credentials, deposits and withdrawals (``router/ledger.py``) |
+| ``ledger:refs`` | hash | ``{ref}`` → the whole request and its ledger id: a second one changes nothing |
+| ``totals`` | hash | asset → deposits − withdrawals |
+| ``settled`` | hash | symbol → seq of the last settled input |
+| ``bbo`` | hash | symbol → ``{bid_ticks} {ask_ticks} {seq}`` (0 = none), written with each settlement |
+| ``position:writer`` | hash | symbol → seq, ``ledger`` → n: what Postgres has; for trimming and status only |
+| ``position:marketdata`` | hash | symbol → seq that market data has published |
+| ``process:{name}`` | string | JSON of a live process, with a TTL |
+| ``md:{symbol}:…`` | | market data, see ``docs/market-data.md`` |
+
+Shard database (DB n)
+
+| key | type | what stands in it |
+|---|---|---|
+| ``home:{symbol}`` | string | the same incarnation |
+| ``orders:{symbol}`` | stream | dense ``{seq}-0``: ``c`` encoded command, ``t`` stamp µs; its last entry is never trimmed |
+| ``events:{symbol}`` | stream | dense ``{seq}-0``: ``e`` encoded Output; its last entry is never trimmed |
+| ``lease`` | hash | the shard's leader: ``owner epoch until_ms`` |
+
+Pub/sub channels do not know databases: ``wake`` (accounts with news, space separated), ``control`` (operator to gateways),
+``md:{symbol}:trades``, ``:bbo``, ``:depth``.
+"""
+
+from __future__ import annotations
+
+ACCOUNTS_DB = 0
+USERNAMES = "usernames"
+USER_IDS = "user_ids"
+LEDGER = "ledger"
+LEDGER_REFS = "ledger:refs"
+TOTALS = "totals"
+SETTLED = "settled"
+BBO = "bbo"
+POSITION_WRITER = "position:writer"
+POSITION_MARKETDATA = "position:marketdata"
+LEASE = "lease"
+WAKE_CHANNEL = "wake"
+CONTROL_CHANNEL = "control"
+CANDLE_INTERVALS = ("1m", "5m", "1h", "1d")
+
+
+def home(symbol: str) -> str:
+    """Return the key of a symbol's home, in the accounts DB and in the shard's."""
+    return f"home:{symbol}"
+
+
+def balances(account: int) -> str:
+    """Return the key of an account's balances."""
+    return f"bal:{account}"
+
+
+def available(asset: str) -> str:
+    """Return the balance field of what an account may spend or withdraw."""
+    return f"{asset}:a"
+
+
+def pending(asset: str) -> str:
+    """Return the balance field of what is reserved for commands that no engine has settled yet."""
+    return f"{asset}:p"
+
+
+def held(asset: str) -> str:
+    """Return the balance field of what resting orders hold."""
+    return f"{asset}:h"
+
+
+def open_orders(account: int) -> str:
+    """Return the key of an account's open orders."""
+    return f"open:{account}"
+
+
+def open_field(symbol: str, cl_ord_id: str) -> str:
+    """Return the field of one open order."""
+    return f"{symbol}|{cl_ord_id}"
+
+
+def outbox(account: int) -> str:
+    """Return the key of the stream of an account's reports."""
+    return f"outbox:{account}"
+
+
+def session(account: int) -> str:
+    """Return the key of an account's FIX session."""
+    return f"session:{account}"
+
+
+def sent(account: int, number: int) -> str:
+    """Return the key of the messages sent in one incarnation of an account's FIX session."""
+    return f"sent:{account}:{number}"
+
+
+def user(account: int) -> str:
+    """Return the key of a user."""
+    return f"user:{account}"
+
+
+def process(name: str) -> str:
+    """Return the key under which a live process reports itself."""
+    return f"process:{name}"
+
+
+def orders(symbol: str) -> str:
+    """Return the key of a symbol's stream of commands, in its shard's DB."""
+    return f"orders:{symbol}"
+
+
+def events(symbol: str) -> str:
+    """Return the key of a symbol's stream of outputs, in its shard's DB."""
+    return f"events:{symbol}"
+
+
+def md_trades(symbol: str) -> str:
+    """Return the channel of a symbol's trades."""
+    return f"md:{symbol}:trades"
+
+
+def md_bbo(symbol: str) -> str:
+    """Return the channel of a symbol's best bid and offer."""
+    return f"md:{symbol}:bbo"
+
+
+def md_depth(symbol: str) -> str:
+    """Return the channel of a symbol's level-2 increments."""
+    return f"md:{symbol}:depth"
+
+
+def md_snapshot(symbol: str) -> str:
+    """Return the key of a symbol's depth snapshot."""
+    return f"md:{symbol}:snapshot"
+
+
+def md_ticker(symbol: str) -> str:
+    """Return the key of a symbol's 24 h ticker."""
+    return f"md:{symbol}:ticker"
+
+
+def md_candles(symbol: str, interval: str) -> str:
+    """Return the key of a symbol's candles of one interval of ``CANDLE_INTERVALS``."""
+    return f"md:{symbol}:candles:{interval}"
+
+
+def md_state(symbol: str) -> str:
+    """Return the key of what market data needs to go on after a restart."""
+    return f"md:{symbol}:state"
