@@ -1,12 +1,13 @@
 """Commands: what stands in ``orders:{symbol}`` and in the engine's journal. Pure.
 
-One declaration is schema, codec and documentation (msgspec, array-like, tagged by a small integer), so the
-same bytes stand in streams, journals and snapshots. New fields go at the end, tags are never reused.
+One declaration is schema, codec and documentation (msgspec, array-like, tagged by a small
+integer), so the same bytes stand in streams, journals and snapshots. New fields go at the end,
+tags are never reused.
 
-A stream entry ``{seq}-0`` is ``{c: encoded command, t: stamp in µs}``. The admission script gives ``seq`` and
-the stamp (never falling within a symbol); everything else, including ``reserved``, the gateway put into the
-command. ``account`` is the SenderCompID; ``session`` and ``msg_seq_num`` name the FIX message that the command came
-from (session 0: an operator's command).
+A stream entry ``{seq}-0`` is ``{c: encoded command, t: stamp in µs}``. The admission script gives
+``seq`` and the stamp (never falling within a symbol); everything else, including ``reserved``, the
+gateway put into the command. ``account`` is the SenderCompID; ``session`` and ``msg_seq_num`` name
+the FIX message that the command came from (session 0: an operator's command).
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class NewOrder(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
 
 
 class CancelOrder(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
-    """OrderCancelRequest (35=F) by OrigClOrdID. ``order_seq``: from OrderID (37) where given, else 0."""
+    """OrderCancelRequest (35=F) by OrigClOrdID. ``order_seq``: from OrderID (37) where given, else
+    0."""
 
     account: int
     session: int
@@ -58,7 +60,8 @@ class CancelOrder(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False)
 
 
 class ReplaceOrder(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False):
-    """OrderCancelReplaceRequest (35=G). ``qty_lots`` is the new total OrderQty, filled part included."""
+    """OrderCancelReplaceRequest (35=G). ``qty_lots`` is the new total OrderQty, filled part
+    included."""
 
     account: int
     session: int
@@ -77,7 +80,8 @@ class ReplaceOrder(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False
 
 
 class QueryOrder(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
-    """OrderStatusRequest (35=H). Changes nothing; answered from the book at its place in the stream."""
+    """OrderStatusRequest (35=H). Changes nothing; answered from the book at its place in the
+    stream."""
 
     account: int
     session: int

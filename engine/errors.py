@@ -8,9 +8,9 @@
     ├── RingFull             a claim beyond the slowest consumer
     └── SequenceGap          an input that is not the next of its symbol
 
-The other packages hang their families under the same root (``router/errors.py``, ``gateway/errors.py``,
-``persistence/errors.py``). What a peer or a user did wrong is never an ``assert``; asserts state our own
-invariants and stay on in production.
+The other packages hang their families under the same root (``router/errors.py``,
+``gateway/errors.py``, ``persistence/errors.py``). What a peer or a user did wrong is never an
+``assert``; asserts state our own invariants and stay on in production.
 """
 
 from __future__ import annotations

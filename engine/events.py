@@ -1,15 +1,17 @@
 """Events: what the engine says about one input, in ``events:{symbol}`` and in outboxes. Pure.
 
-One ``Output`` per input, at the input's own ``seq``. Its events are facts about one account's order each, so
-the same structs serve everybody: a gateway renders them as ExecutionReports, the writer makes rows of them,
-market data reads the book off them. A trade is two ``OrderFilled`` with the same ``trade`` number, the
-resting side first. ``index`` numbers the events of an output from 0.
+One ``Output`` per input, at the input's own ``seq``. Its events are facts about one account's
+order each, so the same structs serve everybody: a gateway renders them as ExecutionReports, the
+writer makes rows of them, market data reads the book off them. A trade is two ``OrderFilled`` with
+the same ``trade`` number, the resting side first. ``index`` numbers the events of an output from
+0.
 
-Identities derive from these numbers alone: OrderID = ``{symbol}-{order_seq}``, ExecID = ``{symbol}-{seq}-{index}``,
-trade id = ``{symbol}-{seq}-{trade}``.
+Identities derive from these numbers alone: OrderID = ``{symbol}-{order_seq}``, ExecID =
+``{symbol}-{seq}-{index}``, trade id = ``{symbol}-{seq}-{trade}``.
 
-The entry of ``outbox:{account}`` holds an ``Output`` too: of the same input, with only this account's events and
-no changes. An ``Output`` with ``seq`` 0 is a refusal that never reached an engine.
+The entry of ``outbox:{account}`` holds an ``Output`` too: of the same input, with only this
+account's events and no changes. An ``Output`` with ``seq`` 0 is a refusal that never reached an
+engine.
 """
 
 from __future__ import annotations
@@ -36,8 +38,8 @@ from engine.instrument import SymbolRules
 class OrderState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The order as it stands after the event; the first fields of every event about an order.
 
-    ``leaves_lots + cum_lots = qty_lots`` while it is open; leaves is 0 once it is done. ``cum_price_qty`` is
-    Σ price_ticks × lots over its fills (AvgPx = that ÷ cum_lots, in ticks).
+    ``leaves_lots + cum_lots = qty_lots`` while it is open; leaves is 0 once it is done.
+    ``cum_price_qty`` is Σ price_ticks × lots over its fills (AvgPx = that ÷ cum_lots, in ticks).
     """
 
     index: int

@@ -1,9 +1,9 @@
 """The rules of a symbol, and the only conversions between decimal text and integers. Pure.
 
-Inside the system a price is ``price_ticks``, a quantity ``qty_lots``, an amount the asset's smallest
-unit (10^-scale); all plain ints. Text with a decimal point exists in exchange.toml, in FIX and public
-feeds, and in Postgres. ``DecimalGrid`` is the one door between the two, in both directions, and exact:
-what does not lie on the grid is refused, never rounded.
+Inside the system a price is ``price_ticks``, a quantity ``qty_lots``, an amount the asset's
+smallest unit (10^-scale); all plain ints. Text with a decimal point exists in exchange.toml, in
+FIX and public feeds, and in Postgres. ``DecimalGrid`` is the one door between the two, in both
+directions, and exact: what does not lie on the grid is refused, never rounded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from engine.enums import Side
 from engine.errors import InstrumentError
 
 AMOUNT_MAX = 2**62
-"""Largest amount, total of an asset, or notional: Redis counters are int64, and a sum of two fits."""
+"""Largest amount, total of an asset, or notional: Redis counters are int64, and a sum of two
+fits."""
 
 PPM = 1_000_000
 """Fees are whole parts per million of the notional."""
@@ -100,9 +101,9 @@ def _plain_decimal(text: str) -> Decimal | None:
 class SymbolRules(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What must hold for every order of a symbol; the payload of ``DefineSymbol``.
 
-    Units: amounts in the smallest unit of their asset, prices in ticks, quantities in lots, fees in
-    parts per million of the notional, both sides paying in the quote asset. ``version`` starts at 1 and
-    rises by one with each change.
+    Units: amounts in the smallest unit of their asset, prices in ticks, quantities in lots, fees
+    in parts per million of the notional, both sides paying in the quote asset. ``version`` starts
+    at 1 and rises by one with each change.
     """
 
     symbol: str
@@ -132,7 +133,8 @@ class SymbolRules(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return max(self.maker_fee_ppm, self.taker_fee_ppm)
 
     def hold_of(self, side: Side, price_ticks: int, qty_lots: int) -> int:
-        """Return what a new order of this size must reserve: quote incl. fee for a buy, base for a sell.
+        """Return what a new order of this size must reserve: quote incl. fee for a buy, base for a
+        sell.
 
         Source: design, section 2 (fees); with nothing filled yet the formula reduces to this.
         """
@@ -168,21 +170,24 @@ def define_rules(
     taker_fee_ppm: int,
     version: int,
 ) -> SymbolRules:
-    """Turn the decimals of exchange.toml into rules, and prove that nothing can be rounded or overflow.
+    """Turn the decimals of exchange.toml into rules, and prove that nothing can be rounded or
+    overflow.
 
     Args:
         max_price: None takes the largest price whose largest order still fits in 2^62.
 
     Raises:
-        InstrumentError: a decimal lies off its grid, tick × lot is not a whole number of quote units,
-            or the largest notional with fees does not fit in 2^62. The message starts with the key.
+        InstrumentError: a decimal lies off its grid, tick × lot is not a whole number of quote
+        units,
+            or the largest notional with fees does not fit in 2^62. The message starts with the
+            key.
     """
     tick, lot = Decimal(DecimalGrid(tick_size).step), Decimal(DecimalGrid(lot_size).step)
     quote_units = tick * lot * 10**quote_scale
     if quote_units != int(quote_units):
         raise InstrumentError(
-            f"tick_size: {tick_size} × lot_size {lot_size} is not a whole number of units of {quote}"
-            f" (scale {quote_scale})"
+            f"tick_size: {tick_size} × lot_size {lot_size} is not a whole number"
+            f" of units of {quote} (scale {quote_scale})"
         )
     base_units = lot * 10**base_scale
     if base_units != int(base_units):
@@ -191,16 +196,23 @@ def define_rules(
     min_qty_lots = _on_grid("min_qty", min_qty, lots)
     max_qty_lots = _on_grid("max_qty", max_qty, lots)
     if not 1 <= min_qty_lots <= max_qty_lots:
-        raise InstrumentError(f"min_qty: expected 0 < min_qty <= max_qty {max_qty}, received {min_qty}")
+        raise InstrumentError(
+            f"min_qty: expected 0 < min_qty <= max_qty {max_qty}, received {min_qty}"
+        )
     for key, ppm in (("maker_fee_ppm", maker_fee_ppm), ("taker_fee_ppm", taker_fee_ppm)):
         if not 0 <= ppm <= PPM:
             raise InstrumentError(f"{key}: expected 0 to {PPM}, received {ppm}")
     max_fee_ppm = max(maker_fee_ppm, taker_fee_ppm)
     ceiling_ticks = AMOUNT_MAX * PPM // (max_qty_lots * unit * (PPM + max_fee_ppm)) - 1
-    wanted = ceiling_ticks if max_price is None else _on_grid("max_price", max_price, DecimalGrid(tick_size))
+    wanted = (
+        ceiling_ticks
+        if max_price is None
+        else _on_grid("max_price", max_price, DecimalGrid(tick_size))
+    )
     if not 1 <= wanted <= ceiling_ticks or max_qty_lots * int(base_units) > AMOUNT_MAX:
         raise InstrumentError(
-            f"max_qty: the largest order ({max_qty} at {max_price or 'one tick'}) does not fit in 2^62 units"
+            f"max_qty: the largest order ({max_qty} at {max_price or 'one tick'})"
+            " does not fit in 2^62 units"
         )
     return SymbolRules(
         symbol=symbol,

@@ -1,7 +1,8 @@
-"""Every size limit of the system that is not a setting, with its reason and what happens at it. Pure.
+"""Every size limit of the system that is not a setting, with its reason and what happens at it.
+Pure.
 
-Waits, ports and batch ages are settings (each package's ``settings.py``); what must agree between processes, or
-what a proof depends on, stands here. The relations are asserted at import.
+Waits, ports and batch ages are settings (each package's ``settings.py``); what must agree between
+processes, or what a proof depends on, stands here. The relations are asserted at import.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ CL_ORD_ID_LENGTH_MAX = 36
 RECENT_CL_ORD_IDS_MAX = 1_000
 """Done orders per account and symbol whose ClOrdID is still refused as a duplicate (103=6).
 
-The engine keeps them in memory and in snapshots: 1,000 × some 100 bytes per account and symbol at most. A ClOrdID
-older than that may be used again."""
+The engine keeps them in memory and in snapshots: 1,000 × some 100 bytes per account and symbol at
+most. A ClOrdID older than that may be used again."""
 
 OPEN_ORDERS_PER_ACCOUNT_MAX = 10_000
 """Open orders of one account in one symbol; the next one is refused with 103=3.
@@ -24,23 +25,27 @@ ADMISSION_BATCH_MAX = 512
 """Messages in one admission call: some 3 ms of Redis' one thread at 6 µs each."""
 
 READ_BATCH_MAX = 512
-"""Entries that one XREAD asks for per stream: a consumer that is behind takes them in such bites."""
+"""Entries that one XREAD asks for per stream: a consumer that is behind takes them in such
+bites."""
 
 COMMIT_BATCH_MAX = 256
 """Outputs in one settle and publish call: some 2.5 ms of Redis' one thread at 10 µs each."""
 
 OUTPUT_EVENTS_MAX = 30_000
-"""Events of one output: an order that sweeps a whole book. Checked by the tests of ``matching``, which splits nothing:
-the book's depth is bounded by OPEN_ORDERS_PER_ACCOUNT_MAX per account."""
+"""Events of one output: an order that sweeps a whole book. Checked by the tests of ``matching``,
+which splits nothing: the book's depth is bounded by OPEN_ORDERS_PER_ACCOUNT_MAX per account."""
 
 RING_SLOTS = 4_096
-"""Slots of a gateway's, an engine's and market data's ring; a power of two. Full: the producer stops reading."""
+"""Slots of a gateway's, an engine's and market data's ring; a power of two. Full: the producer
+stops reading."""
 
 OUT_NUMBERS_LEASE = 1_000
-"""MsgSeqNums that a gateway leases at once for a session; a successor after a crash starts behind them."""
+"""MsgSeqNums that a gateway leases at once for a session; a successor after a crash starts behind
+them."""
 
 SENT_MESSAGES_KEPT = 20_000
-"""Entries of a session's store of sent messages; a ResendRequest for older ones is answered with a gap fill."""
+"""Entries of a session's store of sent messages; a ResendRequest for older ones is answered with a
+gap fill."""
 
 OUTBOX_KEPT_BEHIND_CURSOR = 1_000
 """Entries of an outbox kept after their reports have been stored as sent."""
