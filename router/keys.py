@@ -4,35 +4,35 @@ Nobody else formats one. ``{...}`` below are placeholders, not hash tags.
 
 Accounts database (DB 0)::
 
-    home:{symbol}        hash     shard, db, incarnation (random, made once), rules (version in force)
-    bal:{account}        hash     {asset}:a available, {asset}:p pending, {asset}:h held; decimal ints
-    open:{account}       hash     {symbol}|{ClOrdID} ->
-                                  "{order_seq} {side} {price_ticks} {leaves_lots} {cum_lots} {hold}"
-    outbox:{account}     stream   dense n-0: e an encoded Output; or a command that admission refused:
-                                  c command, s symbol, w why, t stamp in µs
-    session:{account}    hash     the FIX session: epoch, owner, until_ms, number, dealt, out_limit,
-                                  next_out, cursor
+    home:{symbol}       hash    shard, db, incarnation (random, made once), rules (version in force)
+    bal:{account}       hash    {asset}:a available, {asset}:p pending, {asset}:h held; decimal ints
+    open:{account}      hash    {symbol}|{ClOrdID} ->
+                                "{order_seq} {side} {price_ticks} {leaves_lots} {cum_lots} {hold}"
+    outbox:{account}    stream  dense n-0: e an encoded Output; or a command that admission refused:
+                                c command, s symbol, w why, t stamp in µs
+    session:{account}   hash    the FIX session: epoch, owner, until_ms, number, dealt, out_limit,
+                                next_out, cursor
     sent:{account}:{number}
-                         stream   {last MsgSeqNum}-0: m whole FIX messages, f MsgSeqNum of the first
-    user:{account}       hash     username, password_hash, created_us, disabled
-    usernames            hash     username -> account
-    user_ids             counter  the last account given; accounts start at 1, account 0 takes the fees
-    ledger               stream   dense n-0: users, credentials, deposits, withdrawals
-    ledger:refs          hash     {ref} -> the whole request and its ledger id, so that none counts twice
-    totals               hash     asset -> deposits - withdrawals
-    settled              hash     symbol -> seq of the last settled input
-    bbo                  hash     symbol -> "{bid_ticks} {ask_ticks} {seq}" (0: none), with settlement
-    position:writer      hash     symbol -> seq, "ledger" -> n: what Postgres has; trimming and status
-    position:marketdata  hash     symbol -> seq that market data has published
-    process:{name}       string   JSON of a live process, with a TTL
-    md:{symbol}:...               market data, see docs/market-data.md
+                        stream  {last MsgSeqNum}-0: m whole FIX messages, f MsgSeqNum of the first
+    user:{account}      hash    username, password_hash, created_us, disabled
+    usernames           hash    username -> account
+    user_ids            counter the last account given; they start at 1, account 0 takes the fees
+    ledger              stream  dense n-0: users, credentials, deposits, withdrawals
+    ledger:refs         hash    {ref} -> the whole request and its ledger id: none counts twice
+    totals              hash    asset -> deposits - withdrawals
+    settled             hash    symbol -> seq of the last settled input
+    bbo                 hash    symbol -> "{bid_ticks} {ask_ticks} {seq}" (0: none), with settlement
+    position:writer     hash    symbol -> seq, "ledger" -> n: what Postgres has; trimming and status
+    position:marketdata hash    symbol -> seq that market data has published
+    process:{name}      string  JSON of a live process, with a TTL
+    md:{symbol}:...             market data, see docs/market-data.md
 
 Shard database (DB n)::
 
-    home:{symbol}        string   the same incarnation
-    orders:{symbol}      stream   dense {seq}-0: c encoded command, t stamp in µs
-    events:{symbol}      stream   dense {seq}-0: e encoded Output
-    lease                hash     the shard's leader: owner, epoch, until_ms
+    home:{symbol}       string  the same incarnation
+    orders:{symbol}     stream  dense {seq}-0: c encoded command, t stamp in µs
+    events:{symbol}     stream  dense {seq}-0: e encoded Output
+    lease               hash    the shard's leader: owner, epoch, until_ms
 
 The last entry of a dense stream is never trimmed: the next number is read off it.
 
