@@ -4,7 +4,10 @@
     ├── DecodeError          bytes that are not a message of ours
     ├── InstrumentError      rules of a symbol that contradict themselves
     ├── JournalCorrupt       a journal that is damaged elsewhere than at its torn tail
-    ├── JournalWriteFailed   the disk refused a record; nothing of it stands in the journal
+    ├── JournalLocked        another process writes this journal
+    ├── JournalMismatch      a journal of something else: owner, history or format version
+    ├── JournalSyncFailed    what was written may not be on disk; only opening again tells
+    ├── JournalWriteFailed   the disk refused a batch; nothing of it stands in the journal
     ├── RingFull             a claim beyond the slowest consumer
     └── SequenceGap          an input that is not the next of its symbol
 
@@ -42,6 +45,22 @@ class JournalCorrupt(ExchangeError):
         self.path = path
         self.offset_bytes = offset_bytes
         self.reason = reason
+
+
+class JournalLocked(ExchangeError):
+    """Another process writes the journal in this directory; two would destroy it."""
+
+
+class JournalMismatch(ExchangeError):
+    """A journal is not the expected one: its kind, owner, incarnation or format version differs."""
+
+
+class JournalSyncFailed(ExchangeError):
+    """The disk failed to make written records durable, or to cut a failed write off again.
+
+    The system may have dropped the pages and may report success the next time, so the journal is
+    not usable any more: the process stops, and opening it again finds out what is on disk.
+    """
 
 
 class JournalWriteFailed(ExchangeError):
