@@ -2,8 +2,10 @@
 
 Imports everything; nothing imports ops.
 
-embedded_redis.py     a private redis-server
-embedded_postgres.py  a private PostgreSQL server
+errors.py             OpsError and its family
 data_dir.py           the lock and the versions of a data directory
-child_process.py      server processes that end with their parent; free ports
+child_process.py      children that end with their parent, and not as root; launch.py becomes one
+embedded.py           what the private servers share: port, log, start, stop
+embedded_redis.py     a private redis-server
+embedded_postgres.py  a private PostgreSQL
 """

@@ -1,0 +1,43 @@
+"""Errors of operation: data directories, embedded servers.
+
+OpsError
+├── DataDirectoryLocked      another run holds the directory
+├── DataDirectoryMismatch    the directory is not of this version, or not ours to use
+└── EmbeddedServerFailed     a private server is missing, did not start or stopped by itself
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine.errors import ExchangeError
+
+
+class OpsError(ExchangeError):
+    """Root of this family."""
+
+
+class DataDirectoryLocked(OpsError):
+    """Another run, or a server that it left behind, holds the data directory.
+
+    Args:
+        path: the data directory.
+        holder_pid: the process that took the lock; None when it had not yet said so.
+        holder_alive: False when that process is gone and only its servers remain.
+    """
+
+    def __init__(self, path: Path, *, holder_pid: int | None, holder_alive: bool) -> None:
+        holder = f"process {holder_pid}" if holder_pid is not None else "another process"
+        if not holder_alive:
+            holder = f"a server that {holder} left behind and that is still shutting down"
+        super().__init__(f"{path} is in use by {holder}")
+        self.path = path
+        self.holder_pid = holder_pid
+
+
+class DataDirectoryMismatch(OpsError):
+    """The data directory was made by other versions, or cannot be used by this account."""
+
+
+class EmbeddedServerFailed(OpsError):
+    """A private server could not be found, did not start, or ended while starting."""

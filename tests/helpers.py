@@ -1,0 +1,48 @@
+"""What tests share: waiting for a condition with a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+DEADLINE_S = 15.0
+_POLL_S = 0.005
+
+
+def eventually(predicate: Callable[[], T], deadline_s: float = DEADLINE_S) -> T:
+    """Call the predicate until it returns something true, and return that.
+
+    Args:
+        predicate: asked again and again; its exceptions pass through.
+        deadline_s: seconds after which the test fails, with the last answer.
+    """
+    deadline = time.monotonic() + deadline_s
+    while True:
+        answer = predicate()
+        if answer:
+            return answer
+        assert time.monotonic() < deadline, _too_late(predicate, deadline_s, answer)
+        time.sleep(_POLL_S)
+
+
+async def eventually_async(
+    predicate: Callable[[], T | Awaitable[T]], deadline_s: float = DEADLINE_S
+) -> T:
+    """Do the same without blocking the loop; the predicate may be a coroutine function."""
+    deadline = time.monotonic() + deadline_s
+    while True:
+        result = predicate()
+        answer: T = await result if isinstance(result, Awaitable) else result
+        if answer:
+            return answer
+        assert time.monotonic() < deadline, _too_late(predicate, deadline_s, answer)
+        await asyncio.sleep(_POLL_S)
+
+
+def _too_late(predicate: Callable[[], object], deadline_s: float, answer: object) -> str:
+    name = getattr(predicate, "__qualname__", repr(predicate))
+    return f"not within {deadline_s:g} s: {name} (last answer: {answer!r})"

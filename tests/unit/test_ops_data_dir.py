@@ -1,0 +1,49 @@
+"""The data directory's lock and versions."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ops.data_dir import DataDirectory
+from ops.errors import DataDirectoryLocked, DataDirectoryMismatch
+
+
+def test_second_user_is_refused_and_told_the_holder(tmp_path: Path) -> None:
+    with DataDirectory.open(tmp_path) as first:
+        with pytest.raises(DataDirectoryLocked, match=f"process {os.getpid()}$") as refused:
+            DataDirectory.open(tmp_path)
+        assert refused.value.holder_pid == os.getpid()
+        assert first.path == tmp_path
+    DataDirectory.open(tmp_path).close()
+
+
+def test_recorded_version_must_stay_the_same(tmp_path: Path) -> None:
+    with DataDirectory.open(tmp_path) as directory:
+        directory.record_version("redis", "6.2")
+        directory.record_version("postgres", "18")
+    with DataDirectory.open(tmp_path) as directory:
+        directory.record_version("redis", "6.2")
+        with pytest.raises(DataDirectoryMismatch, match=r"version 18, and this .* version 19"):
+            directory.record_version("postgres", "19")
+
+
+def test_directory_of_another_layout_is_refused_and_left_unlocked(tmp_path: Path) -> None:
+    (tmp_path / "versions.json").write_text('{"data_directory": "0"}')
+    for _ in range(2):
+        with pytest.raises(DataDirectoryMismatch, match="data_directory version 0"):
+            DataDirectory.open(tmp_path)
+
+
+def test_damaged_versions_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "versions.json").write_text('{"data_dir')
+    with pytest.raises(DataDirectoryMismatch, match="damaged"):
+        DataDirectory.open(tmp_path)
+
+
+def test_subdirectories_are_closed_to_others(tmp_path: Path) -> None:
+    with DataDirectory.open(tmp_path / "new") as directory:
+        assert directory.subdirectory("part").stat().st_mode & 0o777 == 0o700
+        assert directory.subdirectory("part").is_dir()
