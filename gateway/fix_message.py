@@ -1,0 +1,164 @@
+"""A parsed FIX message, and the making of whole messages from their parts. Pure.
+
+``FixMessage`` is what ``validate.MessageReader`` makes of a framed message. Outgoing messages are
+put together here from a header and a body; ``gateway/translate.py`` renders the bodies of reports
+by templates, the session renders its own with ``encode_fields``. Both are checked against
+simplefix by tests/property/test_fix_codec.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from gateway.fix_framer import trailer
+from gateway.fix_tags import BEGIN_STRING, SOH, SessionRejectReason
+
+_BEFORE_BODY = re.compile(rb"8=[^\x01]*\x019=[0-9]+\x01").match
+_TRAILER_BYTES = 7
+_SECRET_TAGS = (b"554", b"925", b"96")
+_DATA_TAG_OF_LENGTH = {
+    b"90": b"91",
+    b"93": b"89",
+    b"95": b"96",
+    b"212": b"213",
+    b"348": b"349",
+    b"350": b"351",
+    b"354": b"355",
+    b"362": b"363",
+    b"364": b"365",
+}
+"""Fields of type data follow the field that gives their length, and may contain SOH."""
+_HAS_DATA = re.compile(rb"\x01(?:" + b"|".join(_DATA_TAG_OF_LENGTH) + rb")=").search
+
+
+class Fault(msgspec.Struct, frozen=True, gc=False):
+    """Why a message gets a Reject (35=3).
+
+    Args:
+        reason: SessionRejectReason (373).
+        ref_tag: RefTagID (371), or None where no tag can be named.
+    """
+
+    reason: SessionRejectReason
+    ref_tag: bytes | None = None
+
+
+class FixMessage(msgspec.Struct, frozen=True, gc=False):
+    """One framed message, parsed.
+
+    Args:
+        raw: the whole message as it came.
+        msg_type: MsgType (35).
+        fields: value by tag, both bytes, from MsgType to the last field before CheckSum; of a
+            repeating group only the count. Where ``fault`` says that a tag is repeated, its last
+            value.
+        fault: the first thing that the session layer must reject, or None.
+    """
+
+    raw: bytes
+    msg_type: bytes
+    fields: dict[bytes, bytes]
+    fault: Fault | None = None
+
+
+def split_fields(raw: bytes) -> list[tuple[bytes, bytes | None]]:
+    """Split a framed message into (tag, value), from MsgType to the last field before CheckSum.
+
+    Fields of type data are cut by the length field before them. A piece without ``=`` comes as
+    (piece, None): some value contained an SOH.
+    """
+    content = raw[_body_start(raw) : -_TRAILER_BYTES - 1]
+    if _HAS_DATA(raw):
+        return _split_fields_with_data(content)
+    return [_tag_and_value(piece) for piece in content.split(SOH)]
+
+
+def _tag_and_value(piece: bytes) -> tuple[bytes, bytes | None]:
+    tag, equals, value = piece.partition(b"=")
+    return tag, value if equals else None
+
+
+def _split_fields_with_data(content: bytes) -> list[tuple[bytes, bytes | None]]:
+    fields: list[tuple[bytes, bytes | None]] = []
+    start = 0
+    while start <= len(content):
+        end = content.find(SOH, start)
+        if end < 0:
+            end = len(content)
+        tag, value = _tag_and_value(content[start:end])
+        if fields and tag == _DATA_TAG_OF_LENGTH.get(fields[-1][0]) and value is not None:
+            value_start = start + len(tag) + 1
+            data_end = _data_end(content, value_start, fields[-1][1])
+            if data_end is not None:
+                end, value = data_end, content[value_start:data_end]
+        fields.append((tag, value))
+        start = end + 1
+    return fields
+
+
+def _data_end(content: bytes, value_start: int, length: bytes | None) -> int | None:
+    """Return where a data value of the given length ends, or None when no field ends there."""
+    if length is None or not length.isdigit() or len(length) > 9:
+        return None
+    end = value_start + int(length)
+    if end == len(content) or content[end : end + 1] == SOH:
+        return end
+    return None
+
+
+def without_secrets(raw: bytes) -> bytes:
+    """Return the message with passwords and signatures (554, 925, 96) replaced by ``***``.
+
+    For journals and logs; BodyLength and CheckSum stay those of the original. A piece without
+    ``=`` goes too: it may be the rest of a password with an SOH in it.
+    """
+    pieces = [
+        b"***" if value is None else b"%b=%b" % (tag, b"***" if tag in _SECRET_TAGS else value)
+        for tag, value in split_fields(raw)
+    ]
+    return raw[: _body_start(raw)] + SOH.join(pieces) + raw[-_TRAILER_BYTES - 1 :]
+
+
+def _body_start(raw: bytes) -> int:
+    match = _BEFORE_BODY(raw)
+    assert match is not None, "Invariant: only framed messages are parsed"
+    return match.end()
+
+
+def encode_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return ``tag=value`` fields, each ended by SOH."""
+    return b"".join([b"%b=%b\x01" % field for field in fields])
+
+
+def frame(content: bytes) -> bytes:
+    """Put BeginString and BodyLength before, and CheckSum behind, MsgType and all that follows.
+
+    Args:
+        content: from ``35=`` to the SOH that ends the last field.
+    """
+    message = b"8=" + BEGIN_STRING + b"\x019=%d\x01%b" % (len(content), content)
+    return message + trailer(message)
+
+
+def as_poss_dup(raw: bytes, sending_time: bytes) -> bytes:
+    """Return one of our own messages as a resend: PossDupFlag=Y, OrigSendingTime, new SendingTime.
+
+    Args:
+        raw: the message as it was first sent, with SendingTime (52) in its header.
+        sending_time: the new SendingTime.
+    """
+    content_start = raw.index(b"\x0135=") + 1
+    time_start = raw.index(b"\x0152=", content_start) + 1
+    time_end = raw.index(SOH, time_start)
+    return frame(
+        b"%b43=Y\x0152=%b\x01122=%b%b"
+        % (
+            raw[content_start:time_start],
+            sending_time,
+            raw[time_start + 3 : time_end],
+            raw[time_end:-_TRAILER_BYTES],
+        )
+    )
