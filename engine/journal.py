@@ -134,7 +134,8 @@ def encode_records(records: Iterable[Record], *, seed: int) -> bytes:
 class SegmentScan:
     """The records of one segment, one at a time; how it ended stands in the attributes after that.
 
-    Iterate once. `valid_bytes` grows with each record; `tail` and `reason` hold when it is over.
+    Iterate once. `valid_bytes` begins behind the header and grows with each record; `tail` and
+    `reason` hold when it is over. `seed` is what `encode_records` needs to go on behind the tail.
 
     Args:
         data: The whole segment.
@@ -148,8 +149,8 @@ class SegmentScan:
         self.header, self.valid_bytes = _decode_header(data)
         self.tail = Tail.CLEAN
         self.reason = ""
+        self.seed = header_seed(data)
         self._data = data
-        self._seed = header_seed(data)
 
     def __iter__(self) -> Iterator[Record]:
         data = self._data
@@ -178,7 +179,7 @@ class SegmentScan:
         if marker != _MARKER or length > JOURNAL_RECORD_BYTES_MAX:
             return None
         body = self._data[start : start + length]
-        if len(body) < length or zlib.crc32(body, self._seed) != crc:
+        if len(body) < length or zlib.crc32(body, self.seed) != crc:
             return None
         return body
 

@@ -1,0 +1,153 @@
+"""Read a journal: its segments in order, checked for gaps and damage. For recovery and tools."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.errors import DecodeError, JournalCorrupt, JournalMismatch
+from engine.journal import Record, SegmentScan, Tail
+
+_SUFFIX = ".journal"
+
+
+def segment_path(directory: Path, first_record: int) -> Path:
+    """Return the path of the segment that begins with record `first_record`.
+
+    The name is the number with leading zeros, so the names sort as the records do.
+    """
+    return directory / f"{first_record:016d}{_SUFFIX}"
+
+
+def segment_paths(directory: Path) -> list[Path]:
+    """Return the paths of all segments in `directory`, oldest first."""
+    return sorted(directory.glob(f"*{_SUFFIX}"))
+
+
+class SegmentFile:
+    """One segment on disk. Iterate once, to the end; the attributes then say where it ends.
+
+    Args:
+        path: The segment.
+
+    Attributes:
+        header: The segment's header.
+        seed: What the checksums of this segment's records start from.
+        next_record: Number of the first record behind this segment.
+        valid_bytes: Bytes up to the end of the last whole record.
+        torn_bytes: Bytes of an unfinished write behind that.
+        positions: Key to the last seq up to the end of this segment; None as in SegmentHeader.
+
+    Raises:
+        JournalCorrupt: The header is damaged, or belongs to a segment of another name.
+        JournalMismatch: The segment has another format version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        data = path.read_bytes()
+        try:
+            self._scan = SegmentScan(data)
+        except DecodeError as error:
+            raise JournalCorrupt(str(path), 0, str(error)) from error
+        except JournalMismatch as error:
+            raise JournalMismatch(f"{path}: {error}") from error
+        self.path = path
+        self.header = self._scan.header
+        self.seed = self._scan.seed
+        self.next_record = self.header.first_record
+        self.valid_bytes = self._scan.valid_bytes
+        self.torn_bytes = 0
+        self.positions = None if self.header.positions is None else dict(self.header.positions)
+        self._size = len(data)
+        if segment_path(path.parent, self.next_record) != path:
+            reason = f"segment of record {self.next_record} under another name"
+            raise JournalCorrupt(str(path), 0, reason)
+
+    def __iter__(self) -> Iterator[Record]:
+        """Yield each whole record.
+
+        Raises:
+            JournalCorrupt: The segment is damaged before its tail, or the seq of a key does not
+                grow though the journal keeps positions.
+        """
+        positions = self.positions
+        for record in self._scan:
+            if positions is not None:
+                last_seq = positions.get(record.key, -1)
+                if record.seq <= last_seq:
+                    reason = f"{record.key}: expected a seq above {last_seq}, found {record.seq}"
+                    raise JournalCorrupt(str(self.path), self.valid_bytes, reason)
+                positions[record.key] = record.seq
+            self.next_record += 1
+            self.valid_bytes = self._scan.valid_bytes
+            yield record
+        if self._scan.tail is Tail.CORRUPT:
+            raise JournalCorrupt(str(self.path), self.valid_bytes, self._scan.reason)
+        self.torn_bytes = self._size - self.valid_bytes
+
+    def skip_to_end(self) -> None:
+        """Walk through all records for their checks and the attributes alone.
+
+        Raises:
+            JournalCorrupt: As when iterating.
+        """
+        deque(self, maxlen=0)
+
+    def check_followed_by(self, following: SegmentFile) -> None:
+        """Check that `following` goes on where this segment, read to its end, stops.
+
+        Raises:
+            JournalCorrupt: This one is torn, or records between the two are missing.
+        """
+        if self.torn_bytes:
+            reason = f"torn by {self.torn_bytes} bytes, though {following.path.name} follows"
+            raise JournalCorrupt(str(self.path), self.valid_bytes, reason)
+        found = following.header.first_record
+        if found != self.next_record:
+            reason = f"begins with record {found}, expected {self.next_record}"
+            raise JournalCorrupt(str(following.path), 0, reason)
+
+
+class JournalReader:
+    """All records of the journal in a directory, oldest first; iterate as often as you like.
+
+    May run beside a writer: an unfinished end of the last segment is where reading stops.
+
+    Args:
+        directory: The journal's directory.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def __iter__(self) -> Iterator[Record]:
+        """Yield each record, with one segment in memory at a time.
+
+        Raises:
+            JournalCorrupt: A segment is damaged or missing; all records before that were yielded.
+            JournalMismatch: A segment has another format version.
+        """
+        previous: SegmentFile | None = None
+        for path in segment_paths(self._directory):
+            segment = SegmentFile(path)
+            if previous is not None:
+                previous.check_followed_by(segment)
+            yield from segment
+            previous = segment
+
+    def positions(self) -> dict[str, int]:
+        """Return the last seq of each key, reading the last segment alone.
+
+        An empty journal has none, and neither has one that keeps no positions (SegmentHeader).
+
+        Raises:
+            JournalCorrupt: The last segment is damaged.
+            JournalMismatch: The last segment has another format version.
+        """
+        paths = segment_paths(self._directory)
+        if not paths:
+            return {}
+        last = SegmentFile(paths[-1])
+        last.skip_to_end()
+        return last.positions or {}
