@@ -19,6 +19,7 @@ from ops.errors import EmbeddedServerFailed
 
 _LAUNCHER = Path(__file__).with_name("launch.py")
 _CAP_DAC_OVERRIDE = 1
+_CAP_SETPCAP = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def server_account(directory: Path, files: Sequence[Path]) -> Account | None:
     obstacle = _obstacle(uid, folders, stat.S_IXOTH) or _obstacle(uid, files, stat.S_IROTH)
     if obstacle is None:
         return Account(uid, gid, -1)
-    if not _have_capability(_CAP_DAC_OVERRIDE):
+    if not _have_capabilities(_CAP_DAC_OVERRIDE, _CAP_SETPCAP):
         raise EmbeddedServerFailed(
             f"a server does not run as root here, and {obstacle} is closed to uid {uid}, which it "
             "runs as: open it (chmod o+rx), move the checkout, or start everything as another user"
@@ -93,9 +94,10 @@ def _obstacle(uid: int, paths: Sequence[Path], needed_by_others: int) -> Path | 
     return None
 
 
-def _have_capability(capability: int) -> bool:
+def _have_capabilities(*capabilities: int) -> bool:
+    needed = sum(1 << capability for capability in capabilities)
     for line in Path("/proc/self/status").read_text().splitlines():
         name, _, value = line.partition(":")
         if name == "CapEff":
-            return bool(int(value, 16) >> capability & 1)
+            return int(value, 16) & needed == needed
     return False

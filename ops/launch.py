@@ -17,9 +17,10 @@ import os
 import sys
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -31,7 +32,11 @@ def _check(result: int, what: str) -> None:
 def _become(libc: ctypes.CDLL, uid: int, gid: int, capability: int) -> None:
     """Change to an account, keeping at most one capability, beyond the exec too."""
     if capability >= 0:
-        _check(libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0), "keep capabilities")
+        # Keeps capabilities over the change, and lets access(2) count them, by which initdb asks
+        # whether it may run postgres.
+        _check(
+            libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0), "keep capabilities"
+        )
     os.setgroups([])
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
