@@ -22,7 +22,7 @@ check: $(STAMP) ## Check format, lint and types, then run all tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q
+	@$(MAKE) --no-print-directory test
 
 bench: $(STAMP) ## Measure, and print the results as a table
 	@$(BIN)/python -m tests.bench

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import cast, get_args
 
+import hypothesis
 import psycopg
 import pytest
 import redis
@@ -17,6 +18,10 @@ from psycopg import sql
 from ops.data_dir import DataDirectory
 from ops.embedded_postgres import EmbeddedPostgres
 from ops.embedded_redis import EmbeddedRedis, RedisBinary
+
+# No deadline per example: a test does not depend on how busy the machine is.
+hypothesis.settings.register_profile("shardex", deadline=None, max_examples=100, print_blob=True)
+hypothesis.settings.load_profile("shardex")
 
 _database_numbers = itertools.count(1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -144,8 +145,11 @@ def test_postgres_killed_keeps_committed_rows_password_and_port(
         with psycopg.connect(url) as db:
             db.execute("CREATE TABLE kept (id int)")
             db.execute("INSERT INTO kept VALUES (1)")
-        kill(server)
-        server.start()
+        # Its session outlives the server a little, and holds the shared memory of the cluster.
+        with contextlib.closing(psycopg.connect(url)) as idle:
+            idle.execute("SELECT 1")
+            kill(server)
+            server.start()
         assert server.url == url
         with psycopg.connect(url) as db:
             assert db.execute("SELECT id FROM kept").fetchall() == [(1,)]
