@@ -245,7 +245,7 @@ class JournalFile:
             raise self._broken(error) from error
 
     def _cut_back(self) -> None:
-        """Cut the segment to its whole records, after a write that failed or was interrupted."""
+        """Cut the segment to its whole frames, after a write that failed or was interrupted."""
         try:
             os.ftruncate(self._fd, self._size_bytes)
         except OSError as error:

@@ -35,7 +35,7 @@ class SegmentFile:
         header: The segment's header.
         seed: What the checksums of this segment's records start from.
         next_record: Number of the first record behind this segment.
-        valid_bytes: Bytes up to the end of the last whole record.
+        valid_bytes: Bytes up to the end of the last whole frame.
         torn_bytes: Bytes of an unfinished write behind that.
         positions: Key to the last seq up to the end of this segment; None as in SegmentHeader.
 
@@ -77,11 +77,11 @@ class SegmentFile:
                 last_seq = positions.get(record.key, -1)
                 if record.seq <= last_seq:
                     reason = f"{record.key}: expected a seq above {last_seq}, found {record.seq}"
-                    raise JournalCorrupt(str(self.path), self.valid_bytes, reason)
+                    raise JournalCorrupt(str(self.path), self._scan.valid_bytes, reason)
                 positions[record.key] = record.seq
             self.next_record += 1
-            self.valid_bytes = self._scan.valid_bytes
             yield record
+        self.valid_bytes = self._scan.valid_bytes
         if self._scan.tail is Tail.CORRUPT:
             raise JournalCorrupt(str(self.path), self.valid_bytes, self._scan.reason)
         self.torn_bytes = self._size - self.valid_bytes

@@ -39,13 +39,13 @@ RING_SLOTS = 4_096
 """Slots of a gateway's, an engine's and market data's ring; a power of two. Full: the producer
 stops reading."""
 
-JOURNAL_RECORD_BYTES_MAX = 1 << 20
-"""Bytes of one journal record, many times the longest message; a longer one is a bug of the caller,
-and a length above it in a file is damage."""
-
 JOURNAL_SEGMENT_BYTES_MAX = 64 << 20
 """Bytes of one journal segment, which is read as a whole; the batch that would go beyond it begins
 the next segment."""
+
+JOURNAL_FRAME_BYTES_MAX = (1 << 32) - 1
+"""Bytes of one batch in a journal: its length is a u32. JOURNAL_PENDING_RECORDS_MAX messages of the
+longest kind are less, so more is a bug."""
 
 JOURNAL_PENDING_RECORDS_MAX = 65_536
 """Records that wait in memory while the disk is busy, seconds of full load. Full: the writer
@@ -71,4 +71,3 @@ SYMBOL_LENGTH_MAX = 20
 assert RING_SLOTS & (RING_SLOTS - 1) == 0, "Invariant: a ring has a power of two of slots"
 assert ADMISSION_BATCH_MAX <= RING_SLOTS, "Invariant: a whole admission batch fits in the ring"
 assert COMMIT_BATCH_MAX <= RING_SLOTS, "Invariant: a whole commit batch fits in the ring"
-assert JOURNAL_RECORD_BYTES_MAX < JOURNAL_SEGMENT_BYTES_MAX, "Invariant: a record fits a segment"

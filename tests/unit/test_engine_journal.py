@@ -19,7 +19,6 @@ from engine.journal import (
     header_seed,
     scan,
 )
-from engine.limits import JOURNAL_RECORD_BYTES_MAX
 
 HEADER = SegmentHeader(
     kind="commands",
@@ -36,12 +35,16 @@ RECORDS = [
 HEAD = encode_header(HEADER)
 
 
-def segment(records: list[Record]) -> bytes:
-    return HEAD + encode_records(records, seed=header_seed(HEAD))
+def segment(*batches: list[Record]) -> bytes:
+    return HEAD + b"".join(encode_records(batch, seed=header_seed(HEAD)) for batch in batches)
 
 
-def test_segment_comes_back_as_it_was_written() -> None:
-    data = segment(RECORDS)
+ONE, TWO, THREE = [RECORDS[:1], RECORDS[1:2], RECORDS[2:]]
+
+
+@pytest.mark.parametrize("batches", [[RECORDS], [ONE, TWO, THREE], [ONE, [], TWO + THREE]])
+def test_segment_comes_back_as_it_was_written(batches: list[list[Record]]) -> None:
+    data = segment(*batches)
     assert scan(data) == (HEADER, RECORDS, len(data), Tail.CLEAN, "")
 
 
@@ -49,80 +52,78 @@ def test_segment_without_records_is_clean() -> None:
     assert scan(HEAD) == (HEADER, [], len(HEAD), Tail.CLEAN, "")
 
 
-def test_scan_goes_record_by_record() -> None:
-    data = segment(RECORDS)
-    segment_scan = SegmentScan(data)
+def test_batch_without_records_is_no_bytes() -> None:
+    assert encode_records([], seed=1) == b""
+
+
+def test_scan_goes_record_by_record_and_counts_whole_frames() -> None:
+    segment_scan = SegmentScan(segment(ONE + TWO, THREE))
     assert segment_scan.header == HEADER
     records = iter(segment_scan)
     assert next(records) == RECORDS[0]
-    assert segment_scan.valid_bytes == len(segment(RECORDS[:1]))
+    assert next(records) == RECORDS[1]
+    assert segment_scan.valid_bytes == len(HEAD)
+    assert next(records) == RECORDS[2]
+    assert segment_scan.valid_bytes == len(segment(ONE + TWO))
 
 
-def test_unfinished_last_record_is_torn() -> None:
-    whole = segment(RECORDS[:2])
-    result = scan(segment(RECORDS)[:-1])
-    assert result.records == RECORDS[:2]
-    assert result.valid_bytes == len(whole)
+def test_unfinished_last_frame_is_torn_as_a_whole() -> None:
+    result = scan(segment(ONE, TWO + THREE)[:-1])
+    assert result.records == ONE
+    assert result.valid_bytes == len(segment(ONE))
     assert result.tail is Tail.TORN
 
 
-def test_zeros_behind_the_last_record_are_torn() -> None:
+def test_zeros_behind_the_last_frame_are_torn() -> None:
     result = scan(segment(RECORDS) + bytes(4096))
     assert result.records == RECORDS
     assert result.tail is Tail.TORN
-    assert result.reason == "4096 bytes that are no whole record"
+    assert result.reason == "4096 bytes that are no whole frame"
 
 
-def test_damage_before_a_valid_record_is_corrupt() -> None:
-    data = bytearray(segment(RECORDS))
-    second = len(segment(RECORDS[:1]))
-    third = len(segment(RECORDS[:2]))
+def test_damage_before_a_valid_frame_is_corrupt() -> None:
+    data = bytearray(segment(ONE, TWO, THREE))
+    second = len(segment(ONE))
+    third = len(segment(ONE, TWO))
     data[third - 1] ^= 1
     result = scan(bytes(data))
-    assert result.records == RECORDS[:1]
+    assert result.records == ONE
     assert result.valid_bytes == second
     assert result.tail is Tail.CORRUPT
-    assert result.reason == f"no valid record here, but one follows at byte {third}"
+    assert result.reason == f"no valid frame here, but one follows at byte {third}"
 
 
-def test_record_that_claims_to_reach_beyond_the_end_is_corrupt_when_others_follow() -> None:
-    data = bytearray(segment(RECORDS))
-    second = len(segment(RECORDS[:1]))
-    struct.pack_into("<I", data, second + 2, 1_000)
+def test_frame_that_claims_to_reach_beyond_the_end_is_corrupt_when_others_follow() -> None:
+    data = bytearray(segment(ONE, TWO, THREE))
+    struct.pack_into("<I", data, len(segment(ONE)) + 4, 1_000)
     assert scan(bytes(data)).tail is Tail.CORRUPT
 
 
-def test_record_inside_a_torn_message_does_not_make_it_corrupt() -> None:
-    """What a client hides in a message cannot know the segment's checksum seed."""
-    hidden = encode_records(RECORDS[:1], seed=0)
+def test_frame_inside_a_torn_message_does_not_make_it_corrupt() -> None:
+    """What a client hides in a message cannot know the segment's seed."""
+    hidden = encode_records(ONE, seed=0)
     data = segment([Record(key="7", seq=1, ts_ns=1, flags=0, payload=hidden * 2)])
     result = scan(data[:-1])
     assert result.tail is Tail.TORN
     assert result.records == []
 
 
-def test_records_of_another_segment_are_not_accepted() -> None:
+def test_frames_of_another_segment_are_not_accepted() -> None:
     other = encode_header(msgspec.structs.replace(HEADER, created_ns=1))
-    data = segment(RECORDS[:1]) + encode_records(RECORDS[1:], seed=header_seed(other))
+    data = segment(ONE) + encode_records(TWO + THREE, seed=header_seed(other))
     result = scan(data)
-    assert result.records == RECORDS[:1]
+    assert result.records == ONE
     assert result.tail is Tail.TORN
 
 
-def test_whole_record_that_does_not_decode_is_corrupt() -> None:
-    body = msgspec.msgpack.encode(["BTC-USD", "not a number"])
-    crc = zlib.crc32(body, header_seed(HEAD))
-    data = HEAD + struct.pack("<2sII", b"\xa5\xfe", len(body), crc) + body
+def test_whole_frame_that_does_not_decode_is_corrupt() -> None:
+    body = msgspec.msgpack.encode([["BTC-USD", "not a number"]])
+    seed = header_seed(HEAD)
+    data = HEAD + struct.pack("<III", seed, len(body), zlib.crc32(body, seed)) + body
     result = scan(data)
     assert result.tail is Tail.CORRUPT
-    assert result.reason.startswith("record with a good checksum does not decode")
+    assert result.reason.startswith("frame with a good checksum does not decode")
     assert result.valid_bytes == len(HEAD)
-
-
-def test_record_beyond_the_limit_is_our_bug() -> None:
-    record = Record(key="k", seq=1, ts_ns=1, flags=0, payload=bytes(JOURNAL_RECORD_BYTES_MAX))
-    with pytest.raises(AssertionError, match="fits in the journal"):
-        encode_records([record], seed=0)
 
 
 @pytest.mark.parametrize(
