@@ -44,8 +44,7 @@ JOURNAL_SEGMENT_BYTES_MAX = 64 << 20
 the next segment."""
 
 JOURNAL_FRAME_BYTES_MAX = (1 << 32) - 1
-"""Bytes of one batch in a journal: its length is a u32. JOURNAL_PENDING_RECORDS_MAX messages of the
-longest kind are less, so more is a bug."""
+"""Bytes of one batch in a journal: its length is a u32. More is a bug of the caller (asserted)."""
 
 JOURNAL_PENDING_RECORDS_MAX = 65_536
 """Records that wait in memory while the disk is busy, seconds of full load. Full: the writer
