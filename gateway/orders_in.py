@@ -1,0 +1,204 @@
+"""Application messages of clients to commands, or to the refusals that answer them. Pure.
+
+The session layer has checked form: framing, required tags, formats. What is decided here needs the
+venue's rules. Commands and refusals alike go through the admission call, so that every message is
+answered once and in order.
+
+    refused because of                    D          F            G          H        others
+    unknown symbol                        103=1      102=1        102=1      380=2
+    Account (1) of somebody else          103=15     102=99       102=99     380=6
+    resent too late (43=Y)                103=8      never        102=99     never
+    OrdType, TimeInForce, ExecInst        103=11                  102=99
+    a side other than buy and sell        380=0      not read     102=99     380=0
+    quantity: lots, min, max              103=13                  102=99
+    price: ticks, range; notional         103=99                  102=99
+    price or quantity absent              380=5                   380=5
+    rate                                  103=99     never        102=99     never
+    orders in flight                      103=3      never        102=99     never
+    OrderID (37) of another symbol                   102=1        102=1      380=1
+    message type                                                                      380=3
+
+Source: fix-reference 3.1 and 3.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from engine.commands import CancelOrder, NewOrder, QueryOrder, ReplaceOrder
+from engine.enums import BusinessRejectReason, OrdRejReason, OrdType, SelfTradePrevention
+from gateway.fix_message import FixMessage
+from gateway.fix_tags import (
+    NEW_ORDER_SINGLE,
+    ORDER_CANCEL_REPLACE_REQUEST,
+    ORDER_CANCEL_REQUEST,
+    ORDER_STATUS_REQUEST,
+    TAG_CL_ORD_ID,
+    TAG_ORD_STATUS_REQ_ID,
+    TAG_ORD_TYPE,
+    TAG_ORIG_CL_ORD_ID,
+    TAG_SELF_TRADE_PREVENTION,
+    TAG_SIDE,
+    TAG_SYMBOL,
+)
+from gateway.order_terms import (
+    problem_of_account,
+    read_order_seq,
+    read_terms,
+    unknown_symbol,
+    unsupported,
+)
+from gateway.refusals import SIDES, Origin, Problem, Request, readable, refuse
+from gateway.symbol_texts import SymbolTexts
+
+_STP = {b"%d" % mode: mode for mode in SelfTradePrevention}
+_STALE = Problem(
+    OrdRejReason.STALE_ORDER, "OrigSendingTime (122): resent too late, nothing was done"
+)
+
+
+class OrderReader:
+    """Translate application messages by the rules of the venue.
+
+    Args:
+        symbols: rules and texts of every symbol, by name.
+        default_stp: self-trade prevention of orders without tag 7928.
+    """
+
+    def __init__(
+        self, symbols: Mapping[str, SymbolTexts], *, default_stp: SelfTradePrevention
+    ) -> None:
+        self._symbols = {texts.name: texts for texts in symbols.values()}
+        self._default_stp = default_stp
+        self._readers: dict[bytes, Callable[[FixMessage, Origin], Request | Problem]] = {
+            NEW_ORDER_SINGLE: self._new_order,
+            ORDER_CANCEL_REQUEST: self._cancel,
+            ORDER_CANCEL_REPLACE_REQUEST: self._replace,
+            ORDER_STATUS_REQUEST: self._query,
+        }
+
+    def read(self, message: FixMessage, origin: Origin) -> Request:
+        """Return what a message asks for, or its refusal.
+
+        Of a market order the price, and of a replace the reservation, are still to be filled in by
+        ``gateway/reservations.py``.
+        """
+        reader = self._readers.get(message.msg_type)
+        if reader is None:
+            text = f"MsgType (35): {readable(message.msg_type)} is not supported"
+            return refuse(
+                message, origin, Problem(BusinessRejectReason.UNSUPPORTED_MESSAGE_TYPE, text)
+            )
+        request = reader(message, origin)
+        return refuse(message, origin, request) if isinstance(request, Problem) else request
+
+    def _new_order(self, message: FixMessage, origin: Origin) -> Request | Problem:
+        fields = message.fields
+        texts = self._symbols.get(fields[TAG_SYMBOL])
+        if texts is None:
+            return unknown_symbol(fields)
+        terms = _problem_of_origin(message, origin) or read_terms(fields, texts)
+        if isinstance(terms, Problem):
+            return terms
+        side, ord_type, time_in_force, post_only, price_ticks, qty_lots = terms
+        rules = texts.rules
+        stp = fields.get(TAG_SELF_TRADE_PREVENTION)
+        return Request(
+            rules.symbol,
+            NewOrder(
+                origin.account,
+                origin.session,
+                origin.msg_seq_num,
+                fields[TAG_CL_ORD_ID].decode("ascii"),
+                side,
+                ord_type,
+                time_in_force,
+                post_only,
+                self._default_stp if stp is None else _STP[stp],
+                price_ticks,
+                qty_lots,
+                rules.version,
+                rules.hold_of(side, price_ticks, qty_lots),
+            ),
+        )
+
+    def _replace(self, message: FixMessage, origin: Origin) -> Request | Problem:
+        fields = message.fields
+        texts = self._symbols.get(fields[TAG_SYMBOL])
+        if texts is None:
+            return unknown_symbol(fields)
+        terms = _problem_of_origin(message, origin) or read_terms(fields, texts)
+        if isinstance(terms, Problem):
+            return terms
+        if terms.ord_type is OrdType.MARKET:
+            return unsupported(TAG_ORD_TYPE, "2 (an order in the book is a limit order)", fields)
+        order_seq = read_order_seq(fields)
+        if isinstance(order_seq, Problem):
+            return order_seq
+        return Request(
+            texts.rules.symbol,
+            ReplaceOrder(
+                account=origin.account,
+                session=origin.session,
+                msg_seq_num=origin.msg_seq_num,
+                cl_ord_id=fields[TAG_CL_ORD_ID].decode("ascii"),
+                orig_cl_ord_id=fields[TAG_ORIG_CL_ORD_ID].decode("ascii"),
+                order_seq=order_seq,
+                side=terms.side,
+                ord_type=terms.ord_type,
+                time_in_force=terms.time_in_force,
+                post_only=terms.post_only,
+                price_ticks=terms.price_ticks,
+                qty_lots=terms.qty_lots,
+                rules_version=texts.rules.version,
+                reserved=0,
+            ),
+        )
+
+    def _cancel(self, message: FixMessage, origin: Origin) -> Request | Problem:
+        fields = message.fields
+        texts = self._symbols.get(fields[TAG_SYMBOL])
+        if texts is None:
+            return unknown_symbol(fields)
+        order_seq = problem_of_account(fields, origin) or read_order_seq(fields)
+        if isinstance(order_seq, Problem):
+            return order_seq
+        return Request(
+            texts.rules.symbol,
+            CancelOrder(
+                origin.account,
+                origin.session,
+                origin.msg_seq_num,
+                fields[TAG_CL_ORD_ID].decode("ascii"),
+                fields[TAG_ORIG_CL_ORD_ID].decode("ascii"),
+                order_seq,
+            ),
+        )
+
+    def _query(self, message: FixMessage, origin: Origin) -> Request | Problem:
+        fields = message.fields
+        texts = self._symbols.get(fields[TAG_SYMBOL])
+        side = SIDES.get(fields[TAG_SIDE])
+        if texts is None:
+            return unknown_symbol(fields)
+        if side is None:
+            return unsupported(TAG_SIDE, "1 (buy) or 2 (sell)", fields)
+        order_seq = problem_of_account(fields, origin) or read_order_seq(fields)
+        if isinstance(order_seq, Problem):
+            return order_seq
+        return Request(
+            texts.rules.symbol,
+            QueryOrder(
+                origin.account,
+                origin.session,
+                origin.msg_seq_num,
+                fields[TAG_CL_ORD_ID].decode("ascii"),
+                order_seq,
+                side,
+                fields.get(TAG_ORD_STATUS_REQ_ID, b"").decode("ascii"),
+            ),
+        )
+
+
+def _problem_of_origin(message: FixMessage, origin: Origin) -> Problem | None:
+    return problem_of_account(message.fields, origin) or (_STALE if origin.stale else None)

@@ -1,0 +1,132 @@
+"""What market orders and replaces need from Redis before they can be admitted. Pure.
+
+A market order takes its protection price from the best opposite price, as settlement last left it
+in ``bbo``. A replace reserves what its order does not hold already, from ``open:{account}``. Both
+reads may be older than the admission call: the price is a limit, not a promise, and the reservation
+is enough whatever is filled in between.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from engine.commands import NewOrder, ReplaceOrder
+from engine.enums import CxlRejReason, CxlRejResponseTo, OrdRejReason, OrdStatus, Side
+from engine.events import CancelRejected, OrderRejected
+from engine.instrument import PPM, SymbolRules, fee_ceil
+from gateway.order_terms import problem_of_notional
+from gateway.refusals import cancel_rejected, order_rejected
+from gateway.symbol_texts import SymbolTexts
+
+
+class OpenOrder(NamedTuple):
+    """An open order as settlement last left it in ``open:{account}``."""
+
+    order_seq: int
+    side: Side
+    price_ticks: int
+    leaves_lots: int
+    cum_lots: int
+
+    @classmethod
+    def parse(cls, text: str) -> OpenOrder:
+        """Read a value of ``open:{account}``; the hold at its end is not needed here."""
+        order_seq, side, price_ticks, leaves_lots, cum_lots, _hold = map(int, text.split(" "))
+        return cls(order_seq, Side(side), price_ticks, leaves_lots, cum_lots)
+
+
+def price_market(
+    order: NewOrder, texts: SymbolTexts, bbo: str | None, *, protection_ppm: int
+) -> NewOrder | OrderRejected:
+    """Return a market order with its protection price, or its refusal when nobody quotes.
+
+    Args:
+        order: as ``OrderReader.read`` returned it, without a price.
+        texts: the symbol's rules and texts.
+        bbo: the symbol's field of the hash ``bbo``, ``{bid_ticks} {ask_ticks} {seq}``; None before
+            anything was settled.
+        protection_ppm: how far from the best opposite price it may trade.
+    """
+    bid_ticks, ask_ticks, _seq = map(int, (bbo or "0 0 0").split(" "))
+    buys = order.side is Side.BUY
+    best_ticks = ask_ticks if buys else bid_ticks
+    if not best_ticks:
+        return order_rejected(order, f"Market order: there is no {'offer' if buys else 'bid'}")
+    problem = problem_of_notional(texts, best_ticks, order.qty_lots)
+    if problem is not None:
+        return order_rejected(order, problem.text)
+    rules = texts.rules
+    if buys:
+        wanted_ticks = best_ticks * (PPM + protection_ppm) // PPM
+        price_ticks = min(wanted_ticks, rules.max_price_ticks)
+    else:
+        price_ticks = max(1, -(-best_ticks * (PPM - protection_ppm) // PPM))
+    reserved = rules.hold_of(order.side, price_ticks, order.qty_lots)
+    return msgspec.structs.replace(order, price_ticks=price_ticks, reserved=reserved)
+
+
+def reserve_replace(
+    order: ReplaceOrder, rules: SymbolRules, found: OpenOrder | None
+) -> ReplaceOrder | CancelRejected:
+    """Return the replace with what it must reserve on top of what its order holds.
+
+    With k lots filled before the engine meets the replace, the new hold less the old one is
+    new_leaves × new_price − leaves × price − k × (new_price − price): largest at k = 0 or at
+    k = leaves, whichever way the price moves. The larger of the two, with the fee on it, is enough.
+    An order that is not found, because it is still on its way, reserves the whole.
+
+    Source: design, section 3 (replace).
+    """
+    if found is None:
+        reserved = rules.hold_of(order.side, order.price_ticks, order.qty_lots)
+        return msgspec.structs.replace(order, reserved=reserved)
+    if found.side is not order.side:
+        text = f"Side (54): expected {found.side:d}, the side of the order, received {order.side:d}"
+        return with_order(_replace_rejected(order, text), found)
+    new_leaves_lots = order.qty_lots - found.cum_lots
+    added_lots = new_leaves_lots - found.leaves_lots
+    if order.side is Side.SELL:
+        reserved = max(0, added_lots) * rules.base_units_per_lot
+    else:
+        held = rules.notional(found.price_ticks, found.leaves_lots)
+        wanted = rules.notional(order.price_ticks, new_leaves_lots)
+        added = max(0, wanted - held, rules.notional(order.price_ticks, added_lots))
+        reserved = added + fee_ceil(added * rules.max_fee_ppm)
+    return msgspec.structs.replace(order, reserved=reserved)
+
+
+def with_order(refusal: CancelRejected, found: OpenOrder | None) -> CancelRejected:
+    """Return the refusal of a cancel or replace with OrderID and OrdStatus of the open order."""
+    if found is None:
+        return refusal
+    status = OrdStatus.PARTIALLY_FILLED if found.cum_lots else OrdStatus.NEW
+    return msgspec.structs.replace(refusal, order_seq=found.order_seq, ord_status=status)
+
+
+def refused_for_funds(
+    command: NewOrder | ReplaceOrder, texts: SymbolTexts
+) -> OrderRejected | CancelRejected:
+    """Return the refusal of a command that admission could not reserve for."""
+    rules = texts.rules
+    if command.side is Side.BUY:
+        amount, asset = texts.amounts.text(command.reserved), rules.quote
+    else:
+        lots = command.reserved // rules.base_units_per_lot
+        amount, asset = texts.quantities.text(lots), rules.base
+    text = f"Insufficient funds: {amount.decode()} {asset} needed"
+    if isinstance(command, ReplaceOrder):
+        return _replace_rejected(command, text)
+    return order_rejected(command, text, OrdRejReason.EXCEEDS_LIMIT)
+
+
+def _replace_rejected(order: ReplaceOrder, text: str) -> CancelRejected:
+    return cancel_rejected(
+        account=order.account,
+        cl_ord_id=order.cl_ord_id,
+        orig_cl_ord_id=order.orig_cl_ord_id,
+        response_to=CxlRejResponseTo.REPLACE,
+        reason=CxlRejReason.OTHER,
+        text=text,
+    )

@@ -1,0 +1,80 @@
+"""The texts of one symbol's prices, quantities and amounts on the wire, remembered. Pure.
+
+A busy market names the same few hundred prices and quantities over and over, so the conversions of
+``engine/instrument.py`` are done once for each of them.
+"""
+
+from __future__ import annotations
+
+from engine.instrument import DecimalGrid, SymbolRules
+
+TEXTS_MAX = 10_000
+"""Texts remembered per table, some 1 MB; when there are more, the table starts over."""
+
+AVG_PX_EXTRA_PLACES = 6
+"""Decimal places that AvgPx (6) may have beyond those of the tick; the rest is cut off."""
+
+
+class GridTexts:
+    """Both directions of one decimal grid, as bytes.
+
+    Args:
+        grid: the tick size, lot size, or smallest unit of an asset.
+    """
+
+    __slots__ = ("_steps", "_texts", "grid")
+
+    def __init__(self, grid: DecimalGrid) -> None:
+        self.grid = grid
+        self._texts: dict[int, bytes] = {}
+        self._steps: dict[bytes, int | None] = {}
+
+    def text(self, steps: int) -> bytes:
+        """Return the decimal text of so many steps."""
+        text = self._texts.get(steps)
+        if text is None:
+            if len(self._texts) >= TEXTS_MAX:
+                self._texts.clear()
+            text = self._texts[steps] = self.grid.format(steps).encode("ascii")
+        return text
+
+    def steps(self, text: bytes) -> int | None:
+        """Return how many steps a decimal text is, or None when it lies off the grid."""
+        try:
+            return self._steps[text]
+        except KeyError:
+            pass
+        steps = self.grid.parse(text.decode("latin-1"))
+        if len(self._steps) >= TEXTS_MAX:
+            self._steps.clear()
+        self._steps[text] = steps
+        return steps
+
+
+class SymbolTexts:
+    """What a symbol's rules say, ready for reading and writing FIX.
+
+    Args:
+        rules: the symbol's rules in force.
+    """
+
+    __slots__ = ("amounts", "name", "prices", "quantities", "quote", "rules")
+
+    def __init__(self, rules: SymbolRules) -> None:
+        self.rules = rules
+        self.name = rules.symbol.encode("ascii")
+        self.quote = rules.quote.encode("ascii")
+        self.prices = GridTexts(DecimalGrid(rules.tick_size))
+        self.quantities = GridTexts(DecimalGrid(rules.lot_size))
+        self.amounts = GridTexts(DecimalGrid.of_scale(rules.quote_scale))
+
+    def avg_px(self, cum_price_qty: int, cum_lots: int) -> bytes:
+        """Return AvgPx (6): Σ price × quantity ÷ quantity, 0 when nothing is filled."""
+        if not cum_lots:
+            return b"0"
+        price_ticks, rest = divmod(cum_price_qty, cum_lots)
+        if not rest:
+            return self.prices.text(price_ticks)
+        return self.prices.grid.format_ratio(
+            cum_price_qty, cum_lots, extra_places=AVG_PX_EXTRA_PLACES
+        ).encode("ascii")

@@ -1,0 +1,179 @@
+"""Protection prices of market orders and reservations of replaces."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.commands import NewOrder, ReplaceOrder
+from engine.enums import (
+    CxlRejReason,
+    OrdRejReason,
+    OrdStatus,
+    OrdType,
+    SelfTradePrevention,
+    Side,
+    TimeInForce,
+)
+from engine.events import CancelRejected, OrderRejected
+from engine.instrument import fee_ceil
+from gateway.reservations import (
+    OpenOrder,
+    price_market,
+    refused_for_funds,
+    reserve_replace,
+    with_order,
+)
+from gateway.symbol_texts import SymbolTexts
+from tests.unit.test_gateway_orders_in import rules_of
+
+TEXTS = SymbolTexts(rules_of())
+RULES = TEXTS.rules
+
+
+def market(side: Side, qty_lots: int = 150) -> NewOrder:
+    return NewOrder(
+        account=1001,
+        session=7,
+        msg_seq_num=42,
+        cl_ord_id="m1",
+        side=side,
+        ord_type=OrdType.MARKET,
+        time_in_force=TimeInForce.IOC,
+        post_only=False,
+        stp=SelfTradePrevention.NONE,
+        price_ticks=0,
+        qty_lots=qty_lots,
+        rules_version=3,
+        reserved=0,
+    )
+
+
+def replace(side: Side, price_ticks: int, qty_lots: int) -> ReplaceOrder:
+    return ReplaceOrder(
+        account=1001,
+        session=7,
+        msg_seq_num=42,
+        cl_ord_id="a1",
+        orig_cl_ord_id="a0",
+        order_seq=0,
+        side=side,
+        ord_type=OrdType.LIMIT,
+        time_in_force=TimeInForce.GTC,
+        post_only=False,
+        price_ticks=price_ticks,
+        qty_lots=qty_lots,
+        rules_version=3,
+        reserved=0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("side", "bbo", "price_ticks"),
+    [
+        (Side.BUY, "1990 2001 77", 2101),  # 2001 × 1.05 = 2101.05, down
+        (Side.SELL, "1990 2001 77", 1891),  # 1990 × 0.95 = 1890.5, up
+        (Side.BUY, "0 19999 5", 20_000),  # never beyond the symbol's highest price
+        (Side.SELL, "1000 0 5", 950),
+    ],
+)
+def test_market_order_gets_a_protection_price_and_its_hold(
+    side: Side, bbo: str, price_ticks: int
+) -> None:
+    priced = price_market(market(side), TEXTS, bbo, protection_ppm=50_000)
+    assert isinstance(priced, NewOrder)
+    assert priced.price_ticks == price_ticks
+    assert priced.reserved == RULES.hold_of(side, price_ticks, 150)
+    assert (priced.ord_type, priced.time_in_force) == (OrdType.MARKET, TimeInForce.IOC)
+
+
+@pytest.mark.parametrize(
+    ("side", "bbo"),
+    [(Side.BUY, None), (Side.BUY, "1990 0 7"), (Side.SELL, "0 2001 7"), (Side.SELL, None)],
+)
+def test_market_order_is_refused_when_nobody_quotes(side: Side, bbo: str | None) -> None:
+    refused = price_market(market(side), TEXTS, bbo, protection_ppm=50_000)
+    assert isinstance(refused, OrderRejected)
+    assert refused.reason is OrdRejReason.OTHER
+    assert "there is no" in refused.text
+
+
+def test_market_order_below_the_least_notional_is_refused() -> None:
+    refused = price_market(market(Side.SELL, 2), TEXTS, "1000 0 7", protection_ppm=50_000)
+    assert isinstance(refused, OrderRejected)
+    assert refused.text == "Notional: expected at least 5.0000 USD, received 1.0000"
+
+
+def test_replace_of_an_order_not_seen_yet_reserves_the_whole() -> None:
+    reserved = reserve_replace(replace(Side.BUY, 2000, 100), RULES, None)
+    assert isinstance(reserved, ReplaceOrder)
+    assert reserved.reserved == RULES.hold_of(Side.BUY, 2000, 100)
+
+
+def test_replace_with_another_side_is_refused_and_names_the_order() -> None:
+    found = OpenOrder.parse("55 2 2000 80 20 80000000")
+    refused = reserve_replace(replace(Side.BUY, 2000, 100), RULES, found)
+    assert isinstance(refused, CancelRejected)
+    assert (refused.order_seq, refused.ord_status) == (55, OrdStatus.PARTIALLY_FILLED)
+    assert refused.reason is CxlRejReason.OTHER
+
+
+def hold(price_ticks: int, leaves_lots: int, filled_notional: int, charged: int) -> int:
+    """What a buy must hold: the formula of the design, section 2."""
+    notional = RULES.notional(price_ticks, leaves_lots)
+    return notional + fee_ceil(RULES.max_fee_ppm * (filled_notional + notional)) - charged
+
+
+@given(
+    price=st.integers(1, 20_000),
+    leaves=st.integers(1, 50_000),
+    cum=st.integers(0, 1_000),
+    new_price=st.integers(1, 20_000),
+    new_leaves=st.integers(1, 50_000),
+    data=st.data(),
+)
+def test_buy_replace_suffices_whatever_fills_in_between(
+    price: int, leaves: int, cum: int, new_price: int, new_leaves: int, data: st.DataObject
+) -> None:
+    """Fill k more lots at prices up to the order's, then compare what is held with what is due."""
+    found = OpenOrder(5, Side.BUY, price, leaves, cum)
+    command = reserve_replace(replace(Side.BUY, new_price, new_leaves + cum), RULES, found)
+    assert isinstance(command, ReplaceOrder)
+    more = data.draw(st.integers(0, min(leaves, new_leaves) - 1))
+    at = data.draw(st.integers(1, price))
+    filled = RULES.notional(data.draw(st.integers(1, price)), cum) + RULES.notional(at, more)
+    charged = fee_ceil(filled * data.draw(st.sampled_from([100, 250])))
+    held = hold(price, leaves - more, filled, charged)
+    assert held + command.reserved >= hold(new_price, new_leaves - more, filled, charged)
+
+
+@given(leaves=st.integers(1, 100), cum=st.integers(0, 100), new_qty=st.integers(1, 300))
+def test_sell_replace_reserves_the_lots_that_were_added(
+    leaves: int, cum: int, new_qty: int
+) -> None:
+    found = OpenOrder(5, Side.SELL, 100, leaves, cum)
+    command = reserve_replace(replace(Side.SELL, 90, new_qty), RULES, found)
+    assert isinstance(command, ReplaceOrder)
+    assert command.reserved == max(0, new_qty - leaves - cum) * RULES.base_units_per_lot
+
+
+def test_refusal_for_funds_says_what_was_needed() -> None:
+    order = msgspec.structs.replace(market(Side.BUY), price_ticks=2000, reserved=1_500_376)
+    refused = refused_for_funds(order, TEXTS)
+    assert isinstance(refused, OrderRejected)
+    assert refused.reason is OrdRejReason.EXCEEDS_LIMIT
+    assert refused.text == "Insufficient funds: 150.0376 USD needed"
+    assert refused.qty_lots == 150
+    sell = msgspec.structs.replace(replace(Side.SELL, 2000, 100), reserved=25_000_000)
+    refused_replace = refused_for_funds(sell, TEXTS)
+    assert isinstance(refused_replace, CancelRejected)
+    assert refused_replace.text == "Insufficient funds: 0.25 BTC needed"
+
+
+def test_refused_cancel_names_the_order_if_it_is_open() -> None:
+    refusal = reserve_replace(replace(Side.SELL, 1, 1), RULES, OpenOrder(9, Side.BUY, 100, 10, 0))
+    assert isinstance(refusal, CancelRejected)
+    assert (refusal.order_seq, refusal.ord_status) == (9, OrdStatus.NEW)
+    assert with_order(refusal, None) is refusal
