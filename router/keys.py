@@ -4,7 +4,8 @@ Nobody else formats one. ``{...}`` below are placeholders, not hash tags.
 
 Accounts database (DB 0)::
 
-    home:{symbol}       hash    shard, db, incarnation (random, made once), rules (version in force)
+    home:{symbol}       hash    shard, db, incarnation (random, made once), rules (version in
+                                force), define (the encoded DefineSymbol in force)
     bal:{account}       hash    {asset}:a available, {asset}:p pending, {asset}:h held; decimal ints
     open:{account}      hash    {symbol}|{ClOrdID} ->
                                 "{order_seq} {side} {price_ticks} {leaves_lots} {cum_lots} {hold}"

@@ -1,0 +1,171 @@
+"""Admission: from a gateway into the streams, reserved and once (``scripts/admit.lua``).
+
+Whatever gets an answer passes here, in the order in which it arrived, in batches with one call in
+flight. If the reply is lost, the same batch is sent again, unchanged, before anything else: the
+script skips what it has dealt with, by MsgSeqNum per FIX session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from engine.instrument import AMOUNT_MAX
+from engine.limits import ADMISSION_BATCH_MAX
+from router.errors import HomeMismatch, RulesChanged
+from router.homes import Home
+from router.redis_client import RedisLink, retry_while_away
+from router.scripts import Script, pack
+
+_ADMIT = Script("admit")
+
+REFUSED = 0
+"""Short of funds, or a RefuseItem: the answer stands in the account's outbox."""
+SKIPPED = -1
+"""Dealt with by an earlier call, whose reply may have been lost: counts as admitted."""
+FENCED = -2
+"""The session belongs to another gateway, or another epoch: nothing was done, nor may be sent."""
+MARKED = -3
+"""A MarkItem, done."""
+
+
+class PublishItem(msgspec.Struct, frozen=True, gc=False):
+    """A command for a symbol's stream.
+
+    Args:
+        account: the SenderCompID.
+        epoch: of the account's FIX session.
+        msg_seq_num: of the message that the command came from.
+        symbol: which stream.
+        command: encoded.
+        asset: what to reserve ``amount`` of; empty = nothing.
+        amount: in the asset's smallest unit.
+        rules_version: that the command was made under; 0 for one that depends on none (F, H).
+    """
+
+    account: int
+    epoch: int
+    msg_seq_num: int
+    symbol: str
+    command: bytes
+    asset: str = ""
+    amount: int = 0
+    rules_version: int = 0
+
+
+class RefuseItem(msgspec.Struct, frozen=True, gc=False):
+    """A refusal for the account's outbox: an encoded ``Output`` with seq 0 and one event."""
+
+    account: int
+    epoch: int
+    msg_seq_num: int
+    output: bytes
+
+
+class MarkItem(msgspec.Struct, frozen=True, gc=False):
+    """Nothing but "dealt with up to msg_seq_num"."""
+
+    account: int
+    epoch: int
+    msg_seq_num: int
+
+
+AdmissionItem = PublishItem | RefuseItem | MarkItem
+
+
+class Admission:
+    """The way in; one per gateway.
+
+    Args:
+        link: accounts database, for nothing else.
+        homes: every symbol's home; may be replaced by newer ones at any time.
+
+    Attributes:
+        available: False while Redis does not answer; a batch that is under way waits, new messages
+            should be refused with 380=4 meanwhile.
+    """
+
+    def __init__(self, link: RedisLink, homes: Mapping[str, Home]) -> None:
+        self._link = link
+        self.homes = homes
+        self.available = True
+        self._in_flight = False
+
+    async def admit(self, items: Sequence[AdmissionItem]) -> list[int]:
+        """Admit a batch and return, for each item, its seq (> 0) or one of the constants above.
+
+        Waits while Redis is away, for as long as that takes. Cancelled, or ended by an error other
+        than those below, the batch may or may not have been admitted.
+
+        Args:
+            items: at most ADMISSION_BATCH_MAX, in the order in which they arrived.
+
+        Raises:
+            OutOfMemory: nothing was written: answer the new messages among them with 380=4.
+            RulesChanged: nothing was written: read the homes again, translate, admit.
+            HomeMismatch: nothing was written: this gateway is configured for another exchange.
+        """
+        assert not self._in_flight, "Invariant: one admission call in flight"
+        assert 1 <= len(items) <= ADMISSION_BATCH_MAX, "Invariant: an admission batch is bounded"
+        args = self._pack(items)
+        self._in_flight = True
+        try:
+            reply = await retry_while_away(
+                lambda: _ADMIT.run(self._link, *args), what="admission", on_change=self._on_change
+            )
+        finally:
+            self._in_flight = False
+        if reply[0] == b"RULES":
+            raise RulesChanged(reply[1].decode(), reply[2])
+        if reply[0] == b"HOME":
+            symbol = reply[1].decode()
+            raise HomeMismatch(f"{symbol}: its home is not {self.homes[symbol].incarnation}")
+        results: list[int] = reply
+        return results
+
+    def _on_change(self, available: bool) -> None:
+        self.available = available
+
+    def _pack(self, items: Sequence[AdmissionItem]) -> list[Any]:
+        versions: dict[str, int] = {}
+        for item in items:
+            if type(item) is PublishItem:
+                version = item.rules_version or versions.get(item.symbol, 0)
+                before = versions.setdefault(item.symbol, version) or version
+                assert before == version, "Invariant: a batch knows one version of a symbol's rules"
+                versions[item.symbol] = version
+        homes = sorted((self.homes[symbol] for symbol in versions), key=_db_and_name)
+        index = {home.symbol: number for number, home in enumerate(homes, 1)}
+        symbols: list[str | int] = []
+        for home in homes:
+            symbols += (home.symbol, home.db, home.incarnation, versions[home.symbol])
+        meta: list[str | int] = []
+        args: list[Any] = [pack(symbols), b""]
+        for item in items:
+            if type(item) is PublishItem:
+                amount = item.amount
+                assert 0 <= amount <= AMOUNT_MAX, "Invariant: an amount fits in 2^62"
+                meta += (
+                    0,
+                    item.account,
+                    item.epoch,
+                    item.msg_seq_num,
+                    index[item.symbol],
+                    item.asset,
+                    str(amount),
+                )
+                args.append(item.command)
+            elif type(item) is RefuseItem:
+                meta += (1, item.account, item.epoch, item.msg_seq_num, 0, "", "")
+                args.append(item.output)
+            else:
+                meta += (2, item.account, item.epoch, item.msg_seq_num, 0, "", "")
+                args.append(b"")
+        args[1] = pack(meta)
+        return args
+
+
+def _db_and_name(home: Home) -> tuple[int, str]:
+    return home.db, home.symbol

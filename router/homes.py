@@ -1,0 +1,208 @@
+"""Where each symbol lives, which incarnation of it, and under which rules.
+
+A home is data (design, section 2): ``home:{symbol}`` in the accounts database and in the shard's
+holds the same random incarnation, made once. Whoever talks about a symbol says which incarnation it
+means; a wrong URL or an emptied database is then an error, never a silent restart at seq 1.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from engine.commands import DefineSymbol, decode_command, encode_command
+from engine.instrument import SymbolRules
+from router import keys
+from router.errors import HomeMismatch, VenueRefused
+from router.redis_client import RedisLink, scan_keys
+from router.scripts import Script
+from router.shards import Shard
+
+_DEFINE = Script("define_symbol")
+_DEFINE_TRIES_MAX = 10
+_GRID_KEYS = ("base", "quote", "tick_size", "lot_size")
+_SCALE_KEYS = ("base_scale", "quote_scale")
+
+
+class Home(msgspec.Struct, frozen=True):
+    """One symbol's home: what admission and commit compare, and the rules in force."""
+
+    symbol: str
+    shard: int
+    db: int
+    incarnation: str
+    rules: SymbolRules
+
+
+async def read_homes(link: RedisLink, shards: Iterable[Shard]) -> dict[str, Home]:
+    """Return the home of every symbol of the shards, checked.
+
+    Args:
+        link: accounts database.
+
+    Raises:
+        HomeMismatch: a symbol has no home, lives in another shard or database, its two halves
+            differ, or its stream ends before what has been settled.
+    """
+    homes: dict[str, Home] = {}
+    for shard in shards:
+        for symbol in shard.symbols:
+            home = await _read_home(link, symbol)
+            if home is None:
+                raise HomeMismatch(f"{symbol} has no home: it was never defined in this Redis")
+            _check_place(home, shard)
+            homes[symbol] = home
+        await _check_streams(link, shard, homes)
+    return homes
+
+
+async def define_symbols(
+    link: RedisLink, shards: Iterable[Shard], rules: Mapping[str, SymbolRules]
+) -> dict[str, Home]:
+    """Give new symbols a home, append changed rules to their streams, and return all homes.
+
+    Running it again, or in several processes at once, changes nothing more.
+
+    Args:
+        link: accounts database.
+        rules: of every symbol, as exchange.toml has them; their version is ignored.
+
+    Raises:
+        VenueRefused: a change that open orders or balances forbid; the message names the key.
+        HomeMismatch: see ``read_homes``.
+    """
+    shards = tuple(shards)
+    await _refuse_removed(link, rules)
+    for shard in shards:
+        for symbol in shard.symbols:
+            await _define(link, shard, rules[symbol])
+    return await read_homes(link, shards)
+
+
+async def _define(link: RedisLink, shard: Shard, wanted: SymbolRules) -> None:
+    symbol = wanted.symbol
+    for _ in range(_DEFINE_TRIES_MAX):
+        home = await _read_home(link, symbol)
+        if home is None:
+            expected, incarnation, version = "", secrets.token_hex(8), 1
+        else:
+            _check_place(home, shard)
+            version = home.rules.version
+            if msgspec.structs.replace(wanted, version=version) == home.rules:
+                return
+            await _refuse_unsafe_change(link, shard, home.rules, wanted)
+            expected = incarnation = home.incarnation
+            version += 1
+        rules = msgspec.structs.replace(wanted, version=version)
+        command = encode_command(DefineSymbol(incarnation, rules))
+        reply = await _DEFINE.run(
+            link, symbol, shard.id, shard.db, expected, incarnation, version, command
+        )
+        if reply[0] == b"OK":
+            return
+        if reply[0] == b"MIXED":
+            raise HomeMismatch(
+                f"{symbol}: {reply[1].decode()} in database {shard.db} does not belong to home"
+                f" {expected or '(none)'} in database {keys.ACCOUNTS_DB}"
+            )
+        assert reply[0] == b"CHANGED", "Invariant: define_symbol has three answers"
+    raise HomeMismatch(f"{symbol}: its home kept changing while it was being defined")
+
+
+async def _read_home(link: RedisLink, symbol: str) -> Home | None:
+    fields = await link.call("HMGET", keys.home(symbol), "shard", "db", "incarnation", "define")
+    if fields[2] is None:
+        return None
+    command = decode_command(fields[3])
+    assert isinstance(command, DefineSymbol), "Invariant: a home keeps the command that defined it"
+    return Home(symbol, int(fields[0]), int(fields[1]), fields[2].decode(), command.rules)
+
+
+def _check_place(home: Home, shard: Shard) -> None:
+    if (home.shard, home.db) != (shard.id, shard.db):
+        raise HomeMismatch(
+            f"{home.symbol} lives in shard {home.shard} (db {home.db}), not in shard {shard.id}"
+            f" (db {shard.db}): moving a symbol is not possible"
+        )
+
+
+async def _check_streams(link: RedisLink, shard: Shard, homes: Mapping[str, Home]) -> None:
+    settled = await read_settled(link, shard.symbols)
+    commands: list[tuple[str | int, ...]] = []
+    for symbol in shard.symbols:
+        commands.append(("GET", keys.home(symbol)))
+        commands.append(("XREVRANGE", keys.orders(symbol), "+", "-", "COUNT", 1))
+    async with link.sibling(shard.db) as shard_link:
+        replies = await shard_link.pipeline(commands)
+    for index, symbol in enumerate(shard.symbols):
+        incarnation, last = replies[2 * index], replies[2 * index + 1]
+        if incarnation is None or incarnation.decode() != homes[symbol].incarnation:
+            raise HomeMismatch(
+                f"{symbol}: database {shard.db} holds incarnation {incarnation!r}, its home is"
+                f" {homes[symbol].incarnation}"
+            )
+        last_seq = entry_number(last[0][0]) if last else 0
+        if last_seq < max(1, settled[symbol]):
+            raise HomeMismatch(
+                f"{symbol}: its stream ends at seq {last_seq}, but {settled[symbol]} was settled"
+            )
+
+
+async def read_settled(link: RedisLink, symbols: Iterable[str]) -> dict[str, int]:
+    """Return the last settled seq of each symbol, 0 for none.
+
+    Args:
+        link: accounts database.
+    """
+    names = list(symbols)
+    if not names:
+        return {}
+    values = await link.call("HMGET", keys.SETTLED, *names)
+    return {name: int(value or 0) for name, value in zip(names, values, strict=True)}
+
+
+def entry_number(entry_id: bytes) -> int:
+    """Return n of a dense stream's entry id ``n-0``."""
+    return int(entry_id[:-2])
+
+
+async def _refuse_unsafe_change(
+    link: RedisLink, shard: Shard, old: SymbolRules, new: SymbolRules
+) -> None:
+    changed = [key for key in (*_GRID_KEYS, *_SCALE_KEYS) if getattr(old, key) != getattr(new, key)]
+    if changed and (reason := await _reason_to_keep(link, shard, old)):
+        key = f"symbols.{old.symbol}.{changed[0]}"
+        if changed[0] in _SCALE_KEYS:
+            key = f"assets.{getattr(old, changed[0].removesuffix('_scale'))}.scale"
+        raise VenueRefused(key, f"cannot change while {reason}")
+
+
+async def _refuse_removed(link: RedisLink, rules: Mapping[str, SymbolRules]) -> None:
+    async for key in scan_keys(link, keys.home("*")):
+        symbol = key.partition(":")[2]
+        home = None if symbol in rules else await _read_home(link, symbol)
+        if home is None:
+            continue
+        shard = Shard(home.shard, link.url, home.db, (symbol,))
+        if reason := await _reason_to_keep(link, shard, home.rules):
+            raise VenueRefused(f"symbols.{symbol}", f"cannot be removed while {reason}")
+
+
+async def _reason_to_keep(link: RedisLink, shard: Shard, rules: SymbolRules) -> str | None:
+    """Return why a symbol's grid may not change: its orders, or balances of its base asset."""
+    symbol = rules.symbol
+    for total in await link.call("HMGET", keys.TOTALS, rules.base):
+        if int(total or 0):
+            return f"there are balances of {rules.base}"
+    async with link.sibling(shard.db) as shard_link:
+        last = await shard_link.call("XREVRANGE", keys.orders(symbol), "+", "-", "COUNT", 1)
+    settled = await read_settled(link, (symbol,))
+    if last and entry_number(last[0][0]) > settled[symbol]:
+        return "orders are waiting for the engine"
+    prefix = keys.open_field(symbol, "").encode()
+    async for key in scan_keys(link, "open:*"):
+        if any(field.startswith(prefix) for field in await link.call("HKEYS", key)):
+            return "it has open orders"
+    return None

@@ -1,0 +1,98 @@
+"""Who leads a shard: a lease in its database, with an epoch that only grows.
+
+Leading is a permission to commit, checked by the commit scripts themselves: an engine that was
+stuck and wakes up after another has taken over cannot write anything. So the lease need not be
+exact about time; it only has to find out that a leader is dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from router.errors import Fenced
+from router.redis_client import RedisLink, retry_while_away
+from router.scripts import Script
+
+_LEASE = Script("lease")
+RENEWALS_PER_TTL = 3
+
+
+class Held(msgspec.Struct, frozen=True):
+    """Somebody else leads the shard."""
+
+    owner: str
+    remaining_ms: int
+
+
+class Lease:
+    """A shard's lease, as one engine sees it.
+
+    Args:
+        link: the shard's database, for nothing else, so that a renewal never waits behind a commit.
+        owner: unique to the process, such as ``engine-1:4711:9f3a``.
+        ttl_ms: how long it holds without renewal.
+
+    Attributes:
+        epoch: of the last acquisition; 0 before.
+    """
+
+    def __init__(self, link: RedisLink, *, owner: str, ttl_ms: int) -> None:
+        self._link = link
+        self.owner = owner
+        self.epoch = 0
+        self._ttl_ms = ttl_ms
+
+    async def try_acquire(self) -> Held | None:
+        """Acquire the lease; return None, or who has it.
+
+        Raises:
+            RedisUnavailable: no reply. Trying again is right in any case.
+        """
+        reply = await self._run("acquire", 0)
+        if reply[0] == b"HELD":
+            return Held(reply[1].decode(), reply[2])
+        self.epoch = reply[1]
+        return None
+
+    async def acquire(self) -> None:
+        """Wait until the lease is ours, however long its holder lives and Redis is away."""
+        while True:
+            held = await retry_while_away(self.try_acquire, what=f"lease of {self.owner}")
+            if held is None:
+                return
+            await asyncio.sleep(min(held.remaining_ms, self._ttl_ms) / 1000)
+
+    async def renew(self) -> None:
+        """Prolong the lease by its TTL from now.
+
+        Raises:
+            Fenced: another engine has acquired it.
+            RedisUnavailable: no reply.
+        """
+        if (await self._run("renew", self.epoch))[0] == b"LOST":
+            raise Fenced(f"{self.owner} lost the lease of its shard (epoch {self.epoch})")
+
+    async def keep(self) -> None:
+        """Renew for ever, RENEWALS_PER_TTL times per TTL; if Redis is away, as soon as it is back.
+
+        Raises:
+            Fenced: another engine has acquired it.
+        """
+        while True:
+            await asyncio.sleep(self._ttl_ms / 1000 / RENEWALS_PER_TTL)
+            await retry_while_away(self.renew, what=f"lease of {self.owner}")
+
+    async def release(self) -> None:
+        """Give the lease up, so that a successor need not wait; does nothing to a lost one.
+
+        Raises:
+            RedisUnavailable: no reply; it runs out by itself.
+        """
+        await self._run("release", self.epoch)
+
+    async def _run(self, action: str, epoch: int) -> list[Any]:
+        reply: list[Any] = await _LEASE.run(self._link, action, self.owner, epoch, self._ttl_ms)
+        return reply

@@ -1,0 +1,158 @@
+-- Settle a batch of outputs: move the money, tell the accounts, keep their open orders.
+--
+-- KEYS  none (one server, several databases)
+-- ARGV  1 msgpack, flat: shard db, lease owner, lease epoch, then four per symbol:
+--         name, incarnation, best bid and best ask in ticks after the symbol's last entry (0 = none)
+--       2 msgpack, flat, per entry: symbol (1 = the first), seq,
+--         number of changes, then five each: account, asset, available, pending, held (decimal text)
+--         number of reports, then one each: account
+--         number of open orders, then three each: account, field, value ('' = delete)
+--       3… the reports' encoded Outputs, in order
+-- Reads   DB 0 home:{symbol}, settled. Shard DB lease, home:{symbol}
+-- Writes  DB 0 bal:, outbox:, open:{account}, settled, bbo; PUBLISH wake
+--
+-- Returns {'OK', entries applied}
+--         {'LEASE'} or {'HOME', symbol}           nothing is written
+--         {'GAP', symbol, expected, received}     the entries before it stand
+--         {'NEGATIVE', symbol, seq, account, field}   likewise; nothing of this entry stands
+--
+-- Atomic, because balances, reports and `settled` must tell of the same inputs. Idempotent by (symbol,
+-- seq): what is settled is skipped, whichever batch it comes in, so batches may be cut differently each
+-- time; for the same reason nothing is summed over entries.
+-- Amounts are never Lua numbers: text in, only the sign of HINCRBY's reply is looked at. An overflow of
+-- int64 is taken back like a negative balance.
+-- Limits: 256 entries (callers cut), seq < 10^14.
+
+local call, try, match = redis.call, redis.pcall, string.match
+local head, meta = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[2])
+
+local names, settled, first, last_of = {}, {}, {}, {}
+for h = 4, #head, 4 do
+  local name = head[h]
+  if call('HGET', 'home:' .. name, 'incarnation') ~= head[h + 1] then
+    return {'HOME', name}
+  end
+  names[#names + 1] = name
+  settled[#names] = tonumber(call('HGET', 'settled', name)) or 0
+  first[#names] = settled[#names]
+end
+call('SELECT', head[1])
+local lease = call('HMGET', 'lease', 'owner', 'epoch')
+local refused
+if lease[1] ~= head[2] or tonumber(lease[2]) ~= head[3] then
+  refused = {'LEASE'}
+end
+for h = 4, #head, 4 do
+  if call('GET', 'home:' .. head[h]) ~= head[h + 1] then
+    refused = refused or {'HOME', head[h]}
+  end
+end
+call('SELECT', 0)
+if refused then
+  return refused
+end
+
+local outbox_ids, wake = {}, {}
+
+local function outbox_id(account)
+  local id = outbox_ids[account]
+  if not id then
+    local last = call('XREVRANGE', 'outbox:' .. account, '+', '-', 'COUNT', 1)[1]
+    id = last and tonumber(match(last[1], '^(%d+)')) or 0
+    wake[#wake + 1] = account
+  end
+  id = id + 1
+  outbox_ids[account] = id
+  return id .. '-0'
+end
+
+local function negated(amount)
+  return string.sub(amount, 1, 1) == '-' and string.sub(amount, 2) or '-' .. amount
+end
+
+local suffixes = {':a', ':p', ':h'}
+
+-- Apply the changes meta[p + 1 …]. Returns nothing; or account and field of one that cannot be, with all
+-- taken back; or Redis' refusal for lack of memory, which comes at the first write or not at all.
+local function apply(p, count)
+  local done = {}
+  for _ = 1, count do
+    local key, asset = 'bal:' .. meta[p + 1], meta[p + 2]
+    for part = 1, 3 do
+      local amount = meta[p + 2 + part]
+      if amount ~= '0' then
+        local field = asset .. suffixes[part]
+        local result = try('HINCRBY', key, field, amount)
+        local possible = type(result) == 'number'
+        if possible then
+          done[#done + 1] = {key, field, amount}
+        elseif string.find(result.err, 'OOM', 1, true) then
+          return result
+        end
+        if not possible or result < 0 then
+          for i = #done, 1, -1 do
+            call('HINCRBY', done[i][1], done[i][2], negated(done[i][3]))
+          end
+          return meta[p + 1], field
+        end
+      end
+    end
+    p = p + 5
+  end
+end
+
+local failed
+local applied, p, report = 0, 0, 2
+while p < #meta do
+  local s, seq, changes = meta[p + 1], meta[p + 2], meta[p + 3]
+  local changes_at = p + 3
+  local reports_at = changes_at + 5 * changes + 1
+  local reports = meta[reports_at]
+  local opens_at = reports_at + reports + 1
+  local opens = meta[opens_at]
+  if seq > settled[s] then
+    if seq ~= settled[s] + 1 then
+      failed = {'GAP', names[s], settled[s] + 1, seq}
+      break
+    end
+    local account, field = apply(changes_at, changes)
+    if type(account) == 'table' then
+      return account
+    end
+    if account then
+      failed = {'NEGATIVE', names[s], seq, account, field}
+      break
+    end
+    for i = 1, reports do
+      account = meta[reports_at + i]
+      call('XADD', 'outbox:' .. account, outbox_id(account), 'e', ARGV[report + i])
+    end
+    for i = opens_at, opens_at + 3 * (opens - 1), 3 do
+      local value = meta[i + 3]
+      if value == '' then
+        call('HDEL', 'open:' .. meta[i + 1], meta[i + 2])
+      else
+        call('HSET', 'open:' .. meta[i + 1], meta[i + 2], value)
+      end
+    end
+    settled[s] = seq
+    applied = applied + 1
+  end
+  last_of[s] = seq
+  report = report + reports
+  p = opens_at + 3 * opens
+end
+
+for s = 1, #names do
+  if settled[s] > first[s] then
+    call('HSET', 'settled', names[s], settled[s])
+    if settled[s] == last_of[s] and not failed then
+      local h = 4 * s
+      call('HSET', 'bbo', names[s], head[h + 2] .. ' ' .. head[h + 3] .. ' ' .. settled[s])
+    end
+  end
+end
+if #wake > 0 then
+  call('PUBLISH', 'wake', table.concat(wake, ' '))
+end
+return failed or {'OK', applied}
