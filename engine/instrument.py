@@ -170,50 +170,30 @@ def define_rules(
     taker_fee_ppm: int,
     version: int,
 ) -> SymbolRules:
-    """Turn the decimals of exchange.toml into rules, and prove that nothing can be rounded or
-    overflow.
+    """Turn the decimals of exchange.toml into rules; prove that nothing is rounded or overflows.
 
     Args:
         max_price: None takes the largest price whose largest order still fits in 2^62.
 
     Raises:
-        InstrumentError: a decimal lies off its grid, tick × lot is not a whole number of quote
-        units,
-            or the largest notional with fees does not fit in 2^62. The message starts with the
-            key.
+        InstrumentError: a decimal lies off its grid, tick × lot is no whole number of quote units,
+            or the largest notional with fees does not fit in 2^62. The message starts with the key.
     """
-    tick, lot = Decimal(DecimalGrid(tick_size).step), Decimal(DecimalGrid(lot_size).step)
-    quote_units = tick * lot * 10**quote_scale
-    if quote_units != int(quote_units):
-        raise InstrumentError(
-            f"tick_size: {tick_size} × lot_size {lot_size} is not a whole number"
-            f" of units of {quote} (scale {quote_scale})"
-        )
-    base_units = lot * 10**base_scale
-    if base_units != int(base_units):
-        raise InstrumentError(f"lot_size: {lot_size} is finer than {base} (scale {base_scale})")
-    unit, lots = int(quote_units), DecimalGrid(lot_size)
-    min_qty_lots = _on_grid("min_qty", min_qty, lots)
-    max_qty_lots = _on_grid("max_qty", max_qty, lots)
-    if not 1 <= min_qty_lots <= max_qty_lots:
-        raise InstrumentError(
-            f"min_qty: expected 0 < min_qty <= max_qty {max_qty}, received {min_qty}"
-        )
-    for key, ppm in (("maker_fee_ppm", maker_fee_ppm), ("taker_fee_ppm", taker_fee_ppm)):
-        if not 0 <= ppm <= PPM:
-            raise InstrumentError(f"{key}: expected 0 to {PPM}, received {ppm}")
-    max_fee_ppm = max(maker_fee_ppm, taker_fee_ppm)
-    ceiling_ticks = AMOUNT_MAX * PPM // (max_qty_lots * unit * (PPM + max_fee_ppm)) - 1
-    wanted = (
-        ceiling_ticks
-        if max_price is None
-        else _on_grid("max_price", max_price, DecimalGrid(tick_size))
+    prices, lots = DecimalGrid(tick_size), DecimalGrid(lot_size)
+    tick, lot = Decimal(tick_size), Decimal(lot_size)
+    unit = _whole("tick_size", tick * lot * 10**quote_scale, f"tick × lot in units of {quote}")
+    base_unit = _whole("lot_size", lot * 10**base_scale, f"a lot in units of {base}")
+    _in_range("maker_fee_ppm", maker_fee_ppm, 0, PPM)
+    _in_range("taker_fee_ppm", taker_fee_ppm, 0, PPM)
+    max_qty_lots = _in_range("max_qty", _on_grid("max_qty", max_qty, lots), 1, AMOUNT_MAX)
+    largest = max_qty_lots * unit * (PPM + max(maker_fee_ppm, taker_fee_ppm))
+    ceiling_ticks = AMOUNT_MAX * PPM // largest - 1
+    if ceiling_ticks < 1 or max_qty_lots * base_unit > AMOUNT_MAX:
+        raise InstrumentError(f"max_qty: an order of {max_qty} does not fit in 2^62 units")
+    max_price_ticks = (
+        ceiling_ticks if max_price is None else _on_grid("max_price", max_price, prices)
     )
-    if not 1 <= wanted <= ceiling_ticks or max_qty_lots * int(base_units) > AMOUNT_MAX:
-        raise InstrumentError(
-            f"max_qty: the largest order ({max_qty} at {max_price or 'one tick'})"
-            " does not fit in 2^62 units"
-        )
+    min_qty_lots = _on_grid("min_qty", min_qty, lots)
     return SymbolRules(
         symbol=symbol,
         base=base,
@@ -223,15 +203,27 @@ def define_rules(
         tick_size=tick_size,
         lot_size=lot_size,
         quote_units_per_tick_lot=unit,
-        base_units_per_lot=int(base_units),
-        min_qty_lots=min_qty_lots,
+        base_units_per_lot=base_unit,
+        min_qty_lots=_in_range("min_qty", min_qty_lots, 1, max_qty_lots),
         max_qty_lots=max_qty_lots,
-        max_price_ticks=wanted,
+        max_price_ticks=_in_range("max_price", max_price_ticks, 1, ceiling_ticks),
         min_notional=_on_grid("min_notional", min_notional, DecimalGrid.of_scale(quote_scale)),
         maker_fee_ppm=maker_fee_ppm,
         taker_fee_ppm=taker_fee_ppm,
         version=version,
     )
+
+
+def _whole(key: str, amount: Decimal, what: str) -> int:
+    if amount != int(amount):
+        raise InstrumentError(f"{key}: expected {what} to be a whole number, received {amount}")
+    return int(amount)
+
+
+def _in_range(key: str, value: int, least: int, most: int) -> int:
+    if not least <= value <= most:
+        raise InstrumentError(f"{key}: expected {least} to {most}, received {value}")
+    return value
 
 
 def _on_grid(key: str, text: str, grid: DecimalGrid) -> int:

@@ -51,7 +51,9 @@ def test_any_text_is_exactly_on_the_grid_or_refused(step: str, text: str) -> Non
         assert Decimal(text) == Decimal(step) * steps
 
 
-@pytest.mark.parametrize("text", ["", ".", "-1", "+1", "1e2", " 1", "1 ", "1.2.3", "\u0661", "0.001"])
+@pytest.mark.parametrize(
+    "text", ["", ".", "-1", "+1", "1e2", " 1", "1 ", "1.2.3", "\u0661", "0.001"]
+)
 def test_text_off_the_grid_is_refused(text: str) -> None:
     assert DecimalGrid("0.01").parse(text) is None
 
@@ -95,7 +97,8 @@ def test_the_largest_order_with_its_fee_fits_in_2_to_the_62() -> None:
         ("min_qty", {"min_qty": "0"}),
         ("min_qty", {"min_qty": "501"}),
         ("max_qty", {"max_qty": "1.5"}),
-        ("max_qty", {"max_price": "1" + "0" * 18}),
+        ("max_price", {"max_price": "1" + "0" * 18}),
+        ("max_qty", {"max_qty": "1" + "0" * 19}),
         ("max_price", {"max_price": "0.001"}),
         ("min_notional", {"min_notional": "0.001"}),
         ("maker_fee_ppm", {"maker_fee_ppm": -1}),
