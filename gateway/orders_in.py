@@ -2,9 +2,9 @@
 
 The session layer has checked form: framing, required tags, formats. What is decided here needs the
 venue's rules. Commands and refusals alike go through the admission call, so that every message is
-answered once and in order.
+answered once and in order. Message types that are none of these are the session's matter (380=3).
 
-    refused because of                    D          F            G          H        others
+    refused because of                    D          F            G          H
     unknown symbol                        103=1      102=1        102=1      380=2
     Account (1) of somebody else          103=15     102=99       102=99     380=6
     resent too late (43=Y)                103=8      never        102=99     never
@@ -16,17 +16,16 @@ answered once and in order.
     rate                                  103=99     never        102=99     never
     orders in flight                      103=3      never        102=99     never
     OrderID (37) of another symbol                   102=1        102=1      380=1
-    message type                                                                      380=3
 
 Source: fix-reference 3.1 and 3.2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from engine.commands import CancelOrder, NewOrder, QueryOrder, ReplaceOrder
-from engine.enums import BusinessRejectReason, OrdRejReason, OrdType, SelfTradePrevention
+from engine.enums import OrdRejReason, OrdType, SelfTradePrevention
 from gateway.fix_message import FixMessage
 from gateway.fix_tags import (
     NEW_ORDER_SINGLE,
@@ -48,8 +47,8 @@ from gateway.order_terms import (
     unknown_symbol,
     unsupported,
 )
-from gateway.refusals import SIDES, Origin, Problem, Request, readable, refuse
-from gateway.symbol_texts import SymbolTexts
+from gateway.refusals import SIDES, Origin, Problem, Request, refuse
+from gateway.symbol_texts import SymbolTable
 
 _STP = {b"%d" % mode: mode for mode in SelfTradePrevention}
 _STALE = Problem(
@@ -61,14 +60,12 @@ class OrderReader:
     """Translate application messages by the rules of the venue.
 
     Args:
-        symbols: rules and texts of every symbol, by name.
+        symbols: rules and texts of every symbol.
         default_stp: self-trade prevention of orders without tag 7928.
     """
 
-    def __init__(
-        self, symbols: Mapping[str, SymbolTexts], *, default_stp: SelfTradePrevention
-    ) -> None:
-        self._symbols = {texts.name: texts for texts in symbols.values()}
+    def __init__(self, symbols: SymbolTable, *, default_stp: SelfTradePrevention) -> None:
+        self._symbols = symbols.by_tag
         self._default_stp = default_stp
         self._readers: dict[bytes, Callable[[FixMessage, Origin], Request | Problem]] = {
             NEW_ORDER_SINGLE: self._new_order,
@@ -78,18 +75,12 @@ class OrderReader:
         }
 
     def read(self, message: FixMessage, origin: Origin) -> Request:
-        """Return what a message asks for, or its refusal.
+        """Return what a D, F, G or H asks for, or its refusal.
 
         Of a market order the price, and of a replace the reservation, are still to be filled in by
         ``gateway/reservations.py``.
         """
-        reader = self._readers.get(message.msg_type)
-        if reader is None:
-            text = f"MsgType (35): {readable(message.msg_type)} is not supported"
-            return refuse(
-                message, origin, Problem(BusinessRejectReason.UNSUPPORTED_MESSAGE_TYPE, text)
-            )
-        request = reader(message, origin)
+        request = self._readers[message.msg_type](message, origin)
         return refuse(message, origin, request) if isinstance(request, Problem) else request
 
     def _new_order(self, message: FixMessage, origin: Origin) -> Request | Problem:

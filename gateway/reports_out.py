@@ -20,7 +20,7 @@ Only fields that the FIX 4.4 dictionary knows in these messages. Source: fix-ref
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from engine.enums import CancelReason, OrdRejReason, OrdStatus, OrdType
@@ -38,7 +38,7 @@ from engine.events import (
 )
 from gateway.fix_tags import BUSINESS_MESSAGE_REJECT, EXECUTION_REPORT, ORDER_CANCEL_REJECT
 from gateway.fix_time import UtcTimestampWriter
-from gateway.symbol_texts import SymbolTexts
+from gateway.symbol_texts import SymbolTable, SymbolTexts
 
 Body = tuple[bytes, bytes]
 """MsgType (35) and the fields behind the standard header."""
@@ -76,11 +76,11 @@ class ReportWriter:
     """Render the events of outbox entries.
 
     Args:
-        symbols: the texts of every symbol of the venue.
+        symbols: rules and texts of every symbol.
     """
 
-    def __init__(self, symbols: Mapping[str, SymbolTexts]) -> None:
-        self._symbols = symbols
+    def __init__(self, symbols: SymbolTable) -> None:
+        self._symbols = symbols.by_name
         self._times = UtcTimestampWriter()
         self._writers: dict[type, Callable[[_Entry, Any], Body]] = {
             OrderAccepted: self._accepted,

@@ -6,6 +6,8 @@ A busy market names the same few hundred prices and quantities over and over, so
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from engine.instrument import DecimalGrid, SymbolRules
 
 TEXTS_MAX = 10_000
@@ -78,3 +80,25 @@ class SymbolTexts:
         return self.prices.grid.format_ratio(
             cum_price_qty, cum_lots, extra_places=AVG_PX_EXTRA_PLACES
         ).encode("ascii")
+
+
+class SymbolTable:
+    """The symbols of the venue, by name and by the bytes of Symbol (55).
+
+    Args:
+        rules: of every symbol, as in force.
+    """
+
+    __slots__ = ("by_name", "by_tag")
+
+    def __init__(self, rules: Iterable[SymbolRules]) -> None:
+        self.by_name: dict[str, SymbolTexts] = {}
+        self.by_tag: dict[bytes, SymbolTexts] = {}
+        self.update(rules)
+
+    def update(self, rules: Iterable[SymbolRules]) -> None:
+        """Take the rules that are in force now, of some symbols or all."""
+        for of_symbol in rules:
+            texts = SymbolTexts(of_symbol)
+            self.by_name[of_symbol.symbol] = texts
+            self.by_tag[texts.name] = texts

@@ -32,7 +32,7 @@ from engine.events import (
     Output,
 )
 from gateway.reports_out import ReportWriter
-from gateway.symbol_texts import SymbolTexts
+from gateway.symbol_texts import SymbolTable, SymbolTexts
 from tests.unit.test_gateway_orders_in import rules_of
 
 TS_US = 1_767_323_045_678_901  # 2026-01-02 03:04:05.678901
@@ -75,7 +75,7 @@ STATE_TAGS = {
 
 def render(event: Event, *, seq: int = 77, symbol: str = "BTC-USD") -> dict[str, str]:
     """Return the tags of an event's report, after checking that the dictionary's are there."""
-    writer = ReportWriter({"BTC-USD": SymbolTexts(rules_of())})
+    writer = ReportWriter(SymbolTable([rules_of()]))
     ((msg_type, body),) = writer.bodies(Output(symbol, seq, TS_US, [event], []), 9)
     assert body.endswith(b"\x01")
     pairs = [piece.split("=", 1) for piece in body.decode("ascii")[:-1].split("\x01")]
@@ -282,7 +282,7 @@ def test_avg_px_is_cut_after_six_places_more() -> None:
 
 
 def test_same_entry_gives_the_same_bytes() -> None:
-    writer = ReportWriter({"BTC-USD": SymbolTexts(rules_of())})
+    writer = ReportWriter(SymbolTable([rules_of()]))
     event = OrderAccepted(**STATE, post_only=False, stp=SelfTradePrevention.NONE)
     output = Output("BTC-USD", 77, TS_US, [event], [])
     assert writer.bodies(output, 9) == writer.bodies(output, 9)

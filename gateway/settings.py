@@ -1,0 +1,94 @@
+"""What can be set about the gateways: ``[gateway]`` in exchange.toml.
+
+All gateways of a venue should have the same settings, because a client may meet any of them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from engine.enums import SelfTradePrevention
+from gateway.session_events import SessionRules
+
+
+class GatewaySettings(BaseModel):
+    """``[gateway]``: where to listen, how much to take, how long to wait."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    """Address to listen on. FIX is plain text: anything but loopback belongs behind TLS."""
+    port: Annotated[int, Field(ge=1, le=65_535)] = 9878
+    """The first gateway's port; taken: the next free one. The others follow."""
+    count: Annotated[int, Field(ge=1, le=16)] = 2
+    """Gateways that ``up`` starts."""
+    comp_id: Annotated[str, Field(pattern=r"^[!-~]{1,32}$")] = "SHARDEX"
+    """Our CompID: TargetCompID (56) of every client."""
+    max_sessions: Annotated[int, Field(ge=1, le=10_000)] = 1_000
+    """Sessions logged on to one gateway; the next logon gets a Logout that says so."""
+    journal_fsync: Literal["strict", "overlapped"] = "overlapped"
+    """strict: an order waits for the fsync of its raw message; overlapped: the fsync runs beside
+    Redis' own, at most one batch behind."""
+
+    max_message_bytes: Annotated[int, Field(ge=512, le=65_536)] = 8_192
+    """A longer message is answered by a Logout that says so."""
+    max_garbled_bytes: Annotated[int, Field(ge=512, le=1_048_576)] = 65_536
+    """Bytes without a whole FIX message between them; more are answered by a Logout."""
+    write_buffer_bytes_max: Annotated[int, Field(ge=65_536, le=1_073_741_824)] = 8_388_608
+    """Bytes that wait for a slow reader; more: a Logout, then the connection is closed. Its reports
+    are kept and come with the next logon."""
+    orders_in_flight_max: Annotated[int, Field(ge=1, le=100_000)] = 10_000
+    """Orders and replaces of a session that the engine has not answered; the next is refused."""
+    orders_per_s_max: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+    """Orders and replaces of a session per second, at once and in the long run; more are refused
+    (103=99, 102=99). Cancels are never limited."""
+    resend_age_max_s: Annotated[int, Field(ge=1, le=3_600)] = 10
+    """An order or replace that is resent (43=Y) later than this after OrigSendingTime, and was
+    never dealt with, is refused as stale (103=8). Cancels never are."""
+    market_protection_ppm: Annotated[int, Field(ge=0, le=999_999)] = 50_000
+    """How far from the best opposite price a market order may trade, in parts per million."""
+    self_trade_prevention: SelfTradePrevention = SelfTradePrevention.CANCEL_NEWEST
+    """Of orders without tag 7928: 0 none, 1 cancel newest, 2 cancel oldest, 3 cancel both."""
+    memory_used_percent_max: Annotated[int, Field(ge=1, le=100)] = 80
+    """Redis' memory in use, of its maxmemory, beyond which new orders and replaces are refused
+    (380=4), so that cancels and settlement still work."""
+
+    logon_attempts_per_minute_max: Annotated[int, Field(ge=1, le=10_000)] = 20
+    """Failed logons per SenderCompID; more get a Logout that says so, right password or not."""
+    logon_attempts_per_address_max: Annotated[int, Field(ge=1, le=100_000)] = 200
+    """Failed logons per network address and minute; more are closed without a word."""
+    logon_pending_max: Annotated[int, Field(ge=1, le=10_000)] = 256
+    """Logons whose password is being checked, two at a time; more get a Logout that says so."""
+    connections_max: Annotated[int, Field(ge=1, le=100_000)] = 2_000
+    """Connections, logged on or not; the next ones are closed at once."""
+    heart_bt_int_min_s: Annotated[int, Field(ge=1, le=60)] = 1
+    """Shortest HeartBtInt (108) of a Logon; one outside is answered by a Logout."""
+    heart_bt_int_max_s: Annotated[int, Field(ge=1, le=3_600)] = 300
+    """Longest HeartBtInt (108) of a Logon."""
+    sending_time_tolerance_s: Annotated[int, Field(ge=1, le=86_400)] = 120
+    """SendingTime (52) further away than this from our clock: Reject 373=10, then Logout."""
+    logon_timeout_s: Annotated[int, Field(ge=1, le=600)] = 10
+    """From the connection to an accepted Logon; then closed without a word."""
+    logout_timeout_s: Annotated[int, Field(ge=1, le=60)] = 5
+    """From our Logout to the peer's, and to all bytes written; then the connection is cut."""
+    resend_timeout_s: Annotated[int, Field(ge=1, le=600)] = 30
+    """A gap in a client's sequence that has not moved for so long ends in a Logout."""
+    sweep_interval_ms: Annotated[int, Field(ge=10, le=60_000)] = 1_000
+    """How often all outboxes are read although no wake-up came: the longest a report can be late
+    when a wake-up was lost."""
+
+    def session_rules(self) -> SessionRules:
+        """Return the limits of a FIX session."""
+        return SessionRules(
+            comp_id=self.comp_id.encode("ascii"),
+            heart_bt_int_min_s=self.heart_bt_int_min_s,
+            heart_bt_int_max_s=self.heart_bt_int_max_s,
+            sending_time_tolerance_s=self.sending_time_tolerance_s,
+            logon_timeout_s=self.logon_timeout_s,
+            logout_timeout_s=self.logout_timeout_s,
+            resend_timeout_s=self.resend_timeout_s,
+            max_message_bytes=self.max_message_bytes,
+            max_garbled_bytes=self.max_garbled_bytes,
+        )
