@@ -1,7 +1,7 @@
 """One connection to Redis, and what becomes of it when something goes wrong.
 
 Why not a pool: a reply that is not read, a blocked reader or a cancelled call would spoil a shared
-connection for the next user (redis-notes 15). Here each component owns its links. A link has one
+connection for the next user. Here each component owns its links. A link has one
 call in flight; others wait for it in order. Whatever disturbs a call (time-out, cancellation, lost
 connection) closes the connection, and the next call opens a new one. A link never repeats a call by
 itself: only its caller knows whether that is safe, and `retry_while_away` is how it then does so.

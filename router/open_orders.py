@@ -1,0 +1,76 @@
+"""What settlement keeps for gateways: open orders per account, and the best prices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from engine.enums import Side
+from router import keys
+from router.redis_client import RedisLink
+
+
+class OpenOrder(msgspec.Struct, frozen=True, gc=False):
+    """An order in the book, as of its symbol's last settlement.
+
+    Units: ticks, lots, and ``hold`` in the smallest unit of the asset it holds.
+    """
+
+    order_seq: int
+    side: Side
+    price_ticks: int
+    leaves_lots: int
+    cum_lots: int
+    hold: int
+
+
+class BestPrices(msgspec.Struct, frozen=True, gc=False):
+    """Best bid and ask in ticks (0 = none) after the symbol's input ``seq``."""
+
+    bid_ticks: int
+    ask_ticks: int
+    seq: int
+
+
+async def read_open_orders(
+    link: RedisLink, wanted: Sequence[tuple[int, str, str]]
+) -> list[OpenOrder | None]:
+    """Return open orders, None where there is none, in the order asked for.
+
+    Args:
+        link: accounts database.
+        wanted: account, symbol and ClOrdID of each.
+
+    Raises:
+        RedisUnavailable: no reply.
+    """
+    values = await link.pipeline(
+        [
+            ("HGET", keys.open_orders(account), keys.open_field(symbol, cl_ord_id))
+            for account, symbol, cl_ord_id in wanted
+        ]
+    )
+    return [None if value is None else parse_open_order(value) for value in values]
+
+
+def parse_open_order(value: bytes) -> OpenOrder:
+    """Return the order that a field of ``open:{account}`` holds."""
+    numbers = [int(part) for part in value.split()]
+    return OpenOrder(numbers[0], Side(numbers[1]), *numbers[2:])
+
+
+async def read_best_prices(link: RedisLink, symbols: Sequence[str]) -> dict[str, BestPrices]:
+    """Return each symbol's best prices; 0 0 0 before its first settlement.
+
+    Args:
+        link: accounts database.
+
+    Raises:
+        RedisUnavailable: no reply.
+    """
+    values = await link.call("HMGET", keys.BBO, *symbols) if symbols else []
+    return {
+        symbol: BestPrices(*(int(part) for part in (value or b"0 0 0").split()))
+        for symbol, value in zip(symbols, values, strict=True)
+    }

@@ -1,0 +1,50 @@
+-- Take an account's FIX session: one gateway at a time.
+--
+-- KEYS  none
+-- ARGV  1 account, 2 owner, 3 TTL in ms, 4 '1' = reset the numbers, 5 numbers leased at once
+-- Reads   user:{account} disabled
+-- Writes  session:{account}
+--
+-- Returns {'DISABLED'}
+--         {'TAKEN', owner, remaining ms}
+--         {'OPENED', epoch, number, next_in, next_out, out_limit, cursor}
+--
+-- Atomic, so that of two gateways one gets the session, and so that the epoch that fences the other is
+-- raised together with handing out the numbers. A session that was not released, because its gateway
+-- died, goes on behind all numbers that were leased to it. A reset begins a new incarnation (number): what
+-- was sent before belongs to the old one. The cursor in the outbox stays in any case.
+-- Limits: epoch, numbers < 2^53.
+
+local call = redis.call
+local account, owner, ttl, reset, block = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1',
+  tonumber(ARGV[5])
+local key = 'session:' .. account
+
+if call('HGET', 'user:' .. account, 'disabled') == '1' then
+  return {'DISABLED'}
+end
+local s = call('HMGET', key, 'epoch', 'owner', 'until_ms', 'number', 'dealt', 'out_limit', 'next_out',
+  'cursor')
+local time = call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local remaining = (tonumber(s[3]) or 0) - now
+if s[2] and s[2] ~= '' and remaining > 0 then
+  return {'TAKEN', s[2], remaining}
+end
+
+local epoch = (tonumber(s[1]) or 0) + 1
+local number, dealt = tonumber(s[4]) or 0, tonumber(s[5]) or 0
+local next_out = tonumber(s[7]) or 0
+if next_out == 0 then
+  next_out = (tonumber(s[6]) or 0) + 1
+end
+if reset or number == 0 then
+  number, next_out = number + 1, 1
+end
+if reset then
+  dealt = 0
+end
+local out_limit = next_out - 1 + block
+call('HSET', key, 'epoch', epoch, 'owner', owner, 'until_ms', now + ttl, 'number', number,
+  'dealt', dealt, 'out_limit', out_limit, 'next_out', 0)
+return {'OPENED', epoch, number, dealt + 1, next_out, out_limit, tonumber(s[8]) or 0}

@@ -1,0 +1,46 @@
+-- Store the application messages that gateways are about to send, of many FIX sessions in one call.
+--
+-- KEYS  none
+-- ARGV  1 messages kept per session, 2 outbox entries kept behind the cursor
+--       3 msgpack, flat, five per store: account, epoch, first and last MsgSeqNum, outbox cursor
+--       4… one per store: the whole messages, one after the other
+-- Writes  sent:{account}:{number}, session:{account} cursor; trims both streams
+--
+-- Returns one integer per store: 1 stored, 0 fenced; or {'ORDER', account, last}: that number is below what
+-- is stored already and is not stored itself; the stores before it stand.
+--
+-- Atomic, because the cursor must say exactly which outbox entries have numbers. Sent again after a lost
+-- reply it changes nothing: an entry that is there is left alone. Trimming is approximate (whole nodes),
+-- and the outbox keeps its last entry, so its ids stay dense.
+-- Limits: numbers < 10^14.
+
+local call = redis.call
+local kept, behind = tonumber(ARGV[1]), tonumber(ARGV[2])
+local stores = cmsgpack.unpack(ARGV[3])
+local results = {}
+for i = 1, #stores / 5 do
+  local p = 5 * i - 4
+  local account, last, cursor = stores[p], stores[p + 3], stores[p + 4]
+  local key = 'session:' .. account
+  local s = call('HMGET', key, 'epoch', 'number')
+  if tonumber(s[1]) ~= stores[p + 1] then
+    results[i] = 0
+  else
+    local sent, id = 'sent:' .. account .. ':' .. s[2], last .. '-0'
+    local added = redis.pcall('XADD', sent, 'MAXLEN', '~', kept, id, 'm', ARGV[i + 3], 'f', stores[p + 2])
+    if type(added) == 'table' and added.err then
+      if string.find(added.err, 'OOM', 1, true) then
+        return added
+      end
+      if #call('XRANGE', sent, id, id) == 0 then
+        return {'ORDER', account, last}
+      end
+    end
+    call('HSET', key, 'cursor', cursor)
+    if cursor > behind then
+      call('XTRIM', 'outbox:' .. account, 'MINID', '~', (cursor - behind) .. '-0')
+    end
+    results[i] = 1
+  end
+end
+return results

@@ -1,0 +1,207 @@
+"""FIX sessions in Redis: who serves one, its numbers, and what was sent.
+
+A session belongs to one gateway at a time (``owner``), for as long as it says so within the TTL.
+Each logon raises the session's epoch, and every write names the epoch it was made under: a gateway
+that was stuck can store and admit nothing any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from engine.limits import OUT_NUMBERS_LEASE, OUTBOX_KEPT_BEHIND_CURSOR, SENT_MESSAGES_KEPT
+from router import keys
+from router.errors import Fenced
+from router.homes import entry_number
+from router.redis_client import RedisLink
+from router.scripts import Script, pack
+
+_LOGON = Script("session_logon")
+_RENEW = Script("session_renew")
+_LIMIT = Script("session_limit")
+_STORE = Script("session_store")
+_RELEASE = Script("session_release")
+_SENT_PAGE = 100
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """The session is the caller's.
+
+    Attributes:
+        epoch: to be named in every write.
+        number: the incarnation; new at each reset of the sequence numbers.
+        next_in: MsgSeqNum expected from the client.
+        next_out: MsgSeqNum of the next message to it.
+        out_limit: the highest MsgSeqNum that may be sent before ``raise_limit``.
+        cursor: the last outbox entry that has been stored as sent.
+    """
+
+    epoch: int
+    number: int
+    next_in: int
+    next_out: int
+    out_limit: int
+    cursor: int
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """A gateway serves the session: the first connection is alive."""
+
+    owner: str
+    remaining_ms: int
+
+
+class Disabled(msgspec.Struct, frozen=True):
+    """An operator disabled the user."""
+
+
+class Store(msgspec.Struct, frozen=True, gc=False):
+    """Application messages that are about to be sent.
+
+    Args:
+        account: the SenderCompID.
+        epoch: of the session.
+        first, last: their MsgSeqNums, without gaps.
+        cursor: the last outbox entry that is reported in them, or before.
+        messages: the whole messages, one after the other.
+    """
+
+    account: int
+    epoch: int
+    first: int
+    last: int
+    cursor: int
+    messages: bytes
+
+
+class SentMessages(msgspec.Struct, frozen=True, gc=False):
+    """One stored batch: the messages ``first`` to ``last``, one after the other."""
+
+    first: int
+    last: int
+    messages: bytes
+
+
+class Sessions:
+    """The FIX sessions of one gateway.
+
+    Every method may be repeated after RedisUnavailable, except ``logon``: repeated, that one may
+    find the session taken by itself until the TTL has passed.
+
+    Args:
+        link: accounts database.
+        owner: unique to the process, such as ``gateway-1:4711:9f3a``.
+        ttl_ms: how long a session stays taken without ``renew``.
+    """
+
+    def __init__(self, link: RedisLink, *, owner: str, ttl_ms: int) -> None:
+        self._link = link
+        self.owner = owner
+        self._ttl_ms = ttl_ms
+
+    async def logon(self, account: int, *, reset: bool) -> Opened | Taken | Disabled:
+        """Take an account's session.
+
+        Args:
+            account: authenticated.
+            reset: ResetSeqNumFlag: a new incarnation, both directions begin at 1.
+        """
+        reply = await _LOGON.run(
+            self._link, account, self.owner, self._ttl_ms, int(reset), OUT_NUMBERS_LEASE
+        )
+        if reply[0] == b"DISABLED":
+            return Disabled()
+        if reply[0] == b"TAKEN":
+            return Taken(reply[1].decode(), reply[2])
+        return Opened(*reply[1:])
+
+    async def renew(self, epochs: Mapping[int, int]) -> list[int]:
+        """Prolong all sessions and return the accounts whose session is lost.
+
+        Args:
+            epochs: account → epoch of every session that is served.
+        """
+        if not epochs:
+            return []
+        flat = [number for pair in epochs.items() for number in pair]
+        lost: list[int] = await _RENEW.run(self._link, self._ttl_ms, pack(flat))
+        return lost
+
+    async def raise_limit(self, account: int, epoch: int, *, out_limit: int) -> int:
+        """Lease OUT_NUMBERS_LEASE more numbers and return the new limit.
+
+        Args:
+            out_limit: the present one.
+
+        Raises:
+            Fenced: the session is not the caller's any more.
+        """
+        reply = await _LIMIT.run(self._link, account, epoch, out_limit, OUT_NUMBERS_LEASE)
+        self._check(reply, account)
+        limit: int = reply[1]
+        return limit
+
+    async def store(self, stores: Sequence[Store]) -> list[bool]:
+        """Store messages before they are sent; tell for each whether it may be sent, or is fenced.
+
+        Per session SENT_MESSAGES_KEPT batches are kept, and OUTBOX_KEPT_BEHIND_CURSOR outbox
+        entries behind the cursor.
+
+        Raises:
+            OutOfMemory: nothing was stored.
+        """
+        flat: list[int] = []
+        for one in stores:
+            flat += (one.account, one.epoch, one.first, one.last, one.cursor)
+        reply = await _STORE.run(
+            self._link,
+            SENT_MESSAGES_KEPT,
+            OUTBOX_KEPT_BEHIND_CURSOR,
+            pack(flat),
+            *[one.messages for one in stores],
+        )
+        assert not reply or reply[0] != b"ORDER", f"Invariant: numbers only grow: {reply}"
+        return [flag == 1 for flag in reply]
+
+    async def release(self, account: int, epoch: int, *, dealt: int, next_out: int) -> None:
+        """Give a session up; the next logon goes on at these numbers, anywhere.
+
+        Args:
+            dealt: the highest MsgSeqNum received in sequence.
+            next_out: MsgSeqNum of the message after the last one sent.
+
+        Raises:
+            Fenced: the session is not the caller's any more.
+        """
+        self._check(await _RELEASE.run(self._link, account, epoch, dealt, next_out), account)
+
+    async def sent_between(
+        self, account: int, number: int, *, begin: int, end: int
+    ) -> AsyncIterator[SentMessages]:
+        """Yield what was stored of an incarnation's messages, in order, read in pages.
+
+        Batches come whole: the first may begin before ``begin``, the last end behind ``end``.
+
+        Args:
+            number: the incarnation.
+            begin: BeginSeqNo.
+            end: EndSeqNo; 0 = everything.
+        """
+        key = keys.sent(account, number)
+        while True:
+            page = await self._link.call("XRANGE", key, f"{begin}-0", "+", "COUNT", _SENT_PAGE)
+            for entry_id, fields in page:
+                first, last = int(fields[3]), entry_number(entry_id)
+                if end and first > end:
+                    return
+                yield SentMessages(first, last, fields[1])
+                begin = last + 1
+            if len(page) < _SENT_PAGE:
+                return
+
+    def _check(self, reply: list[Any], account: int) -> None:
+        if reply[0] == b"FENCED":
+            raise Fenced(f"session of account {account}: {self.owner} does not own it any more")

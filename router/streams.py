@@ -1,0 +1,108 @@
+"""Follow dense streams: orders (engines), events (market data, writer), the ledger (writer).
+
+Plain XREAD from the reader's own position, never a consumer group: a group's state is lost on its
+own terms. A reader owns its position, and reading twice is harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from engine.journal import Record
+from engine.limits import READ_BATCH_MAX
+from router import keys
+from router.errors import StreamGap
+from router.homes import entry_number
+from router.redis_client import RedisLink, retry_while_away
+
+StreamEntry = tuple[str, int, list[bytes]]
+"""Name (symbol or ``ledger``), seq, and the values of the entry's fields in the order of keys.py:
+orders [command, stamp], events [output], ledger [entry, stamp]."""
+
+
+class StreamReader:
+    """Reads several streams of one database, each from its own position.
+
+    Args:
+        link: for nothing else, because reading blocks it.
+        streams: name → key, such as BTC-USD → events:BTC-USD.
+        positions: name → the last seq that the reader has; 0 = from the first entry.
+
+    Attributes:
+        positions: moves with every read.
+        available: False while Redis does not answer; a read waits.
+    """
+
+    def __init__(
+        self, link: RedisLink, streams: Mapping[str, str], positions: Mapping[str, int]
+    ) -> None:
+        assert streams, "Invariant: a reader has a stream"
+        self._link = link
+        self._keys = tuple(streams.values())
+        self._names = {key.encode(): name for name, key in streams.items()}
+        self.positions = {name: positions[name] for name in streams}
+        self.available = True
+
+    async def read(self, *, block_ms: int, count: int = READ_BATCH_MAX) -> list[StreamEntry]:
+        """Return the next entries, in order per stream; none if none came in time.
+
+        Waits while Redis is away. A cancelled read closes the connection and moves no position.
+
+        Args:
+            block_ms: longest wait for a first entry; 0 = do not wait.
+            count: at most so many entries per stream.
+
+        Raises:
+            StreamGap: an entry is missing: trimmed before it was read, or lost.
+        """
+        ids = [f"{seq}-0" for seq in self.positions.values()]
+        block = ("BLOCK", block_ms) if block_ms else ()
+        reply = await retry_while_away(
+            lambda: self._link.call(
+                "XREAD", "COUNT", count, *block, "STREAMS", *self._keys, *ids, block_ms=block_ms
+            ),
+            what=f"reader {self._link.name}",
+            on_change=self._on_change,
+        )
+        entries: list[StreamEntry] = []
+        for key, found in reply or ():
+            name = self._names[key]
+            seq = self.positions[name]
+            for entry_id, fields in found:
+                seq += 1
+                if entry_number(entry_id) != seq:
+                    raise StreamGap(key.decode(), seq, entry_number(entry_id))
+                entries.append((name, seq, fields[1::2]))
+            self.positions[name] = seq
+        return entries
+
+    def _on_change(self, available: bool) -> None:
+        self.available = available
+
+
+class CommandSource:
+    """The commands of a shard's symbols, as records for its journal.
+
+    Args:
+        link: the shard's database, for nothing else.
+        positions: symbol → the last seq that the engine has.
+        block_ms: longest wait of one read.
+    """
+
+    def __init__(self, link: RedisLink, positions: Mapping[str, int], *, block_ms: int) -> None:
+        streams = {symbol: keys.orders(symbol) for symbol in positions}
+        self._reader = StreamReader(link, streams, positions)
+        self._block_ms = block_ms
+
+    async def read_batch(self, count: int) -> list[Record]:
+        """Return the next commands, at most ``count`` in all; none if none came in time.
+
+        Raises:
+            StreamGap: a command is missing.
+        """
+        per_stream = max(1, count // len(self._reader.positions))
+        entries = await self._reader.read(block_ms=self._block_ms, count=per_stream)
+        return [
+            Record(symbol, seq, int(values[1]) * 1_000, 0, values[0])
+            for symbol, seq, values in entries
+        ]
