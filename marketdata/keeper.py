@@ -1,0 +1,93 @@
+"""Keeper: the ring's consumer that keeps each symbol's board, and writes the boards to Redis.
+
+It stands behind the publisher in the ring, so nothing is saved as done that was not published.
+Its handler only changes memory; writing is a task of its own, so a slow save holds up no message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from marketdata.board import Board
+from marketdata.settings import MarketDataSettings
+from marketdata.store import SAVED_SYMBOLS_MAX, MarketStore
+from marketdata.updates import Update
+from router.errors import OutOfMemory, RedisUnavailable
+
+logger = logging.getLogger("marketdata")
+
+
+class Keeper:
+    """Keeps and saves boards; a handler for `engine.ring_loop.run_consumer`.
+
+    Args:
+        store: where they go.
+        boards: by symbol, at the positions that the store was loaded at.
+        settings: how often they are written.
+        now_us: the clock, µs since 1970 UTC.
+    """
+
+    def __init__(
+        self,
+        store: MarketStore,
+        boards: Mapping[str, Board],
+        settings: MarketDataSettings,
+        now_us: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._boards = boards
+        self._interval_ms = settings.snapshot_interval_ms
+        self._refresh_us = settings.heartbeat_interval_ms * 1_000
+        self._now_us = now_us
+        self._saved = {symbol: board.seq for symbol, board in boards.items()}
+        self._saved_us = dict.fromkeys(boards, 0)
+
+    def __call__(self, entries: list[Update], /, *, end_of_batch: bool) -> None:
+        """Take a batch into the boards."""
+        boards = self._boards
+        for update in entries:
+            boards[update.symbol].apply(update)
+
+    async def run_saves(self) -> None:
+        """Write what is due, until cancelled. While Redis is away or full, nothing is due twice.
+
+        Raises:
+            PositionMoved: somebody else writes this market data.
+        """
+        failing = False
+        while True:
+            await asyncio.sleep(self._interval_ms / 1000)
+            due = self._due()
+            try:
+                for first in range(0, len(due), SAVED_SYMBOLS_MAX):
+                    await self._save(due[first : first + SAVED_SYMBOLS_MAX])
+            except (RedisUnavailable, OutOfMemory) as error:
+                if not failing:
+                    logger.warning("snapshots cannot be written, trying again: %s", error)
+                failing = True
+                continue
+            if failing:
+                logger.warning("snapshots are written again")
+            failing = False
+
+    def saved(self) -> dict[str, int]:
+        """Return the last saved input of each symbol."""
+        return dict(self._saved)
+
+    def _due(self) -> list[Board]:
+        # Rounded down by half an interval: the next look would be too late.
+        old_us = self._now_us() - self._refresh_us + self._interval_ms * 500
+        return [
+            board
+            for symbol, board in self._boards.items()
+            if board.seq != self._saved[symbol] or self._saved_us[symbol] <= old_us
+        ]
+
+    async def _save(self, boards: Sequence[Board]) -> None:
+        now_us = self._now_us()
+        seqs = {board.symbol: board.seq for board in boards}
+        await self._store.save(boards, now_us=now_us)
+        self._saved.update(seqs)
+        self._saved_us.update(dict.fromkeys(seqs, now_us))
