@@ -1,0 +1,114 @@
+"""Which processes live, and what they count: ``process:{name}``, refreshed every second.
+
+A process that is gone disappears by itself after PROCESS_TTL_S; one that hangs keeps an old
+``now_us`` until then. Nothing depends on it but ``status``, the summary and readiness.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from router import keys
+from router.errors import OutOfMemory, RedisUnavailable
+from router.redis_client import RedisLink, scan_keys
+
+PROCESS_TTL_S = 5
+REFRESH_INTERVAL_S = 1
+
+Counters = Mapping[str, int | str | dict[str, int]]
+
+
+class ProcessState(msgspec.Struct, frozen=True):
+    """What one process said last. Times in µs since 1970 UTC; counters as it names them."""
+
+    name: str
+    pid: int
+    version: str
+    started_us: int
+    now_us: int
+    counters: dict[str, int | str | dict[str, int]]
+
+
+class ProcessRegistry:
+    """One process' own entry.
+
+    Args:
+        link: accounts database.
+        name: such as gateway-1; one process of a name at a time.
+        pid, version: of the process.
+        now_us: the clock.
+        counters: read at each refresh.
+    """
+
+    def __init__(
+        self,
+        link: RedisLink,
+        *,
+        name: str,
+        pid: int,
+        version: str,
+        now_us: Callable[[], int],
+        counters: Callable[[], Counters],
+    ) -> None:
+        self._link = link
+        self._name = name
+        self._pid = pid
+        self._version = version
+        self._now_us = now_us
+        self._counters = counters
+        self._started_us = now_us()
+
+    async def run(self) -> None:
+        """Refresh the entry until cancelled; while Redis is away the entry is too."""
+        while True:
+            # While Redis is away there is nobody to tell; all else that the process does says so.
+            with contextlib.suppress(RedisUnavailable, OutOfMemory):
+                await self.refresh()
+            await asyncio.sleep(REFRESH_INTERVAL_S)
+
+    async def refresh(self) -> None:
+        """Write the entry once.
+
+        Raises:
+            RedisUnavailable: no reply.
+            OutOfMemory: there is no room for it.
+        """
+        state = ProcessState(
+            self._name,
+            self._pid,
+            self._version,
+            self._started_us,
+            self._now_us(),
+            dict(self._counters()),
+        )
+        body = msgspec.json.encode(state)
+        await self._link.call("SET", keys.process(self._name), body, "EX", PROCESS_TTL_S)
+
+    async def remove(self) -> None:
+        """Take the entry away: a clean stop.
+
+        Raises:
+            RedisUnavailable: no reply; it runs out by itself.
+        """
+        await self._link.call("DEL", keys.process(self._name))
+
+
+async def read_processes(link: RedisLink) -> dict[str, ProcessState]:
+    """Return all live processes by name, in the order of their names.
+
+    Args:
+        link: accounts database.
+
+    Raises:
+        RedisUnavailable: no reply.
+    """
+    names = sorted({key async for key in scan_keys(link, keys.process("*"))})
+    if not names:
+        return {}
+    bodies = await link.call("MGET", *names)
+    states = [msgspec.json.decode(body, type=ProcessState) for body in bodies if body is not None]
+    return {state.name: state for state in states}

@@ -1,0 +1,36 @@
+-- Create a user with the next account number.
+--
+-- KEYS  none
+-- ARGV  1 the account that the entry names, 2 username, 3 password hash, 4 the encoded UserCreated
+-- Reads and writes  user_ids, usernames, user:{account}, ledger
+--
+-- Returns {'OK', ledger entry}
+--         {'EXISTS', account}      the username is taken
+--         {'NEXT', account}        another number is the next one: encode the entry again
+--
+-- Atomic, because number, username and ledger entry must be given together. The number stands inside
+-- the entry, where a script fills nothing in; so the caller proposes it and learns the right one.
+
+local call = redis.call
+local account = ARGV[1]
+local taken = call('HGET', 'usernames', ARGV[2])
+if taken then
+  return {'EXISTS', tonumber(taken)}
+end
+local next_account = (tonumber(call('GET', 'user_ids')) or 0) + 1
+if next_account ~= tonumber(account) then
+  return {'NEXT', next_account}
+end
+local time = call('TIME')
+local now = time[1] .. string.format('%06d', time[2])
+local last = call('XREVRANGE', 'ledger', '+', '-', 'COUNT', 1)[1]
+local n = (last and tonumber(string.match(last[1], '^(%d+)')) or 0) + 1
+if last and tonumber(last[2][4]) > tonumber(now) then
+  now = last[2][4]
+end
+call('XADD', 'ledger', n .. '-0', 'e', ARGV[4], 't', now)
+call('SET', 'user_ids', account)
+call('HSET', 'usernames', ARGV[2], account)
+call('HSET', 'user:' .. account, 'username', ARGV[2], 'password_hash', ARGV[3], 'created_us', now,
+  'disabled', '0')
+return {'OK', n}
