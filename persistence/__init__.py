@@ -1,4 +1,11 @@
-"""Write the event streams into Postgres, exactly once.
+"""Write what happened into PostgreSQL, off the critical path. Imports engine and router.
 
-Imports engine and router.
+errors.py     the family of errors
+settings.py   [writer] and [postgres]
+schema.sql    the tables, explained
+schema.py     creates them, or refuses those of another version
+rows.py       an event or ledger entry becomes a line of COPY text
+batch.py      what stands in one transaction, and when it is written
+writer.py     batches into PostgreSQL, each exactly once
+service.py    streams to batches to writer; waits while a server is away
 """

@@ -1,0 +1,64 @@
+"""Applies schema.sql to an empty database, and refuses one that another version made.
+
+There is one version so far; the next one brings the statements that lead to it.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from psycopg import AsyncConnection, errors
+
+from persistence.errors import SchemaMismatch
+
+SCHEMA_VERSION = 1
+
+# Held for the transaction that applies the schema, so that of two writers that start at once one
+# waits. Any number that others of the same database do not use: the bytes of "shardex".
+_ADVISORY_LOCK = int.from_bytes(b"shardex", "big")
+
+
+async def apply_schema(connection: AsyncConnection) -> None:
+    """Create the tables where there are none, or check that they are of this version.
+
+    Args:
+        connection: in autocommit mode; its search path says where the tables stand.
+
+    Raises:
+        SchemaMismatch: the tables are of another version, tables of somebody else have their
+        names, or the
+            database's encoding cannot hold every ClOrdID.
+    """
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
+        version = await _read_version(connection)
+        if version is None:
+            await _create_tables(connection)
+        elif version != SCHEMA_VERSION:
+            raise SchemaMismatch(
+                f"the tables of database {connection.info.dbname} are of version {version}, "
+                f"expected {SCHEMA_VERSION}"
+            )
+
+
+async def _read_version(connection: AsyncConnection) -> int | None:
+    row = await (await connection.execute("SELECT to_regclass('schema_version')")).fetchone()
+    if row is None or row[0] is None:
+        return None
+    row = await (await connection.execute("SELECT max(version) FROM schema_version")).fetchone()
+    return row[0] if row is not None else None
+
+
+async def _create_tables(connection: AsyncConnection) -> None:
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise SchemaMismatch(
+            f"the encoding of database {connection.info.dbname} is {encoding}, expected UTF8"
+        )
+    try:
+        await connection.execute(files("persistence").joinpath("schema.sql").read_bytes())
+    except (errors.DuplicateTable, errors.DuplicateObject) as e:
+        raise SchemaMismatch(
+            f"database {connection.info.dbname} holds tables of somebody else: {e}"
+        ) from e
+    await connection.execute("INSERT INTO schema_version VALUES (%s)", [SCHEMA_VERSION])

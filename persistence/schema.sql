@@ -1,0 +1,141 @@
+-- The tables of the exchange: version 1. Applied by schema.py into an empty schema, in one transaction.
+--
+-- Everything here is derived from two kinds of Redis streams: events:{symbol} (what the engine says about each
+-- input) and ledger (users, credentials, deposits, withdrawals). There is no DEFAULT now() and no serial: reading
+-- the same streams again gives the same rows. Amounts, prices and quantities are human decimals (NUMERIC);
+-- times are those of the streams' entries.
+--
+-- Names and ids compare as bytes (COLLATE "C"): they are identities, and that is the quicker way.
+
+CREATE TABLE schema_version (
+    version int PRIMARY KEY
+);
+
+-- Up to where each stream stands in the tables. Moves in the transaction of the rows: see writer.py.
+CREATE TABLE stream_positions (
+    stream      text COLLATE "C" PRIMARY KEY,  -- a symbol, or 'ledger'
+    position    bigint NOT NULL,               -- the last entry that the rows contain; 0: none yet
+    incarnation text NOT NULL                  -- of the symbol's home; '' for the ledger
+);
+
+CREATE TABLE assets (
+    asset text COLLATE "C" PRIMARY KEY,
+    scale int NOT NULL                         -- amounts are whole numbers of 10^-scale
+);
+
+CREATE TABLE symbols (
+    symbol        text COLLATE "C" PRIMARY KEY,
+    base          text COLLATE "C" NOT NULL,
+    quote         text COLLATE "C" NOT NULL,
+    base_scale    int NOT NULL,
+    quote_scale   int NOT NULL,
+    tick_size     numeric NOT NULL,
+    lot_size      numeric NOT NULL,
+    maker_fee_ppm int NOT NULL,
+    taker_fee_ppm int NOT NULL,
+    rules_version int NOT NULL,
+    incarnation   text NOT NULL
+);
+
+CREATE TABLE users (
+    id             bigint PRIMARY KEY,         -- the account
+    username       text NOT NULL UNIQUE,
+    password_hash  text NOT NULL,
+    sender_comp_id int NOT NULL UNIQUE,
+    created_at     timestamptz NOT NULL,
+    disabled       boolean NOT NULL
+);
+
+-- Account 0 takes the fees. It is nobody's login: an empty hash matches no password.
+INSERT INTO users VALUES (0, '(fees)', '', 0, 'epoch', true);
+
+-- One row per order that reached an engine, as it stands now. Rows are updated in place: the space that fillfactor
+-- leaves keeps most updates away from the index.
+CREATE TABLE orders (
+    id                 text COLLATE "C" PRIMARY KEY,  -- OrderID (37): {symbol}-{seq}
+    symbol             text COLLATE "C" NOT NULL,
+    seq                bigint NOT NULL,               -- the input that brought it
+    user_id            bigint NOT NULL REFERENCES users (id),
+    cl_ord_id          text NOT NULL,                 -- the last replacement's, once replaced
+    side               text NOT NULL,                 -- buy, sell
+    type               text NOT NULL,                 -- limit, market (its price is the protection price)
+    time_in_force      text NOT NULL,                 -- day, gtc, ioc, fok
+    post_only          boolean NOT NULL,
+    price              numeric NOT NULL,
+    quantity           numeric NOT NULL,
+    remaining_quantity numeric NOT NULL,              -- 0 once it is done
+    filled_quantity    numeric NOT NULL,
+    status             text NOT NULL,  -- new, partially_filled, filled, canceled, expired, rejected
+    reject_reason      int,                           -- OrdRejReason (103)
+    reject_text        text,
+    created_at         timestamptz NOT NULL,
+    updated_at         timestamptz NOT NULL
+) WITH (fillfactor = 85);
+
+-- One row per trade. {symbol}-{seq}-{index} is its id on both sides' reports (527).
+CREATE TABLE trades (
+    symbol         text COLLATE "C" NOT NULL,
+    seq            bigint NOT NULL,                   -- the input that caused it
+    index          int NOT NULL,                      -- its number in that input
+    maker_order_id text COLLATE "C" NOT NULL,
+    taker_order_id text COLLATE "C" NOT NULL,
+    maker_user_id  bigint NOT NULL,
+    taker_user_id  bigint NOT NULL,
+    taker_side     text NOT NULL,
+    price          numeric NOT NULL,
+    quantity       numeric NOT NULL,
+    maker_fee      numeric NOT NULL,                  -- in the quote asset, as all fees
+    taker_fee      numeric NOT NULL,
+    executed_at    timestamptz NOT NULL,
+    PRIMARY KEY (symbol, seq, index)
+);
+
+-- One row per report that the engine made for an account: {symbol}-{seq}-{index} is its ExecID (17). `event` is
+-- the event as it stands in the stream (rows.decode_event); with symbol, seq and time it is all that a report needs.
+-- The key serves the one question asked: what has this account missed in this symbol since that seq.
+CREATE TABLE executions (
+    user_id     bigint NOT NULL,
+    symbol      text COLLATE "C" NOT NULL,
+    seq         bigint NOT NULL,
+    index       int NOT NULL,
+    kind        text NOT NULL,  -- accepted, rejected, filled, canceled, replaced, cancel_rejected, status
+    event       bytea NOT NULL,
+    executed_at timestamptz NOT NULL,
+    PRIMARY KEY (user_id, symbol, seq, index)
+);
+
+-- `available` contains what is reserved for commands under way: a reservation becomes visible when it is settled.
+-- No CHECK: what was gained on one stream may be spent on another that is further ahead.
+CREATE TABLE balances (
+    user_id   bigint NOT NULL REFERENCES users (id),
+    asset     text COLLATE "C" NOT NULL,
+    available numeric NOT NULL,
+    held      numeric NOT NULL,
+    PRIMARY KEY (user_id, asset)
+) WITH (fillfactor = 70);
+
+-- Deposits (positive) and withdrawals (negative).
+CREATE TABLE transfers (
+    position   bigint PRIMARY KEY,                    -- the entry of the ledger stream
+    user_id    bigint NOT NULL REFERENCES users (id),
+    kind       text NOT NULL,                         -- deposit, withdrawal
+    asset      text COLLATE "C" NOT NULL,
+    amount     numeric NOT NULL,
+    ref        text NOT NULL,
+    created_at timestamptz NOT NULL
+);
+
+-- Everything that changes what an account owns, besides the trades themselves: transfers, and what each side of
+-- a trade paid. Fees stand in trades already, so they are not stored a second time.
+CREATE VIEW ledger AS
+SELECT 'ledger' AS stream, position, 0 AS index, user_id, kind, asset, amount, ref, created_at
+FROM transfers
+UNION ALL
+SELECT t.symbol, t.seq, t.index, paid.user_id, paid.kind, s.quote, -paid.fee,
+       t.symbol || '-' || t.seq || '-' || t.index, t.executed_at
+FROM trades t
+JOIN symbols s USING (symbol)
+CROSS JOIN LATERAL (
+    VALUES (t.maker_user_id, 'maker_fee', t.maker_fee), (t.taker_user_id, 'taker_fee', t.taker_fee)
+) AS paid (user_id, kind, fee)
+WHERE paid.fee <> 0;
