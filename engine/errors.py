@@ -8,6 +8,7 @@
     ├── JournalMismatch      a journal of something else: owner, history or format version
     ├── JournalSyncFailed    what was written may not be on disk; only opening again tells
     ├── JournalWriteFailed   the disk refused a batch; nothing of it stands in the journal
+    ├── PoisonCommand        a command in a stream that the shard cannot apply: it stops there
     ├── RingFull             a claim beyond the slowest consumer
     └── SequenceGap          an input that is not the next of its symbol
 
@@ -65,6 +66,21 @@ class JournalSyncFailed(ExchangeError):
 
 class JournalWriteFailed(ExchangeError):
     """The disk refused a batch; the segment ends at its last whole record and takes a retry."""
+
+
+class PoisonCommand(ExchangeError):
+    """A command trips an assertion or does not decode; applying it again would, too.
+
+    Args:
+        symbol: the symbol's name.
+        seq: the command's place in the symbol's stream.
+        reason: what went wrong.
+    """
+
+    def __init__(self, symbol: str, seq: int, reason: str) -> None:
+        super().__init__(f"{symbol} seq {seq} cannot be applied: {reason}")
+        self.symbol = symbol
+        self.seq = seq
 
 
 class RingFull(ExchangeError):

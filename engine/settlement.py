@@ -7,14 +7,11 @@ that account's events and no changes. Account 0 takes the fees; it has no outbox
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from engine.events import BalanceChange
-
-if TYPE_CHECKING:
-    from engine.shard import Applied, OpenUpdate
+from engine.shard import Applied
+from engine.turn import OpenUpdate
 
 _ENCODER = msgspec.msgpack.Encoder()
 _encode = _ENCODER.encode

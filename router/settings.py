@@ -21,5 +21,3 @@ class RedisSettings(BaseModel):
     connection is closed and the call repeated."""
     session_ttl_ms: Annotated[int, Field(ge=500, le=60_000)] = 3_000
     """After so long without a sign of life a gateway's FIX sessions may log on elsewhere."""
-    lease_ttl_ms: Annotated[int, Field(ge=300, le=60_000)] = 1_500
-    """After so long without a sign of life a shard may be led by another engine."""

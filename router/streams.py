@@ -90,9 +90,26 @@ class CommandSource:
     """
 
     def __init__(self, link: RedisLink, positions: Mapping[str, int], *, block_ms: int) -> None:
+        assert len(positions) <= READ_BATCH_MAX, "Invariant: a read has an entry for each stream"
         streams = {symbol: keys.orders(symbol) for symbol in positions}
+        self._link = link
         self._reader = StreamReader(link, streams, positions)
         self._block_ms = block_ms
+
+    async def ends(self) -> dict[str, int]:
+        """Return the last seq of each stream.
+
+        Raises:
+            RedisUnavailable: no reply.
+        """
+        symbols = list(self._reader.positions)
+        lasts = await self._link.pipeline(
+            [("XREVRANGE", keys.orders(symbol), "+", "-", "COUNT", 1) for symbol in symbols]
+        )
+        return {
+            symbol: entry_number(last[0][0]) if last else 0
+            for symbol, last in zip(symbols, lasts, strict=True)
+        }
 
     async def read_batch(self, count: int) -> list[Record]:
         """Return the next commands, at most ``count`` in all; none if none came in time.

@@ -1,0 +1,22 @@
+"""What can be set about the engines: ``[engine]`` in exchange.toml."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class EngineSettings(BaseModel):
+    """``[engine]``: how safe the journal is, and how long an engine waits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    journal_fsync: Literal["strict", "overlapped"] = "overlapped"
+    """strict: an output waits until its input is on disk here, too; overlapped: the fsync runs
+    beside Redis' own, at most one batch behind."""
+    read_block_ms: Annotated[int, Field(ge=10, le=60_000)] = 1_000
+    """Longest wait of one read; a new order ends it at once."""
+    lease_ttl_ms: Annotated[int, Field(ge=300, le=60_000)] = 1_500
+    """After so long without a sign of life a shard may be led by another engine. Must be the same
+    for all engines of a shard."""
