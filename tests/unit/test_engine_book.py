@@ -144,11 +144,19 @@ def test_take_stops_at_an_order_of_the_avoided_owner() -> None:
     for order_id, owner in ((1, 0), (2, 5), (3, 0)):
         book.new_limit(order_id, Side.SELL, 100, 10)
         book.orders[order_id].owner = owner
-    left, fills = book.take(Side.BUY, 100, 25, avoid=5)
-    assert (left, rows(fills)) == (15, [(1, 100, 10)])
-    assert next(book.crossing(Side.BUY, 100)).order_id == 2
-    left, fills = book.take(Side.BUY, 100, left, avoid=NO_OWNER)
-    assert (left, rows(fills)) == (0, [(2, 100, 10), (3, 100, 5)])
+    left, fills, stopped_before = book.take(Side.BUY, 100, 25, avoid=5)
+    assert (left, rows(fills), stopped_before) == (15, [(1, 100, 10)], book.orders[2])
+    left, fills, stopped_before = book.take(Side.BUY, 100, left, avoid=NO_OWNER)
+    assert (left, rows(fills), stopped_before) == (0, [(2, 100, 10), (3, 100, 5)], None)
+
+
+def test_take_stops_after_so_many_matches() -> None:
+    book = OrderBook()
+    for order_id in (1, 2, 3):
+        book.new_limit(order_id, Side.SELL, 100, 10)
+    left, fills, stopped_before = book.take(Side.BUY, 100, 25, matches_max=2)
+    assert (left, rows(fills)) == (5, [(1, 100, 10), (2, 100, 10)])
+    assert stopped_before is book.orders[3]
 
 
 def test_crossing_looks_ahead_in_matching_order() -> None:
