@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class WriterSettings(BaseModel):
@@ -24,13 +24,10 @@ class WriterSettings(BaseModel):
 
 
 class PostgresSettings(BaseModel):
-    """``[postgres]``: which server, and how long to wait for it."""
+    """``[postgres]``: the private server, and how long to wait for any server."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: SecretStr | None = None
-    """postgresql://user:password@host:port/database, encoding UTF8. Left out: ``up`` starts
-    a private server."""
     port: Annotated[int, Field(ge=1, le=65535)] = 5440
     """The private server's port; taken: the next free one."""
     connect_timeout_s: Annotated[int, Field(ge=2, le=600)] = 5

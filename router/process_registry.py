@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -19,7 +20,8 @@ from router.redis_client import RedisLink, scan_keys
 PROCESS_TTL_S = 5
 REFRESH_INTERVAL_S = 1
 
-Counters = Mapping[str, int | str | dict[str, int]]
+Counters = Mapping[str, Any]
+"""What JSON can hold."""
 
 
 class ProcessState(msgspec.Struct, frozen=True):
@@ -30,7 +32,7 @@ class ProcessState(msgspec.Struct, frozen=True):
     version: str
     started_us: int
     now_us: int
-    counters: dict[str, int | str | dict[str, int]]
+    counters: dict[str, Any]
 
 
 class ProcessRegistry:
