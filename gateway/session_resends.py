@@ -1,0 +1,53 @@
+"""Which of our messages a peer wants again: one fetch at a time. Pure."""
+
+from __future__ import annotations
+
+from gateway.session_events import Event, ResendRequested
+from gateway.session_outbound import OutboundSide
+
+
+class Resends:
+    """Turn ResendRequests into ``ResendRequested`` events, and what was fetched into messages.
+
+    While one range is fetched, all further ones become a single range that covers them, so a peer
+    that keeps asking causes one fetch after the other and no queue.
+
+    Args:
+        outbound: sends.
+        events: where events are appended.
+    """
+
+    __slots__ = ("_events", "_following", "_open", "_outbound")
+
+    def __init__(self, outbound: OutboundSide, events: list[Event]) -> None:
+        self._outbound = outbound
+        self._events = events
+        self._open: tuple[int, int] | None = None
+        self._following: tuple[int, int] | None = None
+
+    def forget(self) -> None:
+        """Drop what was asked for under other numbers."""
+        self._open = None
+        self._following = None
+
+    def request(self, begin: int, end: int) -> None:
+        """Have messages fetched, now or when the fetch that goes on is done."""
+        if self._open is None:
+            self._open = (begin, end)
+            self._events.append(ResendRequested(begin, end))
+        elif self._following is None:
+            self._following = (begin, end)
+        else:
+            first, last = self._following
+            self._following = (min(begin, first), max(end, last))
+
+    def send(self, stored: list[tuple[int, bytes]], begin: int, end: int, *, now_ns: int) -> None:
+        """Send what was fetched; see ``FixSession.resend``."""
+        if self._open is None or begin != self._open[0] or end > self._open[1]:
+            return
+        self._outbound.resend(stored, begin, end, now_ns=now_ns)
+        last = self._open[1]
+        self._open = (end + 1, last) if end < last else None
+        if self._open is None and self._following is not None:
+            following, self._following = self._following, None
+            self.request(*following)
