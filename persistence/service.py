@@ -48,7 +48,7 @@ class WriterService:
     """The writer process without its process: `run` until cancelled.
 
     Args:
-        link: accounts database.
+        link: accounts database, for nothing else; closed at the end, as the writer is.
         shards: whose events are written.
         incarnations: symbol → incarnation of its home, of all shards' symbols.
         scales: asset → scale, of every asset of the venue.
@@ -113,7 +113,7 @@ class WriterService:
                 tasks.create_task(self._write(builder, ledger, self._builder(stored)))
                 tasks.create_task(self._publish())
         finally:
-            for link in (*links, ledger_link):
+            for link in (*links, ledger_link, self._link):
                 await link.close()
             await self._streams.close()
             await self._writer.close()
@@ -121,6 +121,9 @@ class WriterService:
     def stats(self) -> dict[str, Any]:
         """Return counters since the start, positions, and lag in entries, for the registry."""
         return {
+            "read": {
+                stream: n for reader in self._readers for stream, n in reader.positions.items()
+            },
             "positions": dict(self._written),
             "lag": {
                 stream: max(0, end - self._written.get(stream, 0))

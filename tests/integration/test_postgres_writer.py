@@ -1,0 +1,477 @@
+"""The writer on real servers: exact rows, each exactly once, whatever goes away in between."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import redis.asyncio
+
+from engine.events import Output, encode_output
+from engine.ledger_entries import Deposited, LedgerEntry, UserCreated, encode_ledger_entry
+from ops.data_dir import DataDirectory
+from ops.embedded_postgres import EmbeddedPostgres
+from ops.embedded_redis import EmbeddedRedis, RedisBinary
+from persistence.batch import BatchBuilder
+from persistence.errors import PositionConflict, SchemaMismatch, VenueMismatch, WriteFailed
+from persistence.rows import decode_event
+from persistence.service import WriterService
+from persistence.settings import PostgresSettings, WriterSettings
+from persistence.writer import PostgresWriter
+from router.errors import StreamGap
+from router.redis_client import RedisLink
+from router.shards import Shard
+from tests.helpers import eventually, eventually_async
+from tests.persistence_events import (
+    INCARNATION,
+    SCALES,
+    SYMBOL,
+    TS_US,
+    random_outputs,
+    scenario,
+)
+
+SECOND = "BETA-USD"
+ALL_SCALES = {**SCALES, "BETA": 0}
+TABLES = ("symbols", "users", "transfers", "orders", "trades", "executions", "balances", "ledger")
+USERS: list[LedgerEntry] = [UserCreated(n, f"user{n}", f"hash{n}") for n in range(1, 5)]
+LEDGER: list[LedgerEntry] = [
+    *USERS,
+    Deposited(1, "USD", 1_000_000_000, "d1"),
+    Deposited(2, "ALFA", 100, "d2"),
+]
+
+
+def service(
+    redis_url: str, postgres_url: str, *, symbols: Sequence[str] = (SYMBOL,), **changes: Any
+) -> WriterService:
+    """A writer of one shard in DB 1, quick to write and to publish."""
+    values = {"batch_age_ms_max": 10, "publish_interval_ms": 10, "retry_delay_ms_max": 50}
+    return WriterService(
+        link=RedisLink(redis_url, db=0, name="writer", timeout_ms=5_000),
+        shards=[Shard(1, redis_url, 1, tuple(symbols))],
+        incarnations=dict.fromkeys(symbols, INCARNATION),
+        scales=ALL_SCALES,
+        writer=PostgresWriter(postgres_url, PostgresSettings()),
+        settings=WriterSettings(**(values | changes)),
+        now_ns=time.monotonic_ns,
+    )
+
+
+@contextlib.asynccontextmanager
+async def running(writer: WriterService) -> AsyncIterator[WriterService]:
+    task = asyncio.create_task(writer.run())
+    try:
+        yield writer
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def until_written(writer: WriterService, **positions: int) -> None:
+    """Wait until the writer is at the positions: ALFA and BETA are symbols, the rest streams."""
+    wanted = {{"ALFA": SYMBOL, "BETA": SECOND}.get(name, name): n for name, n in positions.items()}
+
+    def is_there() -> bool:
+        written = writer.stats()["positions"]
+        return all(written.get(stream) == n for stream, n in wanted.items())
+
+    await eventually_async(is_there)
+
+
+async def publish(
+    url: str, outputs: Sequence[Output], *, ledger: Sequence[LedgerEntry] = ()
+) -> None:
+    """Append ledger entries and outputs as the scripts do."""
+    async with redis.asyncio.Redis.from_url(url, db=0) as client:
+        n = await client.xlen("ledger")
+        for entry in ledger:
+            n += 1
+            fields = {b"e": encode_ledger_entry(entry), b"t": str(TS_US)}
+            await client.xadd("ledger", fields, id=f"{n}-0")
+    async with redis.asyncio.Redis.from_url(url, db=1) as client, client.pipeline() as pipeline:
+        for output in outputs:
+            key = f"events:{output.symbol}"
+            pipeline.xadd(key, {b"e": encode_output(output)}, id=f"{output.seq}-0")
+        await pipeline.execute()
+
+
+def query(url: str, text: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(url) as db:
+        return db.execute(text.encode()).fetchall()
+
+
+def dump(url: str) -> dict[str, list[str]]:
+    """Every row of every table, as text that can be compared."""
+    return {
+        table: sorted(str(row) for row in query(url, f"SELECT * FROM {table}")) for table in TABLES
+    }
+
+
+async def test_rows_of_a_small_day_are_exact(redis_url: str, postgres_url: str) -> None:
+    await publish(redis_url, scenario(), ledger=LEDGER)
+    async with running(service(redis_url, postgres_url)) as writer:
+        await until_written(writer, ALFA=11, ledger=6)
+    orders = query(
+        postgres_url,
+        "SELECT seq, user_id, cl_ord_id, side, type, time_in_force, price, quantity, "
+        "remaining_quantity, filled_quantity, status FROM orders ORDER BY seq",
+    )
+    cent = Decimal("0.01")
+    assert orders == [
+        (2, 1, "c4", "buy", "limit", "gtc", 4900 * cent, 8, 4, 4, "partially_filled"),
+        (3, 2, "c3", "sell", "limit", "gtc", 5000 * cent, 4, 0, 4, "filled"),
+        (5, 1, "c5", "buy", "limit", "gtc", 5000 * cent, 2, 0, 2, "filled"),
+        (6, 2, "c6", "sell", "market", "ioc", 5000 * cent, 5, 0, 2, "expired"),
+        (7, 1, "c2\\\tx", "buy", "limit", "gtc", 5000 * cent, 10, 0, 0, "rejected"),
+        (9, 2, "c9", "sell", "limit", "gtc", 5000 * cent, 10, 0, 0, "canceled"),
+    ]
+    assert query(postgres_url, "SELECT reject_reason, reject_text FROM orders WHERE seq = 7") == [
+        (6, "duplicate\nClOrdID")
+    ]
+    trades = query(
+        postgres_url,
+        "SELECT symbol, seq, index, maker_order_id, taker_order_id, maker_user_id, taker_user_id, "
+        "taker_side, price, quantity, maker_fee, taker_fee FROM trades ORDER BY seq",
+    )
+    assert trades == [
+        (SYMBOL, 3, 0, f"{SYMBOL}-2", f"{SYMBOL}-3", 1, 2, "sell", 50, 4, 2 * cent, 4 * cent),
+        (SYMBOL, 6, 0, f"{SYMBOL}-5", f"{SYMBOL}-6", 1, 2, "sell", 50, 2, 1 * cent, 2 * cent),
+    ]
+
+
+async def test_balances_and_ledger_of_a_small_day_add_up(redis_url: str, postgres_url: str) -> None:
+    await publish(redis_url, scenario(), ledger=LEDGER)
+    async with running(service(redis_url, postgres_url)) as writer:
+        await until_written(writer, ALFA=11, ledger=6)
+    balances = query(
+        postgres_url, "SELECT user_id, asset, available, held FROM balances ORDER BY 1, 2"
+    )
+    assert balances == [
+        (0, "USD", Decimal("0.09"), 0),
+        (1, "ALFA", 6, 0),
+        (1, "USD", Decimal("503.9308"), Decimal("196.0392")),
+        (2, "ALFA", 94, 0),
+        (2, "USD", Decimal("299.94"), 0),
+    ]
+    totals = "SELECT asset, sum(available + held) FROM balances GROUP BY asset ORDER BY asset"
+    assert query(postgres_url, totals) == [("ALFA", 100), ("USD", 1000)]
+    ledger = query(
+        postgres_url,
+        "SELECT stream, position, user_id, kind, asset, amount, ref FROM ledger ORDER BY 1, 2, 3",
+    )
+    cent = Decimal("0.01")
+    assert ledger == [
+        (SYMBOL, 3, 1, "maker_fee", "USD", -2 * cent, f"{SYMBOL}-3-0"),
+        (SYMBOL, 3, 2, "taker_fee", "USD", -4 * cent, f"{SYMBOL}-3-0"),
+        (SYMBOL, 6, 1, "maker_fee", "USD", -1 * cent, f"{SYMBOL}-6-0"),
+        (SYMBOL, 6, 2, "taker_fee", "USD", -2 * cent, f"{SYMBOL}-6-0"),
+        ("ledger", 5, 1, "deposit", "USD", 1000, "d1"),
+        ("ledger", 6, 2, "deposit", "ALFA", 100, "d2"),
+    ]
+
+
+async def test_executions_hold_every_event_of_every_account(
+    redis_url: str, postgres_url: str
+) -> None:
+    await publish(redis_url, scenario(), ledger=LEDGER)
+    async with running(service(redis_url, postgres_url)) as writer:
+        await until_written(writer, ALFA=11)
+    stored = query(postgres_url, "SELECT seq, index, event FROM executions ORDER BY seq, index")
+    events = [(o.seq, e.index, e) for o in scenario()[1:] for e in o.events]
+    assert [(seq, index, decode_event(event)) for seq, index, event in stored] == events
+
+
+async def test_restarts_and_other_cuts_give_the_same_rows(
+    redis_url: str, postgres_url: str, embedded_postgres: EmbeddedPostgres
+) -> None:
+    """Stop at any moment, forget the published position, go on: as if written in one go."""
+    outputs = random_outputs(1, 400) + random_outputs(2, 300, symbol=SECOND)
+    symbols = (SYMBOL, SECOND)
+    await publish(redis_url, [], ledger=LEDGER)
+    for start in range(0, len(outputs), 100):
+        await publish(redis_url, outputs[start : start + 100])
+        writer = service(redis_url, postgres_url, symbols=symbols, batch_rows_max=7)
+        async with running(writer):
+            await eventually_async(lambda w=writer: w.stats()["entries"] >= 40)
+        async with redis.asyncio.Redis.from_url(redis_url) as client:
+            await client.delete("position:writer")
+    async with running(service(redis_url, postgres_url, symbols=symbols)) as writer:
+        await until_written(writer, ALFA=400, BETA=300, ledger=6)
+    with psycopg.connect(embedded_postgres.url, autocommit=True) as db:
+        db.execute("DROP DATABASE IF EXISTS replayed WITH (FORCE)")
+        db.execute("CREATE DATABASE replayed")
+    replayed = embedded_postgres.url.rpartition("/")[0] + "/replayed"
+    async with running(service(redis_url, replayed, symbols=symbols)) as writer:
+        await until_written(writer, ALFA=400, BETA=300, ledger=6)
+    assert dump(postgres_url) == dump(replayed)
+
+
+async def test_users_are_written_before_their_orders(redis_url: str, postgres_url: str) -> None:
+    """More new users than one read takes, all with the first order of the last of them."""
+    users = [UserCreated(n, f"user{n}", "hash") for n in range(1, 1_201)]
+    fields = scenario()[1]
+    order = Output(
+        SYMBOL,
+        2,
+        TS_US,
+        [
+            type(e)(**{f: getattr(e, f) for f in e.__struct_fields__} | {"account": 1_200})
+            for e in fields.events
+        ],
+        [],
+    )
+    async with running(service(redis_url, postgres_url, batch_rows_max=1)) as writer:
+        await publish(redis_url, [scenario()[0], order], ledger=users)
+        await until_written(writer, ALFA=2, ledger=1_200)
+    assert query(postgres_url, "SELECT user_id FROM orders") == [(1_200,)]
+
+
+async def batches(writer: PostgresWriter) -> BatchBuilder:
+    stored = await writer.load({SYMBOL: INCARNATION}, ALL_SCALES)
+    builder = BatchBuilder(
+        rows_max=1,
+        age_ns_max=1,
+        positions=stored.positions,
+        formats=stored.formats,
+        scales=stored.scales,
+    )
+    for n, entry in enumerate(LEDGER, 1):
+        if n > stored.positions["ledger"]:
+            builder.add_ledger_entry(n, TS_US, entry, now_ns=0)
+    return builder
+
+
+async def test_batch_whose_commit_was_not_answered_is_written_once(postgres_url: str) -> None:
+    writer = PostgresWriter(postgres_url, PostgresSettings())
+    builder = await batches(writer)
+    for output in scenario():
+        builder.add_output(output, now_ns=0)
+    batch = builder.take()
+    await writer.write(batch)
+    once = dump(postgres_url)
+    await writer.close()
+    await writer.write(batch)
+    assert dump(postgres_url) == once
+    await writer.close()
+
+
+async def test_second_writer_is_refused_and_writes_nothing(postgres_url: str) -> None:
+    first, second = (PostgresWriter(postgres_url, PostgresSettings()) for _ in range(2))
+    ours, theirs = await batches(first), await batches(second)
+    for output in scenario()[:5]:
+        ours.add_output(output, now_ns=0)
+    for output in scenario()[:6]:
+        theirs.add_output(output, now_ns=0)
+    await first.write(ours.take())
+    before = dump(postgres_url)
+    with pytest.raises(PositionConflict, match=f"another writer is at work.*{SYMBOL} 5"):
+        await second.write(theirs.take())
+    assert dump(postgres_url) == before
+    await first.close()
+    await second.close()
+
+
+async def test_two_services_on_one_database_lose_one(redis_url: str, postgres_url: str) -> None:
+    await publish(redis_url, [], ledger=LEDGER)
+    one = service(redis_url, postgres_url, batch_rows_max=3)
+    two = service(redis_url, postgres_url, batch_rows_max=4)
+    tasks = [asyncio.create_task(one.run()), asyncio.create_task(two.run())]
+    await eventually_async(lambda: one.stats()["positions"] and two.stats()["positions"])
+    await publish(redis_url, random_outputs(3, 300))
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED, timeout=15)
+    assert len(done) == 1
+    with pytest.raises(ExceptionGroup) as caught:
+        await done.pop()
+    assert caught.group_contains(PositionConflict)
+    left = one if tasks[0] in pending else two
+    await until_written(left, ALFA=300)
+    pending.pop().cancel()
+    assert query(postgres_url, "SELECT max(position) FROM stream_positions") == [(300,)]
+
+
+async def test_refused_row_leaves_position_and_tables_as_they_were(postgres_url: str) -> None:
+    writer = PostgresWriter(postgres_url, PostgresSettings())
+    builder = BatchBuilder(
+        rows_max=1,
+        age_ns_max=1,
+        positions=(await writer.load({SYMBOL: INCARNATION}, ALL_SCALES)).positions,
+        formats={},
+        scales=ALL_SCALES,
+    )
+    for output in scenario():
+        builder.add_output(output, now_ns=0)
+    with pytest.raises(WriteFailed, match=f"{SYMBOL} 1 to 11.*violates foreign key"):
+        await writer.write(builder.take())
+    assert query(postgres_url, "SELECT sum(position) FROM stream_positions") == [(0,)]
+    assert query(postgres_url, "SELECT count(*) FROM symbols") == [(0,)]
+    await writer.close()
+
+
+@pytest.fixture
+async def own_postgres(tmp_path: Path) -> AsyncIterator[EmbeddedPostgres]:
+    with DataDirectory.open(tmp_path / "postgres") as directory:
+        server = EmbeddedPostgres(directory, port=0)
+        server.start()
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+async def own_redis(tmp_path: Path, redis_binary: RedisBinary) -> AsyncIterator[EmbeddedRedis]:
+    with DataDirectory.open(tmp_path / "redis") as directory:
+        server = EmbeddedRedis(directory, binary=redis_binary, port=0)
+        server.start()
+        yield server
+        server.stop()
+
+
+def kill(server: EmbeddedRedis | EmbeddedPostgres) -> None:
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGKILL)
+    eventually(lambda: server.poll() is not None)
+
+
+async def test_postgres_that_dies_in_the_middle_is_waited_for(
+    redis_url: str, postgres_url: str, own_postgres: EmbeddedPostgres
+) -> None:
+    outputs = random_outputs(4, 3_000)
+    await publish(redis_url, outputs[:1_000], ledger=LEDGER)
+    writer = service(redis_url, own_postgres.url, batch_rows_max=50)
+    async with running(writer):
+        await eventually_async(lambda: writer.stats()["entries"] > 100)
+        kill(own_postgres)
+        await eventually_async(lambda: not writer.stats()["postgres_available"])
+        await publish(redis_url, outputs[1_000:])
+        # Two batches and a read are in memory; the rest waits in Redis.
+        await eventually_async(lambda: writer.stats()["last_error"])
+        assert writer.stats()["read"][SYMBOL] < 2_000
+        own_postgres.spawn()
+        await asyncio.to_thread(own_postgres.wait_until_accepting)
+        await until_written(writer, ALFA=3_000)
+        assert writer.stats()["postgres_available"]
+    async with running(service(redis_url, postgres_url)) as undisturbed:
+        await until_written(undisturbed, ALFA=3_000)
+    assert dump(own_postgres.url) == dump(postgres_url)
+
+
+async def test_redis_that_dies_in_the_middle_is_waited_for(
+    own_redis: EmbeddedRedis, postgres_url: str
+) -> None:
+    outputs = random_outputs(5, 1_000)
+    await publish(own_redis.url, outputs[:500], ledger=LEDGER)
+    writer = service(own_redis.url, postgres_url, batch_rows_max=50)
+    async with running(writer):
+        await eventually_async(lambda: writer.stats()["entries"] > 100)
+        kill(own_redis)
+        await eventually_async(lambda: not writer.stats()["redis_available"])
+        own_redis.spawn()
+        await asyncio.to_thread(own_redis.wait_until_accepting)
+        await publish(own_redis.url, outputs[500:])
+        await until_written(writer, ALFA=1_000)
+        assert writer.stats()["redis_available"]
+    assert query(postgres_url, "SELECT count(DISTINCT (seq)) FROM executions") == [(999,)]
+
+
+async def test_events_are_trimmed_below_writer_and_market_data(
+    redis_url: str, postgres_url: str
+) -> None:
+    await publish(redis_url, random_outputs(6, 2_000), ledger=LEDGER)
+    async with (
+        redis.asyncio.Redis.from_url(redis_url, db=0) as accounts,
+        redis.asyncio.Redis.from_url(redis_url, db=1) as shard,
+        running(service(redis_url, postgres_url)) as writer,
+    ):
+        await until_written(writer, ALFA=2_000, ledger=6)
+
+        async def position_is_published() -> bool:
+            position = await accounts.hgetall("position:writer")
+            return bool(position == {SYMBOL.encode(): b"2000", b"ledger": b"6"})
+
+        await eventually_async(position_is_published)
+        assert writer.stats()["trimmed"] == 0
+        await accounts.hset("position:marketdata", SYMBOL, "1000")
+        await eventually_async(lambda: writer.stats()["trimmed"])
+        first = (await shard.xrange(f"events:{SYMBOL}", count=1))[0][0]
+        assert 900 < int(first.split(b"-")[0]) <= 1_000
+        await accounts.hset("position:marketdata", SYMBOL, "2000")
+        await eventually_async(lambda: writer.stats()["trimmed"] > 1_900)
+        assert (await shard.xrevrange(f"events:{SYMBOL}", count=1))[0][0] == b"2000-0"
+        await eventually_async(lambda: writer.stats()["lag"] == {SYMBOL: 0, "ledger": 0})
+
+
+async def test_stream_trimmed_before_it_was_written_stops_the_writer(
+    redis_url: str, postgres_url: str
+) -> None:
+    await publish(redis_url, scenario()[3:], ledger=LEDGER)
+    with pytest.raises(ExceptionGroup) as caught:
+        await service(redis_url, postgres_url).run()
+    assert caught.group_contains(StreamGap, match=f"events:{SYMBOL}: expected 1, received 4")
+
+
+async def test_stream_that_ends_before_the_rows_is_refused(
+    redis_url: str, postgres_url: str
+) -> None:
+    await publish(redis_url, scenario(), ledger=LEDGER)
+    async with running(service(redis_url, postgres_url)) as writer:
+        await until_written(writer, ALFA=11, ledger=6)
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        await client.flushall()
+    await publish(redis_url, scenario()[:5], ledger=LEDGER)
+    with pytest.raises(VenueMismatch, match=f"{SYMBOL}: the database has rows up to 11.*ends at 5"):
+        await service(redis_url, postgres_url).run()
+
+
+async def test_other_incarnation_or_scale_is_refused_by_name(postgres_url: str) -> None:
+    writer = PostgresWriter(postgres_url, PostgresSettings())
+    await writer.load({SYMBOL: INCARNATION}, ALL_SCALES)
+    with pytest.raises(VenueMismatch, match=f"{SYMBOL}: .* incarnation {INCARNATION}, .* other"):
+        await writer.load({SYMBOL: "other"}, ALL_SCALES)
+    with pytest.raises(VenueMismatch, match=r"assets.USD.scale: .* scale 6, the venue's is 2"):
+        await writer.load({SYMBOL: INCARNATION}, {"USD": 2})
+    await writer.close()
+
+
+async def test_two_writers_may_create_the_tables_at_once(postgres_url: str) -> None:
+    writers = [PostgresWriter(postgres_url, PostgresSettings()) for _ in range(4)]
+    stored = await asyncio.gather(*(w.load({SYMBOL: INCARNATION}, ALL_SCALES) for w in writers))
+    assert all(one.positions == {SYMBOL: 0, "ledger": 0} for one in stored)
+    for writer in writers:
+        await writer.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("CREATE TABLE schema_version AS SELECT 7 AS version", "version 7, expected 1"),
+        ("CREATE TABLE orders (id int)", "tables of somebody else.*orders"),
+    ],
+)
+async def test_tables_that_are_not_ours_are_refused(
+    postgres_url: str, statement: str, message: str
+) -> None:
+    with psycopg.connect(postgres_url) as db:
+        db.execute(statement.encode())
+    with pytest.raises(SchemaMismatch, match=message):
+        await PostgresWriter(postgres_url, PostgresSettings()).load({}, {})
+
+
+async def test_encoding_that_cannot_hold_every_text_is_refused(
+    embedded_postgres: EmbeddedPostgres,
+) -> None:
+    with psycopg.connect(embedded_postgres.url, autocommit=True) as db:
+        db.execute("DROP DATABASE IF EXISTS latin")
+        db.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    url = embedded_postgres.url.rpartition("/")[0] + "/latin"
+    with pytest.raises(SchemaMismatch, match="encoding of database latin is LATIN1"):
+        await PostgresWriter(url, PostgresSettings()).load({}, {})

@@ -1,0 +1,206 @@
+"""Batches: what they contain, when they are due, and that the cuts between them leave no trace."""
+
+from __future__ import annotations
+
+import itertools
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.errors import SequenceGap
+from engine.events import Output, SymbolDefined
+from engine.ledger_entries import (
+    Deposited,
+    LedgerEntry,
+    PasswordChanged,
+    UserCreated,
+    UserDisabled,
+    Withdrawn,
+)
+from persistence.batch import Batch, BatchBuilder
+from persistence.errors import VenueMismatch
+from tests.persistence_events import (
+    INCARNATION,
+    SCALES,
+    SYMBOL,
+    TS_US,
+    accepted,
+    random_outputs,
+    rules,
+    scenario,
+)
+
+LEDGER: list[LedgerEntry] = [
+    UserCreated(1, "ada", "hash-1"),
+    UserCreated(2, "bob", "hash-2"),
+    Deposited(1, "USD", 1_000_000_000, "d1"),
+    PasswordChanged(1, "hash-3"),
+    Deposited(2, "ALFA", 100, "d2"),
+    Withdrawn(1, "USD", 1_000_000, "w1"),
+    UserDisabled(2),
+    PasswordChanged(2, "hash-4"),
+]
+
+Row = dict[str, str]
+Tables = dict[str, dict[tuple[str, ...], Row]]
+
+KEYS = {
+    "symbols": ("symbol",),
+    "users": ("id",),
+    "transfers": ("position",),
+    "orders": ("id",),
+    "trades": ("symbol", "seq", "index"),
+    "executions": ("user_id", "symbol", "seq", "index"),
+    "balances": ("user_id", "asset"),
+}
+
+
+def builder(*, rows_max: int = 1_000_000, age_ns_max: int = 1_000) -> BatchBuilder:
+    return BatchBuilder(
+        rows_max=rows_max,
+        age_ns_max=age_ns_max,
+        positions={SYMBOL: 0, "ledger": 0},
+        formats={},
+        scales=SCALES,
+    )
+
+
+def write(tables: Tables, batch: Batch) -> None:
+    """Do to dictionaries what the writer does to tables."""
+    for table, lines in batch.tables():
+        name = table.name.replace("_changes", "s")
+        stored = tables.setdefault(name, {})
+        for line in lines:
+            row = dict(zip(table.columns, line[:-1].split("\t"), strict=True))
+            key = tuple(row[column] for column in KEYS[name])
+            if table.name == name:
+                assert key not in stored, f"{name} {key} is written twice"
+                stored[key] = row
+            elif name == "balances":
+                old = stored.setdefault(key, {**row, "available": "0", "held": "0"})
+                for column in ("available", "held"):
+                    old[column] = str(Decimal(old[column]) + Decimal(row[column]))
+            elif name == "users":
+                old = stored[key]
+                if row["password_hash"] != "\\N":
+                    old["password_hash"] = row["password_hash"]
+                old["disabled"] = max(old["disabled"], row["disabled"])
+            elif name == "orders":
+                stored[key].update(row)
+            else:
+                stored[key] = row
+
+
+def tables_of(outputs: list[Output], cuts: set[int]) -> Tables:
+    """Write the ledger, then the outputs, with a batch ending at each of the cuts."""
+    tables: Tables = {}
+    filling = builder()
+    for n, entry in enumerate(LEDGER, 1):
+        filling.add_ledger_entry(n, TS_US, entry, now_ns=0)
+        if n in cuts:
+            write(tables, filling.take())
+    for output in outputs:
+        filling.add_output(output, now_ns=0)
+        if output.seq in cuts:
+            write(tables, filling.take())
+    write(tables, filling.take())
+    return tables
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    count=st.integers(1, 60),
+    cuts=st.sets(st.integers(1, 60)),
+)
+def test_any_cut_into_batches_gives_the_same_tables(seed: int, count: int, cuts: set[int]) -> None:
+    outputs = random_outputs(seed, count)
+    whole = tables_of(outputs, set())
+    assert tables_of(outputs, cuts) == whole
+    assert tables_of(outputs, set(range(1, 61))) == whole
+
+
+def test_scenario_cut_everywhere_gives_the_same_tables() -> None:
+    outputs = scenario()
+    whole = tables_of(outputs, set())
+    for size in range(len(outputs)):
+        for cuts in itertools.combinations(range(2, len(outputs)), size):
+            assert tables_of(outputs, set(cuts)) == whole
+
+
+def test_user_of_the_same_batch_has_its_last_password_and_is_disabled() -> None:
+    users = tables_of([], set())["users"]
+    assert (users[("1",)]["password_hash"], users[("1",)]["disabled"]) == ("hash-3", "f")
+    assert (users[("2",)]["password_hash"], users[("2",)]["disabled"]) == ("hash-4", "t")
+    assert users[("2",)]["sender_comp_id"] == "2"
+
+
+def test_withdrawal_is_a_negative_transfer() -> None:
+    tables = tables_of([], set())
+    assert tables["transfers"][("6",)]["amount"] == "-1000000e-6"
+    assert Decimal(tables["balances"][("1", "USD")]["available"]) == 999
+
+
+def test_many_events_of_an_order_are_one_row() -> None:
+    filling = builder()
+    for output in scenario():
+        filling.add_output(output, now_ns=0)
+    lines = {table.name: lines for table, lines in filling.take().tables()}
+    assert [line.split("\t")[0] for line in lines["orders"]] == [
+        f"{SYMBOL}-{seq}" for seq in (2, 3, 5, 6, 7, 9)
+    ]
+    assert "order_changes" not in lines
+
+
+def test_positions_say_from_where_to_where() -> None:
+    filling = builder()
+    for output in scenario()[:4]:
+        filling.add_output(output, now_ns=0)
+    assert filling.take().positions == {SYMBOL: (0, 4)}
+    for output in scenario()[4:6]:
+        filling.add_output(output, now_ns=0)
+    filling.add_ledger_entry(1, TS_US, LEDGER[0], now_ns=0)
+    assert filling.take().positions == {SYMBOL: (4, 6), "ledger": (0, 1)}
+
+
+def test_changed_tick_leaves_earlier_rows_of_the_batch_as_they_were() -> None:
+    outputs = [
+        *scenario(),
+        Output(SYMBOL, 12, TS_US, [SymbolDefined(0, INCARNATION, rules(tick_size="0.05"))], []),
+        Output(SYMBOL, 13, TS_US, [accepted(0, 1, 13, price_ticks=100)], []),
+    ]
+    orders = tables_of(outputs, set())["orders"]
+    assert Decimal(orders[(f"{SYMBOL}-9",)]["price"]) == 50
+    assert Decimal(orders[(f"{SYMBOL}-13",)]["price"]) == 5
+
+
+def test_batch_is_due_by_age_or_rows() -> None:
+    filling = builder(rows_max=4, age_ns_max=1_000)
+    assert filling.due_in_ns(5) is None
+    filling.add_output(scenario()[0], now_ns=10)
+    filling.add_output(scenario()[1], now_ns=600)
+    assert filling.due_in_ns(700) == 310
+    assert filling.due_in_ns(2_000) == 0
+    assert not filling.is_full
+    filling.add_output(scenario()[2], now_ns=700)
+    assert filling.is_full
+    assert filling.due_in_ns(700) == 0
+    filling.take()
+    assert filling.is_empty
+    assert filling.due_in_ns(800) is None
+
+
+def test_entry_that_is_not_the_next_is_refused() -> None:
+    filling = builder()
+    with pytest.raises(SequenceGap, match="expected seq 1, received 2"):
+        filling.add_output(scenario()[1], now_ns=0)
+    with pytest.raises(SequenceGap, match="ledger: expected seq 1, received 3"):
+        filling.add_ledger_entry(3, TS_US, LEDGER[2], now_ns=0)
+    assert filling.is_empty
+
+
+def test_amount_of_an_unknown_asset_is_refused_by_name() -> None:
+    with pytest.raises(VenueMismatch, match="ledger entry 1: the venue has no asset 'EUR'"):
+        builder().add_ledger_entry(1, TS_US, Deposited(1, "EUR", 5, "r"), now_ns=0)
