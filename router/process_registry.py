@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -99,18 +99,24 @@ class ProcessRegistry:
         await self._link.call("DEL", keys.process(self._name))
 
 
-async def read_processes(link: RedisLink) -> dict[str, ProcessState]:
-    """Return all live processes by name, in the order of their names.
+async def read_processes(
+    link: RedisLink, names: Iterable[str] | None = None
+) -> dict[str, ProcessState]:
+    """Return live processes by name, in the order of their names.
 
     Args:
         link: accounts database.
+        names: which; None: all, found by scanning the database.
 
     Raises:
         RedisUnavailable: no reply.
     """
-    names = sorted({key async for key in scan_keys(link, keys.process("*"))})
-    if not names:
+    if names is None:
+        found = sorted({key async for key in scan_keys(link, keys.process("*"))})
+    else:
+        found = sorted(keys.process(name) for name in names)
+    if not found:
         return {}
-    bodies = await link.call("MGET", *names)
+    bodies = await link.call("MGET", *found)
     states = [msgspec.json.decode(body, type=ProcessState) for body in bodies if body is not None]
     return {state.name: state for state in states}
