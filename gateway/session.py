@@ -1,9 +1,9 @@
 """The acceptor's side of a FIX 4.4 session: bytes and time in, values out. Pure.
 
-Contract: after *each* call drain both ``events_received()`` and ``data_to_send()``, in this order
-of meaning: events say what the peer did, data is written in the order it is given (storing first
-what says so). Then look at ``close_expected()`` and arm one timer for ``next_timer_ns()``. Nothing
-is awaited inside; a call runs to completion.
+Contract: after *each* call drain both ``events_received()`` (what the peer did) and
+``data_to_send()`` (to be written in the order given, storing first what says so). Then look at
+``close_expected()`` and arm one timer for ``next_timer_ns()``. Nothing is awaited inside; a call
+runs to completion. What is done with each message while logged on: ``session_messages.py``.
 """
 
 from __future__ import annotations
@@ -11,12 +11,7 @@ from __future__ import annotations
 from gateway.errors import LocalFixError, RemoteFixError
 from gateway.fix_framer import FixFramer
 from gateway.fix_message import FixMessage, without_secrets
-from gateway.fix_tags import (
-    LOGON,
-    LOGOUT,
-    TAG_POSS_DUP_FLAG,
-    TAG_SENDER_COMP_ID,
-)
+from gateway.fix_tags import LOGON, LOGOUT, TAG_POSS_DUP_FLAG, TAG_SENDER_COMP_ID
 from gateway.fix_time import NS_PER_SECOND
 from gateway.session_events import (
     AdminMessage,
@@ -154,7 +149,6 @@ class FixSession:
 
         Args:
             data: what the socket gave; ``b""`` to go on with what is buffered.
-            now_ns: the time.
             max_messages: stop after so many messages; ``has_unprocessed`` says that some are left.
         """
         if self.state is Connection.CLOSED:
@@ -235,13 +229,12 @@ class FixSession:
             next_in: MsgSeqNum expected of the Logon; 1 where it asks for a reset.
             next_out: MsgSeqNum of our answer; 1 where it asks for a reset.
             out_limit: the last number of the lease.
-            now_ns: the time.
 
         Raises:
             LocalFixError: no Logon is pending, or the numbers contradict it.
         """
         logon = self._logon
-        if not self.awaits_decision or logon is None:
+        if logon is None:
             raise LocalFixError("no Logon is pending")
         check_opening(logon, next_in=next_in, next_out=next_out, out_limit=out_limit)
         self._logon = None
@@ -268,13 +261,12 @@ class FixSession:
         Args:
             text: Text (58) of the Logout; None to close without a word (unknown CompID, or a
                 session that is logged on elsewhere).
-            now_ns: the time.
 
         Raises:
             LocalFixError: no Logon is pending.
         """
         logon = self._logon
-        if not self.awaits_decision or logon is None:
+        if logon is None:
             raise LocalFixError("no Logon is pending")
         if text is not None and logon.in_session:
             self._outbound.send_logout(text, now_ns=now_ns)
@@ -320,7 +312,6 @@ class FixSession:
             stored: (MsgSeqNum, message as first sent), ascending.
             begin: the first number of this part.
             end: its last number.
-            now_ns: the time.
         """
         if self.state is Connection.ACTIVE:
             self._resends.send(stored, begin, end, now_ns=now_ns)

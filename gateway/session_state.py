@@ -1,4 +1,4 @@
-"""The state tables of a FIX session. Pure; nothing else stands here.
+"""The state tables of a FIX session, and nothing else. Pure.
 
 What looks like one machine is three small ones that meet in few places:
 

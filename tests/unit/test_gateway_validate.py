@@ -1,0 +1,104 @@
+"""Reading messages the general and the short way. The faults by case: tests/fix_scripts/14*."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.fix_dictionary import FIELD_RULES, GROUPS, MESSAGES
+from gateway.fix_message import Fault, frame
+from gateway.fix_tags import SessionRejectReason
+from gateway.validate import CANDIDATES_MAX, LAYOUT_SIGHTINGS, LAYOUTS_MAX, MessageReader
+
+_HEADER = "49=7|56=SHARDEX|34=2|52=20240102-12:00:00.000|"
+_ORDER = "11=a1|55=AAPL-USD|54=1|38=100|40=2|44=10.5|60=20240102-12:00:00|"
+
+
+def fix(content: str) -> bytes:
+    return frame(content.replace("|", "\x01").encode())
+
+
+def compiled(reader: MessageReader) -> int:
+    return sum(len(layouts) for layouts in reader._layouts.values())
+
+
+def test_a_busy_layout_is_compiled_and_reads_the_same() -> None:
+    reader = MessageReader()
+    raw = fix(f"35=D|{_HEADER}{_ORDER}")
+    first = reader.read(raw)
+    assert compiled(reader) == 0
+    for _ in range(LAYOUT_SIGHTINGS):
+        assert reader.read(raw) == first
+    assert compiled(reader) == 1
+    assert first.msg_type == b"D"
+    assert first.fields[b"44"] == b"10.5"
+    assert first.fault is None
+
+
+def test_layouts_of_one_type_live_side_by_side() -> None:
+    reader = MessageReader()
+    limit, market = fix(f"35=D|{_HEADER}{_ORDER}"), fix(f"35=D|{_HEADER}{_ORDER}59=3|")
+    for _ in range(LAYOUT_SIGHTINGS):
+        reader.read(limit)
+        reader.read(market)
+    assert compiled(reader) == 2
+    for _ in range(3):
+        assert b"59" in reader.read(market).fields
+        assert b"59" not in reader.read(limit).fields
+
+
+def test_layouts_and_candidates_are_limited() -> None:
+    reader = MessageReader()
+    for tag in range(1, 1 + 2 * LAYOUTS_MAX):
+        optional = ["1", "21", "58", "15", "120", "100"]
+        chosen = "".join(f"{name}=1|" for i, name in enumerate(optional) if tag >> i & 1)
+        for _ in range(LAYOUT_SIGHTINGS):
+            assert reader.read(fix(f"35=D|{_HEADER}{_ORDER}{chosen}")).fault is None
+    assert compiled(reader) == LAYOUTS_MAX
+    assert len(reader._candidates) <= CANDIDATES_MAX
+
+
+@pytest.mark.parametrize(
+    "extra", ["453=1|448=x|447=D|452=1|", "354=3|355=abc|"], ids=["group", "data"]
+)
+def test_groups_and_data_always_go_the_general_way(extra: str) -> None:
+    reader = MessageReader()
+    for _ in range(LAYOUT_SIGHTINGS + 1):
+        assert reader.read(fix(f"35=D|{_HEADER}{_ORDER}{extra}")).fault is None
+    assert compiled(reader) == 0
+
+
+def test_a_checksum_field_in_the_body_does_not_end_the_message() -> None:
+    reader = MessageReader()
+    for _ in range(LAYOUT_SIGHTINGS):
+        reader.read(fix(f"35=D|{_HEADER}{_ORDER}"))
+    message = reader.read(fix(f"35=D|{_HEADER}{_ORDER}10=000|58=x|"))
+    assert message.fault == Fault(SessionRejectReason.TAG_NOT_DEFINED_FOR_MESSAGE, b"10")
+
+
+@pytest.mark.parametrize("price", ["10", "10.", "10.25", ".5", "0010.50", "-1", "23.0"])
+def test_every_decimal_of_fix_is_a_price(price: str) -> None:
+    order = _ORDER.replace("44=10.5", f"44={price}")
+    assert MessageReader().read(fix(f"35=D|{_HEADER}{order}")).fault is None
+
+
+@pytest.mark.parametrize("price", ["1e3", "+1", "1,5", ".", "-", "1.2.3", " 1", "0x1", "9" * 21])
+def test_anything_else_is_not(price: str) -> None:
+    order = _ORDER.replace("44=10.5", f"44={price}")
+    fault = MessageReader().read(fix(f"35=D|{_HEADER}{order}")).fault
+    assert fault == Fault(SessionRejectReason.INCORRECT_DATA_FORMAT, b"44")
+
+
+def test_unsupported_types_have_no_fault_and_unknown_ones_have() -> None:
+    assert MessageReader().read(fix(f"35=V|{_HEADER}")).fault is None
+    unknown = MessageReader().read(fix(f"35=I|{_HEADER}"))
+    assert unknown.fault == Fault(SessionRejectReason.INVALID_MSG_TYPE, b"35")
+
+
+def test_the_dictionary_is_consistent() -> None:
+    for rule in MESSAGES.values():
+        assert set(rule.required) <= rule.allowed
+        for members in GROUPS.values():
+            assert not rule.allowed & (set(members) - set(GROUPS) - {b"372"})
+    for count_tag in GROUPS:
+        assert FIELD_RULES[count_tag].has_format(b"2")
+        assert not FIELD_RULES[count_tag].has_format(b"x")
