@@ -38,11 +38,11 @@ class Keeper:
     ) -> None:
         self._store = store
         self._boards = boards
-        self._interval_ms = settings.snapshot_interval_ms
-        self._refresh_us = settings.heartbeat_interval_ms * 1_000
+        self._interval_s = settings.snapshot_interval_ms / 1_000
+        self._refresh_s = settings.heartbeat_interval_ms / 1_000
         self._now_us = now_us
         self._saved = {symbol: board.seq for symbol, board in boards.items()}
-        self._saved_us = dict.fromkeys(boards, 0)
+        self._refresh_at_s = dict.fromkeys(boards, 0.0)
 
     def __call__(self, entries: list[Update], /, *, end_of_batch: bool) -> None:
         """Take a batch into the boards."""
@@ -58,8 +58,10 @@ class Keeper:
         """
         failing = False
         while True:
-            await asyncio.sleep(self._interval_ms / 1000)
-            due = self._due()
+            await asyncio.sleep(self._interval_s)
+            due = self._due(asyncio.get_running_loop().time())
+            if not due:
+                continue
             try:
                 for first in range(0, len(due), SAVED_SYMBOLS_MAX):
                     await self._save(due[first : first + SAVED_SYMBOLS_MAX])
@@ -76,18 +78,18 @@ class Keeper:
         """Return the last saved input of each symbol."""
         return dict(self._saved)
 
-    def _due(self) -> list[Board]:
-        # Rounded down by half an interval: the next look would be too late.
-        old_us = self._now_us() - self._refresh_us + self._interval_ms * 500
-        return [
+    def _due(self, now_s: float) -> list[Board]:
+        # What would be due before half of the next interval is over is due now: later is too late.
+        soon_s = now_s + self._interval_s / 2
+        due = [
             board
             for symbol, board in self._boards.items()
-            if board.seq != self._saved[symbol] or self._saved_us[symbol] <= old_us
+            if board.seq != self._saved[symbol] or self._refresh_at_s[symbol] <= soon_s
         ]
+        self._refresh_at_s.update({board.symbol: now_s + self._refresh_s for board in due})
+        return due
 
     async def _save(self, boards: Sequence[Board]) -> None:
-        now_us = self._now_us()
         seqs = {board.symbol: board.seq for board in boards}
-        await self._store.save(boards, now_us=now_us)
+        await self._store.save(boards, now_us=self._now_us())
         self._saved.update(seqs)
-        self._saved_us.update(dict.fromkeys(seqs, now_us))

@@ -112,7 +112,9 @@ class Publisher:
         """Repeat every channel's last seq, until cancelled."""
         while True:
             await asyncio.sleep(self._heartbeat_interval_ms / 1000)
-            await retry_while_away(self._beat, what="market data heartbeats")
+            await retry_while_away(
+                self._beat, what="market data heartbeats", on_change=self._on_change
+            )
 
     def published(self) -> dict[str, int]:
         """Return the last published input of each symbol."""

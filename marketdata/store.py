@@ -52,8 +52,8 @@ class MarketStore:
     def __init__(self, link: RedisLink, *, levels_max: int) -> None:
         self._link = link
         self._levels_max = levels_max
-        # Per symbol the positions that may stand in Redis: the last one acknowledged and, while a
-        # reply is outstanding or lost, the one sent after it.
+        # Per symbol the positions that may stand in Redis: from the last one acknowledged to, while
+        # replies are outstanding or lost, the last one sent.
         self._acknowledged: dict[str, int] = {}
         self._sent: dict[str, int] = {}
 
