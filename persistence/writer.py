@@ -119,6 +119,7 @@ class PostgresWriter:
         self._url = url
         self._settings = settings
         self._connection: AsyncConnection | None = None
+        self._in_doubt: Batch | None = None
 
     async def load(self, incarnations: Mapping[str, str], scales: Mapping[str, int]) -> Stored:
         """Apply the schema where there is none, and return how far the tables are.
@@ -143,26 +144,27 @@ class PostgresWriter:
     async def write(self, batch: Batch) -> None:
         """Write a batch; returning means that it is on disk.
 
-        A batch that is in the database already, because an earlier commit was not answered, is
-        left as it is.
+        A batch that is in the database already, because its commit was not answered the last time,
+        is left as it is.
 
         Raises:
-            PostgresUnavailable: the batch is written whole or not at all; call again with the same
-            batch. PositionConflict: another writer has moved a position; nothing was written.
+            PostgresUnavailable: the batch is written whole or not at all; call again with it.
+            PositionConflict: another writer has moved a position; nothing was written.
             WriteFailed: PostgreSQL refused a row; nothing was written.
         """
+        was_in_doubt, self._in_doubt = self._in_doubt is batch, batch
         try:
             async with asyncio.timeout(self._settings.write_timeout_s):
                 connection = await self._connected()
-                async with connection.transaction() as transaction:
-                    if not await _move_positions(connection, batch):
-                        raise psycopg.Rollback(transaction)
-                    for table, lines in batch.tables():
+                async with connection.transaction():
+                    moved = await _move_positions(connection, batch, was_in_doubt=was_in_doubt)
+                    for table, lines in batch.tables() if moved else ():
                         await _write_table(connection, table, lines)
         except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as e:
             raise await self._lost(e) from e
         except psycopg.Error as e:
             raise WriteFailed(f"PostgreSQL refused {_range(batch)}: {e}") from e
+        self._in_doubt = None
 
     async def close(self) -> None:
         """Close the connection; the next call opens a new one."""
@@ -249,8 +251,8 @@ def _plain(step: Decimal) -> str:
     return format(step, "f")
 
 
-async def _move_positions(connection: AsyncConnection, batch: Batch) -> bool:
-    """Move the batch's positions; False means that they have been moved by this very batch before.
+async def _move_positions(connection: AsyncConnection, batch: Batch, *, was_in_doubt: bool) -> bool:
+    """Move the batch's positions; False means that it moved them when it was in doubt.
 
     Raises:
         PositionConflict: they stand elsewhere.
@@ -265,10 +267,10 @@ async def _move_positions(connection: AsyncConnection, batch: Batch) -> bool:
         "SELECT stream, position FROM stream_positions WHERE stream = ANY(%s)", [streams]
     )
     positions: dict[str, int] = dict(await stored.fetchall())
-    if positions == dict(zip(streams, after, strict=True)):
+    if was_in_doubt and moved.rowcount == 0 and [positions.get(s) for s in streams] == after:
         return False
     raise PositionConflict(
-        f"another writer is at work: expected to write {_range(batch)}, but the database is at "
+        f"another writer is at work: expected to write {_range(batch)}, but the database was at "
         + ", ".join(f"{stream} {positions.get(stream)}" for stream in streams)
     )
 

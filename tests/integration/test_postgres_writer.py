@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -22,7 +23,13 @@ from ops.data_dir import DataDirectory
 from ops.embedded_postgres import EmbeddedPostgres
 from ops.embedded_redis import EmbeddedRedis, RedisBinary
 from persistence.batch import BatchBuilder
-from persistence.errors import PositionConflict, SchemaMismatch, VenueMismatch, WriteFailed
+from persistence.errors import (
+    PositionConflict,
+    PostgresUnavailable,
+    SchemaMismatch,
+    VenueMismatch,
+    WriteFailed,
+)
 from persistence.rows import decode_event
 from persistence.service import WriterService
 from persistence.settings import PostgresSettings, WriterSettings
@@ -49,6 +56,8 @@ LEDGER: list[LedgerEntry] = [
     Deposited(1, "USD", 1_000_000_000, "d1"),
     Deposited(2, "ALFA", 100, "d2"),
 ]
+# CommandComplete, then ReadyForQuery (idle): what answers a COMMIT.
+COMMITTED = b"C\0\0\0\x0bCOMMIT\0Z\0\0\0\x05I"
 
 
 def service(
@@ -252,18 +261,54 @@ async def batches(writer: PostgresWriter) -> BatchBuilder:
     return builder
 
 
+@contextlib.asynccontextmanager
+async def proxy(postgres_url: str, lose: asyncio.Event) -> AsyncIterator[str]:
+    """The URL of a proxy that, while `lose` is set, ends instead of answering a COMMIT."""
+    parts = urlsplit(postgres_url)
+
+    async def forward(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        """Pass on what comes, and the end too."""
+        while data := await source.read(65_536):
+            if lose.is_set() and data == COMMITTED:
+                lose.clear()
+                break
+            target.write(data)
+        target.close()
+        await target.wait_closed()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_connection(parts.hostname, parts.port)
+        passing = asyncio.gather(forward(reader, server_writer), forward(server_reader, writer))
+        connections.append(passing)
+        await passing
+
+    connections: list[asyncio.Future[Any]] = []
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    yield parts._replace(netloc=f"{parts.netloc.rpartition(':')[0]}:{port}").geturl()
+    server.close()
+    await asyncio.gather(*connections)
+
+
 async def test_batch_whose_commit_was_not_answered_is_written_once(postgres_url: str) -> None:
-    writer = PostgresWriter(postgres_url, PostgresSettings())
-    builder = await batches(writer)
-    for output in scenario():
-        builder.add_output(output, now_ns=0)
-    batch = builder.take()
-    await writer.write(batch)
-    once = dump(postgres_url)
-    await writer.close()
-    await writer.write(batch)
-    assert dump(postgres_url) == once
-    await writer.close()
+    lose = asyncio.Event()
+    async with proxy(postgres_url, lose) as url:
+        writer = PostgresWriter(url, PostgresSettings())
+        builder = await batches(writer)
+        for output in scenario():
+            builder.add_output(output, now_ns=0)
+        batch = builder.take()
+        lose.set()
+        with pytest.raises(PostgresUnavailable):
+            await writer.write(batch)
+        assert not lose.is_set()
+        once = dump(postgres_url)
+        assert len(once["executions"]) == 15
+        await writer.write(batch)
+        assert dump(postgres_url) == once
+        with pytest.raises(PositionConflict):
+            await writer.write(batch)
+        await writer.close()
 
 
 async def test_second_writer_is_refused_and_writes_nothing(postgres_url: str) -> None:
@@ -296,7 +341,10 @@ async def test_two_services_on_one_database_lose_one(redis_url: str, postgres_ur
     assert caught.group_contains(PositionConflict)
     left = one if tasks[0] in pending else two
     await until_written(left, ALFA=300)
-    pending.pop().cancel()
+    survivor = pending.pop()
+    survivor.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await survivor
     assert query(postgres_url, "SELECT max(position) FROM stream_positions") == [(300,)]
 
 
