@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+import msgspec
+import psycopg
 from psycopg import AsyncConnection, errors
 
-from persistence.errors import SchemaMismatch
+from persistence.errors import PostgresUnavailable, SchemaMismatch
 
 SCHEMA_VERSION = 1
 
@@ -39,6 +41,29 @@ async def apply_schema(connection: AsyncConnection) -> None:
                 f"the tables of database {connection.info.dbname} are of version {version}, "
                 f"expected {SCHEMA_VERSION}"
             )
+
+
+class Versions(msgspec.Struct, frozen=True):
+    """What a database says of itself. ``schema`` is None where no writer has been yet."""
+
+    server: str
+    schema: int | None
+
+
+async def read_versions(url: str, *, connect_timeout_s: int) -> Versions:
+    """Return the versions of a server and of its tables, for operators.
+
+    Raises:
+        PostgresUnavailable: it cannot be reached.
+    """
+    try:
+        async with await AsyncConnection.connect(
+            url, autocommit=True, connect_timeout=connect_timeout_s
+        ) as connection:
+            server = connection.info.parameter_status("server_version") or ""
+            return Versions(server, await _read_version(connection))
+    except psycopg.OperationalError as e:
+        raise PostgresUnavailable(str(e).strip()) from e
 
 
 async def _read_version(connection: AsyncConnection) -> int | None:

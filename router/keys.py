@@ -99,6 +99,11 @@ def outbox(account: int) -> str:
     return f"outbox:{account}"
 
 
+def outbox_pattern() -> str:
+    """Return the glob pattern of all outboxes."""
+    return "outbox:*"
+
+
 def session(account: int) -> str:
     """Return the key of an account's FIX session."""
     return f"session:{account}"
@@ -107,6 +112,11 @@ def session(account: int) -> str:
 def sent(account: int, number: int) -> str:
     """Return the key of the messages sent in one incarnation of an account's FIX session."""
     return f"sent:{account}:{number}"
+
+
+def sent_pattern() -> str:
+    """Return the glob pattern of all sessions' stores of sent messages."""
+    return "sent:*"
 
 
 def user(account: int) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from router import keys
 from router.errors import Fenced
 from router.redis_client import RedisLink, retry_while_away
 from router.scripts import Script
@@ -96,3 +97,29 @@ class Lease:
     async def _run(self, action: str, epoch: int) -> list[Any]:
         reply: list[Any] = await _LEASE.run(self._link, action, self.owner, epoch, self._ttl_ms)
         return reply
+
+
+class Leader(msgspec.Struct, frozen=True):
+    """Who leads a shard, for operators. ``remaining_ms``: until it counts as dead."""
+
+    owner: str
+    epoch: int
+    remaining_ms: int
+
+
+async def read_leader(link: RedisLink) -> Leader | None:
+    """Return who leads the shard, or None when nobody does.
+
+    Args:
+        link: the shard's database.
+
+    Raises:
+        RedisUnavailable: no reply.
+    """
+    (owner, epoch, until_ms), (seconds, us) = await link.pipeline(
+        [("HMGET", keys.LEASE, "owner", "epoch", "until_ms"), ("TIME",)]
+    )
+    remaining_ms = int(until_ms or 0) - int(seconds) * 1_000 - int(us) // 1_000
+    if not owner or remaining_ms <= 0:
+        return None
+    return Leader(owner.decode(), int(epoch), remaining_ms)
