@@ -14,7 +14,6 @@ from gateway.fix_message import FixMessage, without_secrets
 from gateway.fix_tags import LOGON, LOGOUT, TAG_POSS_DUP_FLAG, TAG_SENDER_COMP_ID
 from gateway.fix_time import NS_PER_SECOND
 from gateway.session_events import (
-    AdminMessage,
     Closed,
     Event,
     IgnoredMessage,
@@ -185,7 +184,7 @@ class FixSession:
         elif self.state is Connection.AWAITING_LOGON:
             self._on_first_message(message, now_ns)
         elif message.msg_type == LOGOUT:
-            self._events.append(AdminMessage(message.raw, LOGOUT, self._inbound.expected))
+            self._flow.take_logout(message, now_ns)
             self._close("logged out")
         else:
             self._ignore(message, "not taken after our Logout")

@@ -150,8 +150,7 @@ class MessageFlow:
             or fields.get(TAG_TARGET_COMP_ID) != self._comp_id
             or not message.raw.startswith(BEGIN)
             or not self.is_on_time(message, now_ns)
-            or not number.isdigit()
-            or len(number) > _SEQ_NUM_DIGITS_MAX
+            or not _is_seq_num(number)
         ):
             return self._receive_odd_header(message, now_ns)
         return self._receive_numbered(message, int(number), now_ns)
@@ -164,7 +163,7 @@ class MessageFlow:
         if not message.raw.startswith(BEGIN):
             return self._ignore_and_end(message, "Incorrect BeginString", waits=True)
         number = message.fields.get(TAG_MSG_SEQ_NUM, b"")
-        if not number.isdigit() or len(number) > _SEQ_NUM_DIGITS_MAX:
+        if not _is_seq_num(number):
             return self._ignore_and_end(message, "MsgSeqNum missing or malformed", waits=False)
         msg_seq_num = int(number)
         fault = self._header_fault(message, now_ns)
@@ -198,7 +197,8 @@ class MessageFlow:
     ) -> Ending | None:
         inbound = self._inbound
         if message.msg_type == LOGOUT:
-            return self._on_logout(message, msg_seq_num, now_ns)
+            self.take_logout(message, now_ns)
+            return Ending("the peer logged out", None, waits=False)
         if message.msg_type == SEQUENCE_RESET and _is_reset(message):
             return self._on_reset(message, msg_seq_num, now_ns)
         if msg_seq_num > inbound.expected:
@@ -260,7 +260,9 @@ class MessageFlow:
         fault = message.fault
         poss_dup = fields.get(TAG_POSS_DUP_FLAG) == b"Y"
         orig_ns = None
-        if poss_dup:
+        # A gap fill without 122 is let pass: it carries nothing that could be done twice, and a
+        # gap that cannot be filled would end the session.
+        if poss_dup and msg_type != SEQUENCE_RESET:
             orig_ns, dup_fault = self._orig_sending_time(message)
             fault = fault or dup_fault
         if fault is not None:
@@ -304,11 +306,13 @@ class MessageFlow:
             return None, Fault(SessionRejectReason.SENDING_TIME_ACCURACY, tag)
         return orig_ns, None
 
-    def _on_logout(self, message: FixMessage, msg_seq_num: int, now_ns: int) -> Ending:
+    def take_logout(self, message: FixMessage, now_ns: int) -> None:
+        """Note the peer's Logout; its number counts where it is the next one."""
+        number = message.fields.get(TAG_MSG_SEQ_NUM, b"")
+        msg_seq_num = int(number) if _is_seq_num(number) else 0
         if msg_seq_num == self._inbound.expected:
             self._inbound.advance(msg_seq_num + 1, now_ns=now_ns)
         self._note(message, msg_seq_num)
-        return Ending("the peer logged out", None, waits=False)
 
     def _on_reset(self, message: FixMessage, msg_seq_num: int, now_ns: int) -> Ending | None:
         """SequenceReset without GapFill: its own number does not matter (cases 11a to 11c)."""
@@ -379,6 +383,10 @@ class MessageFlow:
             text = SESSION_REJECT_TEXTS[fault.reason]
             return Ending(text, text, waits=True)
         return None
+
+
+def _is_seq_num(text: bytes) -> bool:
+    return text.isdigit() and len(text) <= _SEQ_NUM_DIGITS_MAX
 
 
 def _is_reset(message: FixMessage) -> bool:

@@ -244,3 +244,21 @@ def test_reports_wait_while_a_reset_is_decided() -> None:
     assert not session.can_send
     session.accept_logon(next_in=1, next_out=1, out_limit=50, now_ns=_NOW_NS)
     assert (session.next_in, session.next_out, session.out_remaining) == (2, 2, 49)
+
+
+def test_the_answer_to_our_logout_has_its_number_counted() -> None:
+    session = logged_on()
+    session.logout("closing", now_ns=_NOW_NS)
+    (noted, closed) = receive(session, message(b"5", 2))
+    assert noted == AdminMessage(message(b"5", 2), b"5", 2)
+    assert isinstance(closed, Closed)
+    assert session.next_in == 3
+
+
+def test_messages_not_taken_after_our_logout_stay_open() -> None:
+    session = logged_on()
+    session.logout("closing", now_ns=_NOW_NS)
+    (ignored, _, closed) = receive(session, message(b"D", 2, _ORDER) + message(b"5", 3))
+    assert isinstance(ignored, IgnoredMessage)
+    assert isinstance(closed, Closed)
+    assert session.next_in == 2
