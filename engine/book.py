@@ -1,9 +1,9 @@
 """The order book: price-time priority as a structure, without order types or accounts. Pure.
 
-Theory. Each side is a dict of price levels and a heap of their keys (`level.key`: the price, negated
-for bids, so that on both sides a smaller key is a better price and one code serves both). A level
-is a queue linked through its orders; an index finds an order by its id. Adding, cancelling and
-filling an order take the same steps in a small and in a large book.
+Theory. Each side is a dict of price levels and a heap of their keys (`level.key`: the price,
+negated for bids, so that on both sides a smaller key is a better price and one code serves both). A
+level is a queue linked through its orders; an index finds an order by its id. Adding, cancelling
+and filling an order take the same steps in a small and in a large book.
 
 The best price is lazy. An emptied level leaves the dict at once, and the heap when its key surfaces
 or when stale keys outnumber the levels and the heap is built anew: constant cost per added level.
@@ -43,6 +43,9 @@ STALE_KEYS_ALLOWED: Final = 256
 #: Owner that equals no account: given to `take` where orders of one owner may trade together.
 NO_OWNER: Final = -1
 
+#: More resting orders than a book can hold.
+NO_LIMIT: Final = 1 << 62
+
 
 class BookSide(Generic[OrderT]):
     """One side of a book: its levels by key and the heap of the keys.
@@ -64,11 +67,11 @@ class BookSide(Generic[OrderT]):
         self.levels = {END_KEY: self.best}
         self.heap = [END_KEY]
         end = self.best
-        end.side, end.price_ticks, end.key = side, self.sign * END_KEY, END_KEY
+        end.side, end.price_ticks, end.key = side, 0, END_KEY
         end.siblings, end.head, end.tail, end.qty_lots = self.levels, None, None, 0
 
     def live_best(self) -> PriceLevel[OrderT]:
-        """Return the best level with orders, or the end level, and drop stale keys before it."""
+        """Return the best level with orders, or the end level (price 0); drop stale keys."""
         best = self.best
         if best.head is None:
             heap, levels = self.heap, self.levels
@@ -194,22 +197,29 @@ class LimitBook(Generic[OrderT]):
         order.level.qty_lots -= qty_lots
 
     def take(
-        self, side: Side, price_ticks: int, qty_lots: int, avoid: int = NO_OWNER
-    ) -> tuple[int, list[tuple[OrderT, int]]]:
+        self,
+        side: Side,
+        price_ticks: int,
+        qty_lots: int,
+        avoid: int = NO_OWNER,
+        matches_max: int = NO_LIMIT,
+    ) -> tuple[int, list[tuple[OrderT, int]], OrderT | None]:
         """Fill an incoming order against the other side, best price first, oldest first.
 
-        Stops when the quantity is filled, when the next price is beyond the limit, or when the next
-        order belongs to `avoid`, which is then the first of its level.
+        Stops when the quantity is filled, when the next price is beyond the limit, before an order
+        of `avoid`, and after `matches_max` fills.
 
         Args:
             side: Side of the incoming order.
             price_ticks: Its limit: the worst price it accepts.
             qty_lots: Its quantity.
             avoid: Owner whose orders must not be traded with.
+            matches_max: Resting orders that it may meet.
 
         Returns:
-            The quantity left, and the fills as (resting order, filled quantity) in order. A resting
-            order that was filled whole has left the book, has no leaves, and knows its level.
+            The quantity left; the fills as (resting order, filled quantity) in order; and the order
+            before which it stopped although their prices cross, or None. A resting order that was
+            filled whole has left the book, has no leaves, and knows its level.
         """
         opposite = self.asks if side == _BUY else self.bids
         limit_key = price_ticks * opposite.sign
@@ -218,23 +228,28 @@ class LimitBook(Generic[OrderT]):
             level = opposite.best
             maker = level.head
             while maker is not None:
-                if maker.owner == avoid:
-                    return qty_lots, fills
+                if maker.owner == avoid or len(fills) >= matches_max:
+                    return qty_lots, fills, maker
                 leaves = maker.leaves_qty_lots
                 if leaves > qty_lots:
                     maker.leaves_qty_lots = leaves - qty_lots
                     level.qty_lots -= qty_lots
                     fills.append((maker, qty_lots))
-                    return 0, fills
+                    return 0, fills, None
                 fills.append((maker, leaves))
                 self.cancel(maker.order_id)
                 maker.leaves_qty_lots = 0
                 qty_lots -= leaves
                 if not qty_lots:
-                    return 0, fills
+                    return 0, fills, None
                 maker = level.head
             opposite.live_best()
-        return qty_lots, fills
+        return qty_lots, fills, None
+
+    def crosses(self, side: Side, price_ticks: int) -> bool:
+        """Return whether an incoming order with this limit would trade."""
+        opposite = self.asks if side == _BUY else self.bids
+        return opposite.live_best().key <= price_ticks * opposite.sign
 
     def crossing(self, side: Side, price_ticks: int) -> Iterator[OrderT]:
         """Iterate over the resting orders that an incoming order could meet, in matching order.
@@ -329,7 +344,7 @@ class OrderBook(LimitBook[RestingOrder]):
             own, opposite = self.asks, self.bids
         fills: Sequence[tuple[RestingOrder, int]] = ()
         if opposite.best.key <= price_ticks * opposite.sign:
-            qty_lots, fills = self.take(side, price_ticks, qty_lots)
+            qty_lots, fills, _ = self.take(side, price_ticks, qty_lots)
         if qty_lots:
             order = RestingOrder()
             order.order_id = order_id

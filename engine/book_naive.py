@@ -7,6 +7,7 @@ it. Tests, benchmarks and replay audits compare it with the fast book by fills a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from engine.book import content_hash
 from engine.enums import Side
@@ -62,7 +63,7 @@ class NaiveBook:
         self, order_id: int, side: Side, price_ticks: int, qty_lots: int
     ) -> list[tuple[int, int, int]]:
         """Match an immediate-or-cancel order; what is left of it is gone."""
-        if qty_lots <= 0 or self._find(order_id) is not None:
+        if qty_lots <= 0 or self.find(order_id) is not None:
             raise ValueError(f"order {order_id}: expected a new id and a quantity, got {qty_lots}")
         queue = self._queue(Side.SELL if side == Side.BUY else Side.BUY)
         fills: list[tuple[int, int, int]] = []
@@ -78,19 +79,26 @@ class NaiveBook:
 
     def cancel(self, order_id: int) -> NaiveOrder | None:
         """Take an order out of the book and return it; None where no such order rests."""
-        order = self._find(order_id)
+        order = self.find(order_id)
         if order is not None:
             self._queue(order.side).remove(order)
         return order
+
+    def reduce(self, order_id: int, qty_lots: int) -> None:
+        """Take a quantity off a resting order, which keeps its place and must keep some leaves."""
+        order = self.find(order_id)
+        assert order is not None, "Invariant: a reduced order rests"
+        assert 0 < qty_lots < order.leaves_qty_lots, "Invariant: a reduced order keeps leaves"
+        order.leaves_qty_lots -= qty_lots
 
     def replace(
         self, order_id: int, new_order_id: int, price_ticks: int, qty_lots: int
     ) -> list[tuple[int, int, int]] | None:
         """Cancel a resting order and put in another of the same side."""
-        order = self._find(order_id)
+        order = self.find(order_id)
         if order is None:
             return None
-        if qty_lots <= 0 or (new_order_id != order_id and self._find(new_order_id) is not None):
+        if qty_lots <= 0 or (new_order_id != order_id and self.find(new_order_id) is not None):
             raise ValueError(f"order {new_order_id}: expected a new id, got quantity {qty_lots}")
         self._queue(order.side).remove(order)
         return self.new_limit(new_order_id, order.side, price_ticks, qty_lots)
@@ -135,7 +143,7 @@ class NaiveBook:
     def check_invariants(self) -> None:
         """Assert that both sides are sorted, uncrossed and hold only open orders."""
         for queue in (self._bids, self._asks):
-            for order, after in zip(queue, queue[1:], strict=False):
+            for order, after in pairwise(queue):
                 assert not order.is_behind(after.price_ticks), "Invariant: best price first"
             assert all(order.leaves_qty_lots > 0 for order in queue), "Invariant: open"
         bid, ask = self.best_bid(), self.best_ask()
@@ -144,7 +152,8 @@ class NaiveBook:
     def _queue(self, side: Side) -> list[NaiveOrder]:
         return self._bids if side == Side.BUY else self._asks
 
-    def _find(self, order_id: int) -> NaiveOrder | None:
+    def find(self, order_id: int) -> NaiveOrder | None:
+        """Return a resting order, or None."""
         for order in self._bids + self._asks:
             if order.order_id == order_id:
                 return order

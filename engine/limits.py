@@ -31,9 +31,12 @@ bites."""
 COMMIT_BATCH_MAX = 256
 """Outputs in one settle and publish call: some 2.5 ms of Redis' one thread at 10 µs each."""
 
-OUTPUT_EVENTS_MAX = 30_000
-"""Events of one output: an order that sweeps a whole book. Checked by the tests of ``matching``,
-which splits nothing: the book's depth is bounded by OPEN_ORDERS_PER_ACCOUNT_MAX per account."""
+MATCHES_PER_ORDER_MAX = 10_000
+"""Resting orders that one incoming order can meet; what it has left then is canceled like the rest
+of an IOC order (150=C), and a FOK order that would need more is killed."""
+
+OUTPUT_EVENTS_MAX = 20_002
+"""Events of one output: an acceptance, two per resting order met, and a cancel; or a CancelAll."""
 
 RING_SLOTS = 4_096
 """Slots of a gateway's, an engine's and market data's ring; a power of two. Full: the producer
@@ -67,6 +70,8 @@ DEPOSIT_REF_LENGTH_MAX = 64
 SYMBOL_LENGTH_MAX = 20
 """Characters of a symbol's name: A–Z, 0–9, and ``-`` (FIX clients and key names see it)."""
 
+assert 2 + 2 * MATCHES_PER_ORDER_MAX <= OUTPUT_EVENTS_MAX, "Invariant: an order is one output"
+assert OPEN_ORDERS_PER_ACCOUNT_MAX <= OUTPUT_EVENTS_MAX, "Invariant: a CancelAll is one output"
 assert RING_SLOTS & (RING_SLOTS - 1) == 0, "Invariant: a ring has a power of two of slots"
 assert ADMISSION_BATCH_MAX <= RING_SLOTS, "Invariant: a whole admission batch fits in the ring"
 assert COMMIT_BATCH_MAX <= RING_SLOTS, "Invariant: a whole commit batch fits in the ring"

@@ -1,31 +1,18 @@
-"""One applied input as it is committed: encoded once, split by account. Pure.
+"""One applied input as it is committed: encoded, and split by account. Pure.
 
-The engine encodes each event once. The same bytes stand in the ``Output`` for ``events:{symbol}``
-and in the ``Output`` of each account that the event is about (``outbox:{account}``), which has only
-that account's events and no changes. Account 0 takes the fees; it has no outbox.
+The ``Output`` for ``events:{symbol}`` has everything; that for ``outbox:{account}`` has the events
+about the account and no changes. Account 0 takes the fees; it has no outbox. An event is encoded
+into each: sharing its bytes (msgspec.Raw) took as long, 2 µs per order, and more lines.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from engine.events import BalanceChange
+from engine.events import BalanceChange, Event, Output, SymbolDefined, encode_output
+from engine.fees import FEE_ACCOUNT
 from engine.shard import Applied
 from engine.turn import OpenUpdate
-
-_ENCODER = msgspec.msgpack.Encoder()
-_encode = _ENCODER.encode
-FEE_ACCOUNT = 0
-
-
-class _RawOutput(msgspec.Struct, array_like=True, gc=False):
-    """An ``Output`` whose events are encoded already; the same bytes come out."""
-
-    symbol: str
-    seq: int
-    ts_us: int
-    events: list[msgspec.Raw]
-    changes: list[BalanceChange]
 
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):
@@ -53,22 +40,23 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
 def encode_settlement(applied: Applied) -> Settlement:
     """Return what is to be committed of an applied input."""
     output = applied.output
-    raw_events: list[msgspec.Raw] = []
-    by_account: dict[int, list[msgspec.Raw]] = {}
-    for event in output.events:
-        raw = msgspec.Raw(_encode(event))
-        raw_events.append(raw)
-        account = getattr(event, "account", FEE_ACCOUNT)
-        if account != FEE_ACCOUNT:
-            by_account.setdefault(account, []).append(raw)
     symbol, seq, ts_us = output.symbol, output.seq, output.ts_us
+    by_account: dict[int, list[Event]] = {}
+    for event in output.events:
+        if isinstance(event, SymbolDefined) or event.account == FEE_ACCOUNT:
+            continue
+        events = by_account.get(event.account)
+        if events is None:
+            by_account[event.account] = [event]
+        else:
+            events.append(event)
     return Settlement(
         symbol,
         seq,
-        _encode(_RawOutput(symbol, seq, ts_us, raw_events, output.changes)),
+        encode_output(output),
         output.changes,
         [
-            (account, _encode(_RawOutput(symbol, seq, ts_us, events, [])))
+            (account, encode_output(Output(symbol, seq, ts_us, events, [])))
             for account, events in by_account.items()
         ],
         applied.opens,

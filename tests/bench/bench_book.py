@@ -1,9 +1,9 @@
 """What the book costs: `python -m tests.bench.bench_book`.
 
-Measures the book alone, driven directly: no accounts, no decoding, no Redis. Flows are made outside
-the timing and kept in columns, so that each message's integers are fresh objects, as a decoder makes
-them. Each figure is taken several times, the books interleaved; the table gives the slowest, the
-median and the fastest run. The answers are checked against the naive book.
+Measures the book alone, driven directly: no accounts, no decoding, no Redis. Flows are made
+outside the timing and kept in columns, so that each message's integers are fresh objects, as a
+decoder makes them. Each figure is taken several times, the books interleaved; the table gives the
+slowest, the median and the fastest run. The answers are checked against the naive book.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 The mix is what public feeds show: of 100 orders 15 are IOC; of the others one in five is replaced,
 and some 95 % end cancelled, not filled (in the flow of sweeps, whose IOC orders are large, half).
-What differs is where the orders stand: how many rest, over how many prices, and how close to the top
-they come and go.
+What differs is where the orders stand: how many rest, over how many prices, and how close to the
+top they come and go.
 
 A flow is a list of tuples (kind, order_id, side, price_ticks, qty_lots, new_order_id), made outside
 any timing with the help of the book itself, so that cancels and replaces name orders that are live.

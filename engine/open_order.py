@@ -1,0 +1,219 @@
+"""Orders with accounts and money, and what an account has open and has had in one symbol. Pure.
+
+A ClOrdID is used up by the order that is accepted under it, not by one that is refused. It stays
+used while the order is open and until `RECENT_CL_ORD_IDS_MAX` other ClOrdIDs of the account have
+gone out of use after it. A ClOrdID that a replace took over from is used up and names no order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+import msgspec
+
+from engine.commands import NewOrder
+from engine.enums import OrdStatus, OrdType, Side, TimeInForce
+from engine.fees import buy_hold
+from engine.instrument import SymbolRules, fee_ceil
+from engine.level import RestingOrder
+from engine.limits import RECENT_CL_ORD_IDS_MAX
+
+_SELL: Final = Side.SELL
+_NEW: Final = OrdStatus.NEW
+_PARTIALLY_FILLED: Final = OrdStatus.PARTIALLY_FILLED
+
+
+class OpenOrder(RestingOrder):
+    """An accepted order until it is done; `order_id` is its NewOrder's seq, `owner` its account.
+
+    Attributes:
+        cum_price_qty: Sum of price_ticks × lots over its fills.
+        rated_price_qty: Sum of price_ticks × lots × the rate of the fill, in ppm: the fee on that,
+            rounded up once, is what the order owes.
+        max_fee_ppm: The larger of its two rates.
+        charged: Fees paid so far, in quote units.
+        hold: What is held for it: quote units of a buy, base units of a sell.
+
+    The other attributes are those of its command, or of its last replace. The fee rates are those
+    in force when it was accepted.
+    """
+
+    __slots__ = (
+        "charged",
+        "cl_ord_id",
+        "cum_lots",
+        "cum_price_qty",
+        "hold",
+        "maker_fee_ppm",
+        "max_fee_ppm",
+        "ord_type",
+        "post_only",
+        "price_ticks",
+        "qty_lots",
+        "rated_price_qty",
+        "side",
+        "stp",
+        "taker_fee_ppm",
+        "time_in_force",
+    )
+
+    def __init__(self, seq: int, command: NewOrder, rules: SymbolRules, hold: int) -> None:
+        self.order_id = seq
+        self.owner = command.account
+        self.leaves_qty_lots = command.qty_lots
+        self.cl_ord_id = command.cl_ord_id
+        self.side = command.side
+        self.ord_type = command.ord_type
+        self.time_in_force = command.time_in_force
+        self.post_only = command.post_only
+        self.stp = command.stp
+        self.price_ticks = command.price_ticks
+        self.qty_lots = command.qty_lots
+        self.cum_lots = 0
+        self.cum_price_qty = 0
+        self.rated_price_qty = 0
+        self.maker_fee_ppm = rules.maker_fee_ppm
+        self.taker_fee_ppm = rules.taker_fee_ppm
+        self.max_fee_ppm = rules.max_fee_ppm
+        self.charged = 0
+        self.hold = hold
+
+    def hold_for(self, rules: SymbolRules, price_ticks: int, leaves_lots: int) -> int:
+        """Return what the order must hold with this limit and so many leaves."""
+        if self.side == _SELL or not leaves_lots:
+            return leaves_lots * rules.base_units_per_lot
+        unit = rules.quote_units_per_tick_lot
+        return buy_hold(
+            open_notional=price_ticks * leaves_lots * unit,
+            filled_notional=self.cum_price_qty * unit,
+            max_ppm=self.max_fee_ppm,
+            charged=self.charged,
+        )
+
+    def fill(
+        self, rules: SymbolRules, price_ticks: int, qty_lots: int, *, as_maker: bool
+    ) -> tuple[int, int]:
+        """Count a fill by which the leaves have been lowered already, and lower the hold.
+
+        Args:
+            rules: Of the symbol.
+            price_ticks: Of the trade.
+            qty_lots: Of the trade.
+            as_maker: Whether the order was resting.
+
+        Returns:
+            The fee that the fill charges, and what it takes off the hold.
+        """
+        price_qty = price_ticks * qty_lots
+        self.cum_lots += qty_lots
+        self.cum_price_qty += price_qty
+        self.rated_price_qty += price_qty * (self.maker_fee_ppm if as_maker else self.taker_fee_ppm)
+        owed = fee_ceil(self.rated_price_qty * rules.quote_units_per_tick_lot)
+        fee = owed - self.charged
+        self.charged = owed
+        held_before = self.hold
+        self.hold = self.hold_for(rules, self.price_ticks, self.leaves_qty_lots)
+        return fee, held_before - self.hold
+
+    def status(self) -> OrdStatus:
+        """Return its OrdStatus while it is open."""
+        return _PARTIALLY_FILLED if self.cum_lots else _NEW
+
+    def text(self) -> str:
+        """Return its value in the hash of its account's open orders."""
+        side = "2" if self.side == _SELL else "1"
+        return (
+            f"{self.order_id} {side} {self.price_ticks} {self.leaves_qty_lots}"
+            f" {self.cum_lots} {self.hold}"
+        )
+
+    def content(self) -> tuple[int | str, ...]:
+        """Return all of its state but its place in the book, as plain values."""
+        return (
+            self.order_id,
+            self.owner,
+            self.cl_ord_id,
+            int(self.side),
+            int(self.ord_type),
+            int(self.time_in_force),
+            int(self.post_only),
+            int(self.stp),
+            self.price_ticks,
+            self.qty_lots,
+            self.leaves_qty_lots,
+            self.cum_lots,
+            self.cum_price_qty,
+            self.rated_price_qty,
+            self.maker_fee_ppm,
+            self.taker_fee_ppm,
+            self.charged,
+            self.hold,
+        )
+
+
+class DoneOrder(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is remembered of an order that is done: enough to answer about it.
+
+    It does not keep the order itself, whose links would keep its former neighbours.
+    """
+
+    order_seq: int
+    side: Side
+    ord_type: OrdType
+    time_in_force: TimeInForce
+    price_ticks: int
+    qty_lots: int
+    cum_lots: int
+    cum_price_qty: int
+    status: OrdStatus
+
+
+class AccountOrders:
+    """One account's open orders in one symbol by ClOrdID, and the ClOrdIDs last gone out of use.
+
+    Attributes:
+        open: Open orders by their present ClOrdID.
+        done: By ClOrdID gone out of use: the order that was done under it, or None where a replace
+            took the order over. At most `RECENT_CL_ORD_IDS_MAX`; the oldest are forgotten.
+    """
+
+    __slots__ = ("_oldest_first", "done", "open")
+
+    def __init__(self) -> None:
+        self.open: dict[str, OpenOrder] = {}
+        self.done: dict[str, DoneOrder | None] = {}
+        self._oldest_first: deque[str] = deque()
+
+    def has_used(self, cl_ord_id: str) -> bool:
+        """Return whether a new order may not have this ClOrdID."""
+        return cl_ord_id in self.open or cl_ord_id in self.done
+
+    def close(self, order: OpenOrder, status: OrdStatus) -> None:
+        """Move an order from the open ones to the done ones."""
+        del self.open[order.cl_ord_id]
+        done = DoneOrder(
+            order.order_id,
+            order.side,
+            order.ord_type,
+            order.time_in_force,
+            order.price_ticks,
+            order.qty_lots,
+            order.cum_lots,
+            order.cum_price_qty,
+            status,
+        )
+        self._retire(order.cl_ord_id, done)
+
+    def rename(self, order: OpenOrder, cl_ord_id: str) -> None:
+        """Give an open order the ClOrdID of its replace."""
+        del self.open[order.cl_ord_id]
+        self._retire(order.cl_ord_id, None)
+        order.cl_ord_id = cl_ord_id
+        self.open[cl_ord_id] = order
+
+    def _retire(self, cl_ord_id: str, done: DoneOrder | None) -> None:
+        self.done[cl_ord_id] = done
+        self._oldest_first.append(cl_ord_id)
+        if len(self._oldest_first) > RECENT_CL_ORD_IDS_MAX:
+            del self.done[self._oldest_first.popleft()]

@@ -1,0 +1,230 @@
+"""Events about orders, made from the orders as they stand. Pure.
+
+Each function appends one event to a turn; the event's index is its place in the output.
+"""
+
+from __future__ import annotations
+
+from engine.commands import CancelOrder, NewOrder, QueryOrder, ReplaceOrder
+from engine.enums import (
+    CancelReason,
+    CxlRejReason,
+    CxlRejResponseTo,
+    Liquidity,
+    OrdRejReason,
+    OrdStatus,
+    OrdType,
+    TimeInForce,
+)
+from engine.events import (
+    CancelRejected,
+    OrderAccepted,
+    OrderCanceled,
+    OrderFilled,
+    OrderRejected,
+    OrderReplaced,
+    OrderStatusReported,
+)
+from engine.open_order import DoneOrder, OpenOrder
+from engine.turn import Turn
+
+
+def accepted(turn: Turn, order: OpenOrder) -> None:
+    """Report a new order."""
+    turn.events.append(
+        OrderAccepted(
+            len(turn.events),
+            order.owner,
+            order.order_id,
+            order.cl_ord_id,
+            order.side,
+            order.ord_type,
+            order.time_in_force,
+            order.price_ticks,
+            order.qty_lots,
+            order.leaves_qty_lots,
+            0,
+            0,
+            order.post_only,
+            order.stp,
+        )
+    )
+
+
+def rejected(turn: Turn, command: NewOrder, reason: OrdRejReason, text: str) -> None:
+    """Report that a new order has no effect."""
+    turn.events.append(
+        OrderRejected(
+            len(turn.events),
+            command.account,
+            turn.seq,
+            command.cl_ord_id,
+            command.side,
+            command.ord_type,
+            command.time_in_force,
+            command.price_ticks,
+            command.qty_lots,
+            0,
+            0,
+            0,
+            reason,
+            text,
+        )
+    )
+
+
+def filled(
+    turn: Turn, order: OpenOrder, liquidity: Liquidity, price_ticks: int, qty_lots: int, fee: int
+) -> None:
+    """Report one side of the trade that `turn.trade_count` numbers."""
+    turn.events.append(
+        OrderFilled(
+            len(turn.events),
+            order.owner,
+            order.order_id,
+            order.cl_ord_id,
+            order.side,
+            order.ord_type,
+            order.time_in_force,
+            order.price_ticks,
+            order.qty_lots,
+            order.leaves_qty_lots,
+            order.cum_lots,
+            order.cum_price_qty,
+            turn.trade_count,
+            liquidity,
+            price_ticks,
+            qty_lots,
+            fee,
+        )
+    )
+
+
+def canceled(
+    turn: Turn, order: OpenOrder, reason: CancelReason, lots: int, request_id: str = ""
+) -> None:
+    """Report that an order is done with `lots` left.
+
+    Args:
+        turn: The input.
+        order: The order, without leaves by now.
+        reason: Why.
+        lots: What went away with it.
+        request_id: ClOrdID of the request; empty where nobody requested it.
+    """
+    turn.events.append(
+        OrderCanceled(
+            len(turn.events),
+            order.owner,
+            order.order_id,
+            request_id or order.cl_ord_id,
+            order.side,
+            order.ord_type,
+            order.time_in_force,
+            order.price_ticks,
+            order.qty_lots,
+            0,
+            order.cum_lots,
+            order.cum_price_qty,
+            reason,
+            order.cl_ord_id if request_id else "",
+            lots,
+        )
+    )
+
+
+def replaced(
+    turn: Turn,
+    order: OpenOrder,
+    *,
+    orig_cl_ord_id: str,
+    old_price_ticks: int,
+    old_leaves_lots: int,
+    kept_priority: bool,
+) -> None:
+    """Report that an order goes on under new terms."""
+    turn.events.append(
+        OrderReplaced(
+            len(turn.events),
+            order.owner,
+            order.order_id,
+            order.cl_ord_id,
+            order.side,
+            order.ord_type,
+            order.time_in_force,
+            order.price_ticks,
+            order.qty_lots,
+            order.leaves_qty_lots,
+            order.cum_lots,
+            order.cum_price_qty,
+            orig_cl_ord_id,
+            old_price_ticks,
+            old_leaves_lots,
+            kept_priority,
+        )
+    )
+
+
+def cancel_rejected(
+    turn: Turn,
+    command: CancelOrder | ReplaceOrder,
+    found: OpenOrder | DoneOrder | None,
+    reason: CxlRejReason,
+    text: str,
+) -> None:
+    """Report that a cancel or replace has no effect.
+
+    Args:
+        turn: The input.
+        command: The request.
+        found: The order that it names, None where there is none.
+        reason: Why, for machines.
+        text: Why, for people.
+    """
+    replace = isinstance(command, ReplaceOrder)
+    order_seq, status = 0, OrdStatus.REJECTED
+    if isinstance(found, OpenOrder):
+        order_seq, status = found.order_id, found.status()
+    elif found is not None:
+        order_seq, status = found.order_seq, found.status
+    turn.events.append(
+        CancelRejected(
+            len(turn.events),
+            command.account,
+            command.cl_ord_id,
+            command.orig_cl_ord_id,
+            order_seq,
+            status,
+            CxlRejResponseTo.REPLACE if replace else CxlRejResponseTo.CANCEL,
+            reason,
+            text,
+        )
+    )
+
+
+def status_reported(turn: Turn, query: QueryOrder, found: OpenOrder | DoneOrder | None) -> None:
+    """Answer a status request; `order_seq` 0 where there is no such order."""
+    if isinstance(found, OpenOrder):
+        order_seq, leaves_lots, status = found.order_id, found.leaves_qty_lots, found.status()
+    elif found is not None:
+        order_seq, leaves_lots, status = found.order_seq, 0, found.status
+    else:
+        order_seq, leaves_lots, status = 0, 0, OrdStatus.REJECTED
+    turn.events.append(
+        OrderStatusReported(
+            len(turn.events),
+            query.account,
+            order_seq,
+            query.cl_ord_id,
+            found.side if found else query.side,
+            found.ord_type if found else OrdType.LIMIT,
+            found.time_in_force if found else TimeInForce.DAY,
+            found.price_ticks if found else 0,
+            found.qty_lots if found else 0,
+            leaves_lots,
+            found.cum_lots if found else 0,
+            found.cum_price_qty if found else 0,
+            status,
+            query.ord_status_req_id,
+        )
+    )

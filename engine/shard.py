@@ -1,0 +1,140 @@
+"""Shard: the symbols of one engine; a deterministic function of their streams. Pure.
+
+`apply` takes the next input of a symbol and returns all that it does. The same inputs give the same
+bytes, in whatever order an engine meets its symbols: each symbol has a state of its own, ids derive
+from (symbol, seq, index), and time is the input's stamp. A symbol's first input defines it.
+
+`apply` raises only for bugs of ours: an input out of sequence, or one that our other parts must not
+have let into the stream. What users get wrong is answered by events.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from engine.commands import Command, DefineSymbol
+from engine.errors import SequenceGap
+from engine.events import Output, SymbolDefined
+from engine.instrument import SymbolRules
+from engine.matching import Matcher
+from engine.turn import OpenUpdate, Turn
+
+
+class Applied(msgspec.Struct, frozen=True, gc=False):
+    """What one input did, and what committing it needs besides.
+
+    Attributes:
+        output: Events and balance changes.
+        opens: Changed entries of open orders.
+        best_bid_ticks, best_ask_ticks: Of the book afterwards; 0 = none.
+    """
+
+    output: Output
+    opens: list[OpenUpdate]
+    best_bid_ticks: int
+    best_ask_ticks: int
+
+
+class _SymbolState:
+    __slots__ = ("incarnation", "matcher", "seq", "ts_us")
+
+    def __init__(self, incarnation: str, rules: SymbolRules) -> None:
+        self.incarnation = incarnation
+        self.matcher = Matcher(rules)
+        self.seq = 0
+        self.ts_us = 0
+
+
+class Shard:
+    """The books, orders and positions of any number of symbols."""
+
+    __slots__ = ("_symbols",)
+
+    def __init__(self) -> None:
+        self._symbols: dict[str, _SymbolState] = {}
+
+    def apply(self, symbol: str, seq: int, ts_us: int, command: Command) -> Applied:
+        """Apply the next input of a symbol.
+
+        Args:
+            symbol: Its name.
+            seq: The input's number: one more than the last, 1 for the first.
+            ts_us: The input's stamp, in µs since 1970 UTC; never earlier than the last.
+            command: The input.
+
+        Raises:
+            SequenceGap: The input is not the next one. Nothing was changed.
+            AssertionError: A bug of ours. The symbol's state is not to be used any further.
+        """
+        state = self._symbols.get(symbol)
+        last_seq = state.seq if state is not None else 0
+        if seq != last_seq + 1:
+            raise SequenceGap(symbol, last_seq + 1, seq)
+        turn = Turn(seq)
+        if isinstance(command, DefineSymbol):
+            state = self._define(symbol, state, turn, command)
+        else:
+            assert state is not None, f"Invariant: the first input of {symbol} defines it"
+            state.matcher.apply(turn, command)
+        assert ts_us >= state.ts_us, f"Invariant: stamps never fall ({symbol}, seq {seq})"
+        state.seq = seq
+        state.ts_us = ts_us
+        book, rules = state.matcher.book, state.matcher.rules
+        return Applied(
+            Output(symbol, seq, ts_us, turn.events, turn.changes(rules.base, rules.quote)),
+            turn.opens(),
+            book.bids.live_best().price_ticks,
+            book.asks.live_best().price_ticks,
+        )
+
+    def symbols(self) -> list[str]:
+        """Return the symbols defined so far, sorted."""
+        return sorted(self._symbols)
+
+    def position(self, symbol: str) -> int:
+        """Return the seq of a symbol's last applied input; 0 before the first."""
+        state = self._symbols.get(symbol)
+        return 0 if state is None else state.seq
+
+    def matcher(self, symbol: str) -> Matcher:
+        """Return the state of a defined symbol, to look at.
+
+        Raises:
+            KeyError: The symbol is not defined.
+        """
+        return self._symbols[symbol].matcher
+
+    def state_hash(self, symbol: str) -> str:
+        """Return a digest of all that the next inputs of a defined symbol depend on.
+
+        Raises:
+            KeyError: The symbol is not defined.
+        """
+        state = self._symbols[symbol]
+        content = (state.seq, state.ts_us, state.incarnation, state.matcher.content())
+        return hashlib.blake2b(repr(content).encode(), digest_size=16).hexdigest()
+
+    def check_invariants(self) -> None:
+        """Walk everything and assert what must hold. For tests and audits; slow.
+
+        Raises:
+            AssertionError: Something does not.
+        """
+        for state in self._symbols.values():
+            state.matcher.check_invariants()
+
+    def _define(
+        self, symbol: str, state: _SymbolState | None, turn: Turn, command: DefineSymbol
+    ) -> _SymbolState:
+        rules = command.rules
+        assert rules.symbol == symbol, f"Invariant: {symbol} is not defined as {rules.symbol}"
+        if state is None:
+            assert rules.version == 1, "Invariant: a symbol begins with version 1 of its rules"
+            state = self._symbols[symbol] = _SymbolState(command.incarnation, rules)
+        else:
+            assert command.incarnation == state.incarnation, "Invariant: a stream has one home"
+            state.matcher.change_rules(rules)
+        turn.events.append(SymbolDefined(0, command.incarnation, rules))
+        return state
