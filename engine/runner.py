@@ -13,8 +13,8 @@ journal lacks, commits again from the older of the two positions, and goes on li
 commits is the same, byte for byte, each time (the shard is deterministic, committing is
 idempotent): a crash between any two steps costs nothing but time.
 
-Who is at fault decides. Redis or the disk is away: the ports wait, or the stage does. A command that
-the shard cannot apply: it stops before committing it, and would stop there again. The lease is
+Who is at fault decides. Redis or the disk is away: the ports wait, or the stage does. A command
+that the shard cannot apply: it stops before committing it, and would stop there again. The lease is
 lost: it stops, another engine goes on.
 """
 

@@ -153,7 +153,7 @@ class Admission:
                     item.epoch,
                     item.msg_seq_num,
                     index[item.symbol],
-                    item.asset,
+                    item.asset if amount else "",
                     str(amount),
                 )
                 args.append(item.command)

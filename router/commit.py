@@ -23,6 +23,9 @@ from router.scripts import Script, pack, run_scripts
 _SETTLE = Script("settle")
 _PUBLISH = Script("publish")
 
+_Fields = tuple[str, str, str]
+"""An asset's fields of available, pending and held."""
+
 
 class Position(msgspec.Struct, frozen=True):
     """How far a symbol's outputs have got: the last seq settled, and published."""
@@ -50,6 +53,7 @@ class Committer:
         databases = {home.db for home in homes.values()}
         assert len(databases) == 1, "Invariant: a shard's symbols live in one database"
         self._db = databases.pop()
+        self._fields: dict[str, _Fields] = {}
         self.available = True
 
     async def commit(self, batch: Sequence[Settlement]) -> None:
@@ -112,7 +116,7 @@ class Committer:
             symbol = one.symbol
             number = index.setdefault(symbol, len(index) + 1)
             last[symbol] = one
-            _flatten(one, number, entries, settle_args)
+            _flatten(one, number, self._fields, entries, settle_args)
             published += (number, one.seq)
             publish_args.append(one.event)
         lease = (self._db, self._lease.owner, self._lease.epoch)
@@ -143,21 +147,29 @@ class Committer:
         raise StreamGap(f"{stream} of {symbol}", reply[2], reply[3])
 
 
-def _flatten(one: Settlement, number: int, entries: list[Any], args: list[Argument]) -> None:
-    entries += (number, one.seq, len(one.changes))
+def _flatten(
+    one: Settlement, number: int, fields: dict[str, _Fields], meta: list[Any], args: list[Argument]
+) -> None:
+    """Append one entry to the flat list of settle.lua, and its reports to the arguments."""
+    changes: list[Any] = []
     for change in one.changes:
-        entries += (
-            change.account,
-            change.asset,
-            str(change.available),
-            str(change.pending),
-            str(change.held),
-        )
-    entries.append(len(one.reports))
+        account, asset = change.account, change.asset
+        names = fields.get(asset)
+        if names is None:
+            names = fields[asset] = (keys.available(asset), keys.pending(asset), keys.held(asset))
+        if change.available:
+            changes += (account, names[0], str(change.available))
+        if change.pending:
+            changes += (account, names[1], str(change.pending))
+        if change.held:
+            changes += (account, names[2], str(change.held))
+    meta += (number, one.seq, len(changes) // 3)
+    meta += changes
+    meta.append(len(one.reports))
     for account, output in one.reports:
-        entries.append(account)
+        meta.append(account)
         args.append(output)
-    entries.append(len(one.opens))
+    meta.append(len(one.opens))
     for update in one.opens:
         field = keys.open_field(one.symbol, update.cl_ord_id)
-        entries += (update.account, field, update.value or "")
+        meta += (update.account, field, update.value or "")

@@ -6,7 +6,7 @@
 --       2 msgpack, flat, seven per item, in the order in which the messages arrived:
 --         kind (0 publish, 1 refuse, 2 mark), account, session epoch, MsgSeqNum,
 --         symbol (1 = the first of ARGV 1; 0 = none), asset ('' = nothing to reserve),
---         amount (decimal text)
+--         amount (decimal text, > 0)
 --       3… one per item: the encoded command; the encoded Output of a refusal; '' of a mark
 -- Reads   DB 0 home:{symbol}, session:{account}. Shard DB home:{symbol}, last of orders:{symbol}
 -- Writes  DB 0 bal:{account}, outbox:{account}, session:{account} dealt. Shard DB orders:{symbol}

@@ -4,7 +4,7 @@
 -- ARGV  1 msgpack, flat: shard db, lease owner, lease epoch, then four per symbol:
 --         name, incarnation, best bid and best ask in ticks after the symbol's last entry (0 = none)
 --       2 msgpack, flat, per entry: symbol (1 = the first), seq,
---         number of changes, then five each: account, asset, available, pending, held (decimal text)
+--         number of changes, then three each: account, field of its balances, amount (decimal text)
 --         number of reports, then one each: account
 --         number of open orders, then three each: account, field, value ('' = delete)
 --       3… the reports' encoded Outputs, in order
@@ -66,38 +66,55 @@ local function outbox_id(account)
   return id .. '-0'
 end
 
-local function negated(amount)
-  return string.sub(amount, 1, 1) == '-' and string.sub(amount, 2) or '-' .. amount
+-- Take back the first `count` of the changes meta[p + 1 …].
+local function undo(p, count)
+  for i = p + 1, p + 3 * count, 3 do
+    local amount = meta[i + 2]
+    local back = string.sub(amount, 1, 1) == '-' and string.sub(amount, 2) or '-' .. amount
+    call('HINCRBY', 'bal:' .. meta[i], meta[i + 1], back)
+  end
 end
-
-local suffixes = {':a', ':p', ':h'}
 
 -- Apply the changes meta[p + 1 …]. Returns nothing; or account and field of one that cannot be, with all
 -- taken back; or Redis' refusal for lack of memory, which comes at the first write or not at all.
 local function apply(p, count)
-  local done = {}
-  for _ = 1, count do
-    local key, asset = 'bal:' .. meta[p + 1], meta[p + 2]
-    for part = 1, 3 do
-      local amount = meta[p + 2 + part]
-      if amount ~= '0' then
-        local field = asset .. suffixes[part]
-        local result = try('HINCRBY', key, field, amount)
-        local possible = type(result) == 'number'
-        if possible then
-          done[#done + 1] = {key, field, amount}
-        elseif string.find(result.err, 'OOM', 1, true) then
-          return result
-        end
-        if not possible or result < 0 then
-          for i = #done, 1, -1 do
-            call('HINCRBY', done[i][1], done[i][2], negated(done[i][3]))
-          end
-          return meta[p + 1], field
-        end
+  for change = 1, count do
+    local i = p + 3 * change - 2
+    local result = try('HINCRBY', 'bal:' .. meta[i], meta[i + 1], meta[i + 2])
+    if type(result) ~= 'number' then
+      if string.find(result.err, 'OOM', 1, true) then
+        return result
+      end
+      undo(p, change - 1)
+      return meta[i], meta[i + 1]
+    elseif result < 0 then
+      undo(p, change)
+      return meta[i], meta[i + 1]
+    end
+  end
+end
+
+-- Open orders are collected, because only the last word about each counts; written when all is applied.
+local open_orders = {}
+
+local function write_open_orders()
+  for account, fields in pairs(open_orders) do
+    local key, set, removed = 'open:' .. account, {}, {}
+    for field, value in pairs(fields) do
+      if value == '' then
+        removed[#removed + 1] = field
+      else
+        set[#set + 1] = field
+        set[#set + 1] = value
       end
     end
-    p = p + 5
+    -- Not more arguments at once than Lua's stack takes.
+    for i = 1, #set, 1000 do
+      call('HSET', key, unpack(set, i, math.min(i + 999, #set)))
+    end
+    for i = 1, #removed, 1000 do
+      call('HDEL', key, unpack(removed, i, math.min(i + 999, #removed)))
+    end
   end
 end
 
@@ -106,7 +123,7 @@ local applied, p, report = 0, 0, 2
 while p < #meta do
   local s, seq, changes = meta[p + 1], meta[p + 2], meta[p + 3]
   local changes_at = p + 3
-  local reports_at = changes_at + 5 * changes + 1
+  local reports_at = changes_at + 3 * changes + 1
   local reports = meta[reports_at]
   local opens_at = reports_at + reports + 1
   local opens = meta[opens_at]
@@ -128,12 +145,12 @@ while p < #meta do
       call('XADD', 'outbox:' .. account, outbox_id(account), 'e', ARGV[report + i])
     end
     for i = opens_at, opens_at + 3 * (opens - 1), 3 do
-      local value = meta[i + 3]
-      if value == '' then
-        call('HDEL', 'open:' .. meta[i + 1], meta[i + 2])
-      else
-        call('HSET', 'open:' .. meta[i + 1], meta[i + 2], value)
+      local fields = open_orders[meta[i + 1]]
+      if not fields then
+        fields = {}
+        open_orders[meta[i + 1]] = fields
       end
+      fields[meta[i + 2]] = meta[i + 3]
     end
     settled[s] = seq
     applied = applied + 1
@@ -143,6 +160,7 @@ while p < #meta do
   p = opens_at + 3 * opens
 end
 
+write_open_orders()
 for s = 1, #names do
   if settled[s] > first[s] then
     call('HSET', 'settled', names[s], settled[s])
