@@ -5,6 +5,15 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from engine.commands import (
+    CancelAll,
+    CancelOrder,
+    Command,
+    DefineSymbol,
+    NewOrder,
+    QueryOrder,
+    ReplaceOrder,
+)
 from engine.enums import (
     CancelReason,
     CxlRejReason,
@@ -20,24 +29,26 @@ from engine.enums import (
 from engine.events import (
     BalanceChange,
     CancelRejected,
-    Event,
     OrderAccepted,
     OrderCanceled,
     OrderFilled,
     OrderRejected,
     OrderReplaced,
+    OrderState,
     OrderStatusReported,
     Output,
     SymbolDefined,
 )
 from engine.instrument import SymbolRules, define_rules
+from engine.shard import Shard
 
 SYMBOL = "ALFA-USD"
 INCARNATION = "0123456789abcdef"
 SCALES = {"ALFA": 0, "USD": 6}
 TS_US = 1_700_000_000_000_000
 """2023-11-14 22:13:20 UTC."""
-UNITS_PER_TICK_LOT = 10_000
+
+_IMMEDIATE = (TimeInForce.IOC, TimeInForce.FOK)
 
 
 def rules(symbol: str = SYMBOL, *, tick_size: str = "0.01", version: int = 1) -> SymbolRules:
@@ -344,79 +355,60 @@ def scenario() -> list[Output]:
 
 
 def random_outputs(seed: int, count: int, *, symbol: str = SYMBOL) -> list[Output]:
-    """Return the outputs 1 to count of a symbol whose orders live at random.
+    """Return what an engine says about the inputs 1 to count of a symbol: orders at random.
 
-    Quantities and money are plausible in form only: each output's changes sum to 0, balances may
-    be negative.
+    Limit, market, IOC, FOK and post-only orders of four accounts in a narrow market, cancels,
+    replaces, questions, a disabled account; some are refused. Nobody looks at the accounts' funds.
     """
     choice = random.Random(seed)
-    base = symbol.partition("-")[0]
-    outputs = [Output(symbol, 1, TS_US, [SymbolDefined(0, INCARNATION, rules(symbol))], [])]
-    resting: dict[int, tuple[int, int]] = {}
+    shard = Shard()
+    definition = DefineSymbol(INCARNATION, rules(symbol))
+    outputs = [shard.apply(symbol, 1, TS_US, definition).output]
+    resting: dict[int, OrderState] = {}
     ts_us = TS_US
     for seq in range(2, count + 1):
         ts_us += choice.choice((0, 1, 999_999))
-        account = choice.randint(1, 4)
-        events: list[Event] = []
-        amount = choice.randint(1, 10**9)
-        changes = [
-            BalanceChange(0, "USD", amount, 0, 0),
-            BalanceChange(account, base, -choice.randint(1, 9), 0, 0),
-            BalanceChange(account, "USD", 0, -amount, choice.choice((0, amount))),
-        ]
-        known = choice.choice([0, *resting])
-        if not known:
-            events.append(accepted(0, account, seq))
-            resting[seq] = (account, 10)
-        elif choice.random() < 0.6:
-            events += _trade(seq, account, known, resting)
-        elif choice.random() < 0.5:
-            owner, leaves = resting.pop(known)
-            fields = order_fields(0, owner, known, leaves_lots=0, cum_lots=10 - leaves)
-            events.append(
-                OrderCanceled(
-                    **fields,
-                    reason=choice.choice(list(CancelReason)),
-                    orig_cl_ord_id="",
-                    canceled_lots=leaves,
-                )
-            )
-        else:
-            owner, leaves = resting[known]
-            fields = order_fields(
-                0,
-                owner,
-                known,
-                cl_ord_id=f"r{seq}",
-                leaves_lots=leaves,
-                cum_lots=10 - leaves,
-                price_ticks=choice.randint(1, 9_999),
-            )
-            events.append(
-                OrderReplaced(
-                    **fields,
-                    orig_cl_ord_id="",
-                    old_price_ticks=1,
-                    old_leaves_lots=leaves,
-                    kept_priority=False,
-                )
-            )
-        outputs.append(Output(symbol, seq, ts_us, events, changes))
+        command = _random_command(choice, seq, definition.rules, list(resting.values()))
+        outputs.append(shard.apply(symbol, seq, ts_us, command).output)
+        for event in outputs[-1].events:
+            if isinstance(event, OrderState) and event.leaves_lots:
+                resting[event.order_seq] = event
+            elif isinstance(event, OrderState):
+                resting.pop(event.order_seq, None)
     return outputs
 
 
-def _trade(seq: int, account: int, known: int, resting: dict[int, tuple[int, int]]) -> list[Event]:
-    """One lot of a resting order meets an incoming order of one lot."""
-    owner, leaves = resting[known]
-    if leaves == 1:
-        del resting[known]
-    else:
-        resting[known] = (owner, leaves - 1)
-    taker: dict[str, Any] = {"qty_lots": 1, "side": Side.SELL}
-    return [
-        accepted(0, account, seq, leaves_lots=1, **taker),
-        filled(
-            1, owner, known, Liquidity.MAKER, 1, 7, leaves_lots=leaves - 1, cum_lots=11 - leaves
-        ),
-        filled(2, account, seq, Liquidity.TAKER, 1, 9, leaves_lots=0, cum_lots=1, **taker),
-    ]
+def _random_command(
+    choice: random.Random, seq: int, of: SymbolRules, resting: list[OrderState]
+) -> Command:
+    kind = choice.random()
+    account, known, side = choice.randint(1, 4), "never was", choice.choice((Side.BUY, Side.SELL))
+    if resting and kind < 0.35 and choice.random() < 0.9:
+        order = choice.choice(resting)
+        account, known, side = order.account, order.cl_ord_id, order.side
+    if kind < 0.15:
+        return CancelOrder(account, 0, 0, f"c{seq}", known, 0)
+    if kind < 0.2:
+        return QueryOrder(account, 0, 0, known, 0, Side.BUY, "")
+    if kind < 0.21:
+        return CancelAll(account)
+    price_ticks, qty_lots = choice.randint(4_995, 5_005), choice.randint(1, 20)
+    reserved = of.hold_of(side, price_ticks, qty_lots)
+    if kind < 0.35:
+        return ReplaceOrder(
+            *(account, 0, 0, f"c{seq}", known, 0, side, OrdType.LIMIT, TimeInForce.GTC, False),
+            *(price_ticks, qty_lots, 1, reserved),
+        )
+    ord_type = OrdType.MARKET if choice.random() < 0.1 else OrdType.LIMIT
+    time_in_force = choice.choice((*3 * (TimeInForce.DAY, TimeInForce.GTC), *_IMMEDIATE))
+    if ord_type == OrdType.MARKET:
+        time_in_force = TimeInForce.IOC
+    return NewOrder(
+        *(account, 0, 0, f"c{seq}", side, ord_type, time_in_force),
+        post_only=time_in_force not in _IMMEDIATE and choice.random() < 0.2,
+        stp=choice.choice(list(SelfTradePrevention)),
+        price_ticks=price_ticks,
+        qty_lots=qty_lots,
+        rules_version=1,
+        reserved=reserved,
+    )
