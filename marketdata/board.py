@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from msgspec.structs import asdict
+
 from engine.instrument import DecimalGrid
 from marketdata.candles import Candle, CandleBook, Places
 from marketdata.feed import Checkpoint
@@ -106,7 +108,7 @@ class Board:
                 "rules": rules.version,
                 "tick_size": rules.tick_size,
                 "lot_size": rules.lot_size,
-                "last_seq": self._last._asdict(),
+                "last_seq": asdict(self._last),
                 **texts.bbo_fields(self._bbo),
                 "complete": len(self._bids) <= levels_max and len(self._asks) <= levels_max,
                 "levels_max": levels_max,
@@ -170,9 +172,14 @@ class Board:
         self.candles.use_rules(rules)
 
     def _best(self) -> Bbo:
-        bid = max(self._bids.values(), default=None)
-        ask = min(self._asks.values(), default=None)
-        return Bbo(*(bid[:2] if bid else (0, 0)), *(ask[:2] if ask else (0, 0)))
+        bid = self._bids[max(self._bids)] if self._bids else None
+        ask = self._asks[min(self._asks)] if self._asks else None
+        return Bbo(
+            bid.price_ticks if bid else 0,
+            bid.qty_lots if bid else 0,
+            ask.price_ticks if ask else 0,
+            ask.qty_lots if ask else 0,
+        )
 
 
 def restore_candles(kept: Mapping[str, Sequence[CandleText]]) -> CandleBook:

@@ -64,10 +64,10 @@ class Candle:
         *,
         open_us: int,
         prices: tuple[int, int, int, int],
-        base: int = 0,
-        quote: int = 0,
-        trades: int = 0,
-        seq: int = 0,
+        base: int,
+        quote: int,
+        trades: int,
+        seq: int,
     ) -> None:
         self.open_us = open_us
         self.open, self.high, self.low, self.close = prices
@@ -76,17 +76,26 @@ class Candle:
         self.trades = trades
         self.seq = seq
 
-    def add(self, *, price: int, base: int, quote: int, seq: int) -> None:
-        """Add one trade."""
-        if price > self.high:
-            self.high = price
-        elif price < self.low:
-            self.low = price
-        self.close = price
-        self.base += base
-        self.quote += quote
-        self.trades += 1
-        self.seq = seq
+    def merge(self, later: Candle) -> None:
+        """Add the trades of a part of the same interval that follows what is in it."""
+        self.high = max(self.high, later.high)
+        self.low = min(self.low, later.low)
+        self.close = later.close
+        self.base += later.base
+        self.quote += later.quote
+        self.trades += later.trades
+        self.seq = later.seq
+
+    def opening(self, open_us: int) -> Candle:
+        """Return a candle of an interval whose only part so far is this one."""
+        return Candle(
+            open_us=open_us,
+            prices=(self.open, self.high, self.low, self.close),
+            base=self.base,
+            quote=self.quote,
+            trades=self.trades,
+            seq=self.seq,
+        )
 
     def grow(self, factors: Places) -> None:
         """Multiply everything, after the places have grown."""
@@ -120,7 +129,10 @@ class CandleBook:
         places: see the head of this file.
     """
 
-    __slots__ = ("_changed", "_current", "_factors", "_minutes", "places")
+    __slots__ = (
+        *("_changed", "_current", "_factors", "_minutes", "_open_us", "_pending"),
+        "places",
+    )
 
     def __init__(
         self,
@@ -133,9 +145,14 @@ class CandleBook:
         self._current: dict[str, Candle] = {name: row[-1] for name, row in kept.items() if row}
         self._minutes: deque[Candle] = deque(kept.get("1m", ()), maxlen=TICKER_MINUTES)
         self._changed: dict[tuple[str, int], Candle] = {}
+        # Trades of one minute that are in no candle yet: taken in when the minute is over or
+        # somebody looks, so that a trade costs one append.
+        self._pending: list[Trade] = []
+        self._open_us = 0
 
     def use_rules(self, rules: SymbolRules) -> None:
         """Take trades under these rules from now on; what is kept moves to finer places."""
+        self._fold()
         old = self.places
         new = Places(
             max(old.price, _places(rules.tick_size)),
@@ -160,24 +177,48 @@ class CandleBook:
 
     def add(self, trades: Sequence[Trade]) -> None:
         """Add the trades of one output; all of them carry the same stamp."""
-        factors = self._factors
+        ts_us = trades[0].ts_us
+        open_us = ts_us - ts_us % MINUTE_US
+        if self._open_us != open_us:
+            self._fold()
+            self._open_us = open_us
+        self._pending += trades
+
+    def _fold(self) -> None:
+        """Take the pending trades, all of one minute, into the candles of every interval."""
+        pending, factors = self._pending, self._factors
+        if not pending:
+            return
+        prices = [trade.price_ticks for trade in pending]
+        price = factors.price
+        part = Candle(
+            open_us=self._open_us,
+            prices=(
+                prices[0] * price,
+                max(prices) * price,
+                min(prices) * price,
+                prices[-1] * price,
+            ),
+            base=sum(trade.qty_lots for trade in pending) * factors.base,
+            quote=sum(trade.price_ticks * trade.qty_lots for trade in pending) * factors.quote,
+            trades=len(pending),
+            seq=pending[-1].seq,
+        )
+        pending.clear()
         for name, length_us in INTERVALS_US.items():
-            ts_us = trades[0].ts_us
-            open_us = ts_us - ts_us % length_us
+            open_us = part.open_us - part.open_us % length_us
             candle = self._current.get(name)
-            if candle is None or candle.open_us != open_us:
-                candle = self._open(name, open_us, trades[0].price_ticks * factors.price)
+            if candle is not None and candle.open_us == open_us:
+                candle.merge(part)
+            else:
+                candle = self._current[name] = part.opening(open_us)
+                if name == "1m":
+                    self._minutes.append(candle)
             self._changed[name, open_us] = candle
-            for trade in trades:
-                candle.add(
-                    price=trade.price_ticks * factors.price,
-                    base=trade.qty_lots * factors.base,
-                    quote=trade.price_ticks * trade.qty_lots * factors.quote,
-                    seq=trade.seq,
-                )
 
     def changed(self) -> list[tuple[str, Candle]]:
         """Return the candles, with their interval, that were not `stored` since they changed."""
+        self._fold()
         return [(name, candle) for (name, _), candle in self._changed.items()]
 
     def stored(self, seqs: Mapping[tuple[str, int], int]) -> None:
@@ -188,11 +229,13 @@ class CandleBook:
 
     def last_price(self) -> int | None:
         """Return the price of the last trade, or None before the first."""
+        self._fold()
         candle = self._current.get("1d")
         return None if candle is None else candle.close
 
     def day(self, now_us: int) -> DayTicker:
         """Return the ticker of the 24 h that end with the minute of `now_us`."""
+        self._fold()
         window_us = now_us - now_us % MINUTE_US - (TICKER_MINUTES - 1) * MINUTE_US
         minutes = self._minutes
         while minutes and minutes[0].open_us < window_us:
@@ -209,13 +252,6 @@ class CandleBook:
             sum(candle.quote for candle in minutes),
             sum(candle.trades for candle in minutes),
         )
-
-    def _open(self, name: str, open_us: int, price: int) -> Candle:
-        candle = Candle(open_us=open_us, prices=(price, price, price, price))
-        self._current[name] = candle
-        if name == "1m":
-            self._minutes.append(candle)
-        return candle
 
     def _every_candle(self) -> list[Candle]:
         return [*self._minutes, *self._current.values(), *self._changed.values()]

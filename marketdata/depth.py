@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from engine.enums import Liquidity, Side
 from engine.events import (
@@ -31,6 +31,9 @@ from marketdata.updates import Bbo, LevelChange
 
 _MAKER: Final = Liquidity.MAKER
 _BUY: Final = Side.BUY
+
+_Touched = tuple[list[int], list[int]]
+"""Prices of bids and of asks that one output touched; the same one may stand in it twice."""
 
 
 class _Level:
@@ -69,13 +72,13 @@ class DepthSide:
 
     def put(self, change: LevelChange) -> None:
         """Set a level to a total and a number of orders; 0 orders removes it if it is there."""
-        price_ticks, qty_lots, orders = change
+        price_ticks, orders = change.price_ticks, change.orders
         level = self._levels.get(price_ticks)
         if level is None:
             if not orders:
                 return
             level = self._open(price_ticks)
-        level.qty_lots = qty_lots
+        level.qty_lots = change.qty_lots
         level.orders = orders
         if not orders:
             self._close(price_ticks)
@@ -138,7 +141,7 @@ class DepthBook:
         """
         incoming: OrderState | None = None
         incoming_seq = leaves_lots = 0
-        touched = _Touched({}, {})
+        touched: _Touched = ([], [])
         for event in events:
             if isinstance(event, OrderFilled):
                 if event.liquidity is _MAKER:
@@ -163,29 +166,31 @@ class DepthBook:
             assert incoming is not None, "Invariant: only an incoming order has leaves to rest"
             self._rest(incoming, leaves_lots, touched)
         bids, asks = self.bids, self.asks
-        return [bids.at(price) for price in touched.bids], [
-            asks.at(price) for price in touched.asks
-        ]
+        bid_prices, ask_prices = touched
+        return (
+            [bids.at(price) for price in _once(bid_prices)],
+            [asks.at(price) for price in _once(ask_prices)],
+        )
 
     def bbo(self) -> Bbo:
         """Return the best price and total of both sides."""
-        return Bbo(*self.bids.best(), *self.asks.best())
+        bid_ticks, bid_lots = self.bids.best()
+        ask_ticks, ask_lots = self.asks.best()
+        return Bbo(bid_ticks, bid_lots, ask_ticks, ask_lots)
 
     def _take(
         self, event: OrderState, price_ticks: int, qty_lots: int, orders: int, touched: _Touched
     ) -> None:
         if event.side is _BUY:
             self.bids.add(price_ticks, qty_lots=-qty_lots, orders=-orders)
-            touched.bids[price_ticks] = None
+            touched[0].append(price_ticks)
         else:
             self.asks.add(price_ticks, qty_lots=-qty_lots, orders=-orders)
-            touched.asks[price_ticks] = None
+            touched[1].append(price_ticks)
 
     def _rest(self, event: OrderState, leaves_lots: int, touched: _Touched) -> None:
         self._take(event, event.price_ticks, -leaves_lots, -1, touched)
 
 
-class _Touched(NamedTuple):
-    # The prices touched by one output; the dicts are sets that keep their order.
-    bids: dict[int, None]
-    asks: dict[int, None]
+def _once(prices: list[int]) -> Iterable[int]:
+    return prices if len(prices) < 2 else dict.fromkeys(prices)

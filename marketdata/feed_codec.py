@@ -229,7 +229,7 @@ class SymbolTexts:
     def level_list(self, levels: Iterable[LevelChange]) -> list[LevelText]:
         """Return levels as public text."""
         price, qty = self._price, self._qty
-        return [(price(ticks), qty(lots), orders) for ticks, lots, orders in levels]
+        return [(price(one.price_ticks), qty(one.qty_lots), one.orders) for one in levels]
 
     def trade_list(self, symbol: str, trades: Sequence[Trade]) -> list[dict[str, str]]:
         """Return trades as public text."""
@@ -245,12 +245,12 @@ class SymbolTexts:
 
     def bbo_fields(self, bbo: Bbo) -> dict[str, str | None]:
         """Return the fields of a best bid and offer."""
-        bid_ticks, bid_lots, ask_ticks, ask_lots = bbo
+        bid, ask = bbo.bid_lots, bbo.ask_lots
         return {
-            "bid_price": self._price(bid_ticks) if bid_lots else None,
-            "bid_qty": self._qty(bid_lots) if bid_lots else None,
-            "ask_price": self._price(ask_ticks) if ask_lots else None,
-            "ask_qty": self._qty(ask_lots) if ask_lots else None,
+            "bid_price": self._price(bbo.bid_ticks) if bid else None,
+            "bid_qty": self._qty(bid) if bid else None,
+            "ask_price": self._price(bbo.ask_ticks) if ask else None,
+            "ask_qty": self._qty(ask) if ask else None,
         }
 
 

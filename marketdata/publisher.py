@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+from msgspec.structs import astuple
+
 from marketdata.feed import Checkpoint
 from marketdata.feed_codec import SymbolTexts, encode_heartbeat, encode_rules
 from marketdata.updates import ChannelSeqs, Update
@@ -63,7 +65,10 @@ class _Channels:
                 ),
             )
             for channel, name, seq in zip(
-                (self.trades, self.bbo, self.depth), self.last._fields, self.last, strict=True
+                (self.trades, self.bbo, self.depth),
+                ChannelSeqs.__struct_fields__,
+                astuple(self.last),
+                strict=True,
             )
         ]
 

@@ -7,15 +7,13 @@ a difference), so it may be applied twice.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import msgspec
 
 from engine.enums import Side
 from engine.events import SymbolDefined
 
 
-class LevelChange(NamedTuple):
+class LevelChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A price level as it stands now; 0 lots and 0 orders: it is gone."""
 
     price_ticks: int
@@ -23,7 +21,7 @@ class LevelChange(NamedTuple):
     orders: int
 
 
-class Trade(NamedTuple):
+class Trade(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One trade. ``seq`` and ``trade`` make its id; ``aggressor`` is the side that took."""
 
     seq: int
@@ -34,7 +32,7 @@ class Trade(NamedTuple):
     aggressor: Side
 
 
-class Bbo(NamedTuple):
+class Bbo(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Best bid and offer; price and quantity 0 on a side that is empty."""
 
     bid_ticks: int
@@ -46,7 +44,7 @@ class Bbo(NamedTuple):
 NO_BBO = Bbo(0, 0, 0, 0)
 
 
-class ChannelSeqs(NamedTuple):
+class ChannelSeqs(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Seq of the last message of each channel; 0 before the first."""
 
     trades: int

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import astuple
 
 from engine.enums import Side
 from marketdata.board import Board
@@ -77,8 +78,11 @@ def is_current(subscriber: MarketSubscriber, venue: Venue) -> bool:
     """Whether every replica is joined and shows the engine's book."""
     for symbol, replica in subscriber.replicas.items():
         book = venue.engine.matcher(symbol).book
-        ours = (replica.book.bids.top(99), replica.book.asks.top(99))
-        if not replica.joined or ours != (book.levels(Side.BUY, 99), book.levels(Side.SELL, 99)):
+        ours = [
+            [astuple(one) for one in side.top(99)]
+            for side in (replica.book.bids, replica.book.asks)
+        ]
+        if not replica.joined or ours != [book.levels(side, 99) for side in Side]:
             return False
     return True
 

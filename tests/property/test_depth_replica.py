@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from engine.commands import CancelAll, CancelOrder, Command, DefineSymbol, NewOrder, ReplaceOrder
 from engine.enums import OrdType, SelfTradePrevention, Side, TimeInForce
@@ -29,12 +30,12 @@ from marketdata.feed_codec import (
     encode_rules,
 )
 from marketdata.replica import CHANNELS, MarketReplica
-from marketdata.updates import ChannelSeqs, Update
+from marketdata.updates import Bbo, ChannelSeqs, LevelChange, Update
 from tests.market_events import INCARNATION, SYMBOL, TS_US, rules
 
 RULES = rules()
 LEVELS = 1_000
-Levels = list[tuple[int, int, int]]
+Levels = list[LevelChange]
 
 _sides = st.sampled_from(Side)
 _prices = st.integers(95, 105)
@@ -107,7 +108,8 @@ def run(drawn: list[tuple]) -> Iterator[tuple[Output, Levels, Levels]]:
         # Twenty seconds apart: candles of several minutes.
         applied = shard.apply(SYMBOL, seq, TS_US + seq * 20_000_000, command)
         book = shard.matcher(SYMBOL).book
-        yield applied.output, book.levels(Side.BUY, LEVELS), book.levels(Side.SELL, LEVELS)
+        bids, asks = ([LevelChange(*level) for level in book.levels(side, LEVELS)] for side in Side)
+        yield applied.output, bids, asks
 
 
 def messages_of(texts: SymbolTexts, update: Update) -> list[bytes]:
@@ -127,7 +129,7 @@ def test_depth_book_equals_the_engines_book_after_every_output(drawn: list[tuple
         depth.apply(output.events)
         assert depth.bids.top(LEVELS) == bids
         assert depth.asks.top(LEVELS) == asks
-        assert depth.bbo() == (*(bids[0][:2] if bids else (0, 0)), *(asks or [(0, 0)])[0][:2])
+        assert depth.bbo() == _best(bids, asks)
 
 
 class _Subscriber:
@@ -142,7 +144,7 @@ class _Subscriber:
             self.seen += self.replica.receive(decode_message(data))
 
     def hear(self, last: ChannelSeqs) -> None:
-        for channel, seq in zip(CHANNELS, last, strict=True):
+        for channel, seq in zip(CHANNELS, astuple(last), strict=True):
             beat = encode_heartbeat(SYMBOL, channel, seq=seq, ts_us=0, incarnation=INCARNATION)
             self.deliver(beat, "take")
 
@@ -189,10 +191,14 @@ def _check(replica: MarketReplica, bids: Levels, asks: Levels) -> None:
     texts = SymbolTexts(RULES)
     for side, levels in ((Side.BUY, bids), (Side.SELL, asks)):
         shown = replica.levels(side, LEVELS)
-        assert shown == texts.level_list(levels[: len(shown)])  # type: ignore[arg-type]
+        assert shown == texts.level_list(levels[: len(shown)])
         assert bool(shown) == bool(levels)
-    best = (*(bids[0][:2] if bids else (0, 0)), *(asks[0][:2] if asks else (0, 0)))
-    assert replica.bbo == tuple(texts.bbo_fields(best).values())  # type: ignore[arg-type]
+    assert replica.bbo == tuple(texts.bbo_fields(_best(bids, asks)).values())
+
+
+def _best(bids: Levels, asks: Levels) -> Bbo:
+    bid, ask = (side[0] if side else LevelChange(0, 0, 0) for side in (bids, asks))
+    return Bbo(bid.price_ticks, bid.qty_lots, ask.price_ticks, ask.qty_lots)
 
 
 @given(steps, st.integers(0, 61))
