@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import cast
 
 from gateway.errors import RemoteFixError
 from gateway.fix_message import FixMessage
@@ -137,7 +138,8 @@ class FixClient(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport (asyncio.Protocol)."""
-        assert isinstance(transport, asyncio.Transport), "Invariant: FIX runs over a stream"
+        # uvloop's transports are no subclasses of asyncio's.
+        transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(_WRITE_BUFFER_BYTES)
         self._transport = transport
         self._lost.clear()
