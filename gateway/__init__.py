@@ -1,4 +1,40 @@
 """Speak FIX 4.4 with clients: sessions, order entry, execution reports.
 
 Imports engine and router.
+
+    errors.py            the family of errors
+    settings.py          [gateway]
+
+    fix_tags.py          tags, message types, session reject reasons
+    fix_dictionary.py    what each message may carry
+    fix_time.py          UTCTimestamp
+    fix_framer.py        bytes to whole messages
+    fix_message.py       a parsed message; making messages
+    validate.py          what the session layer rejects
+
+    session.py           FixSession: bytes and time in, events and messages out
+    session_events.py    its values
+    session_state.py     its state tables
+    session_logon.py, session_messages.py, session_inbound.py, session_outbound.py,
+    session_resends.py, session_timers.py    its parts
+
+    symbol_texts.py      prices and quantities of a symbol as text
+    order_terms.py       business checks
+    refusals.py          what refuses a message
+    orders_in.py         messages to commands
+    reservations.py      protection prices, reservations of replaces
+    reports_out.py       events to reports
+    throttle.py          token buckets
+
+    connection.py        one socket around a FixSession
+    pipeline.py          the ring: journal, encode, forward
+    encoder.py           the encode stage
+    lookups.py           what must be read before admission
+    dispatch.py          the forward stage: admission, 380=4
+    reporter.py          outboxes to clients
+    session_keeper.py    logon, renewal, numbers, resends, release
+    auth.py              passwords and attempts
+    watch.py             wake-ups, operators' messages, Redis' memory
+    server.py            Gateway: all of it, wired and run
+    fixlog.py            the raw journal, readable
 """

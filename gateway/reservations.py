@@ -1,14 +1,12 @@
-"""What market orders and replaces need from Redis before they can be admitted. Pure.
+"""What market orders and replaces need from Redis before they can be admitted.
 
 A market order takes its protection price from the best opposite price, as settlement last left it
 in ``bbo``. A replace reserves what its order does not hold already, from ``open:{account}``. Both
 reads may be older than the admission call: the price is a limit, not a promise, and the reservation
-is enough whatever is filled in between.
+is enough whatever is filled in between. Nothing is read here: what was read comes as arguments.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import msgspec
 
@@ -19,39 +17,22 @@ from engine.instrument import PPM, SymbolRules, fee_ceil
 from gateway.order_terms import problem_of_notional
 from gateway.refusals import cancel_rejected, order_rejected
 from gateway.symbol_texts import SymbolTexts
-
-
-class OpenOrder(NamedTuple):
-    """An open order as settlement last left it in ``open:{account}``."""
-
-    order_seq: int
-    side: Side
-    price_ticks: int
-    leaves_lots: int
-    cum_lots: int
-
-    @classmethod
-    def parse(cls, text: str) -> OpenOrder:
-        """Read a value of ``open:{account}``; the hold at its end is not needed here."""
-        order_seq, side, price_ticks, leaves_lots, cum_lots, _hold = map(int, text.split(" "))
-        return cls(order_seq, Side(side), price_ticks, leaves_lots, cum_lots)
+from router.open_orders import BestPrices, OpenOrder
 
 
 def price_market(
-    order: NewOrder, texts: SymbolTexts, bbo: str | None, *, protection_ppm: int
+    order: NewOrder, texts: SymbolTexts, best: BestPrices, *, protection_ppm: int
 ) -> NewOrder | OrderRejected:
     """Return a market order with its protection price, or its refusal when nobody quotes.
 
     Args:
         order: as ``OrderReader.read`` returned it, without a price.
         texts: the symbol's rules and texts.
-        bbo: the symbol's field of the hash ``bbo``, ``{bid_ticks} {ask_ticks} {seq}``; None before
-            anything was settled.
+        best: the symbol's best prices.
         protection_ppm: how far from the best opposite price it may trade.
     """
-    bid_ticks, ask_ticks, _seq = map(int, (bbo or "0 0 0").split(" "))
     buys = order.side is Side.BUY
-    best_ticks = ask_ticks if buys else bid_ticks
+    best_ticks = best.ask_ticks if buys else best.bid_ticks
     if not best_ticks:
         return order_rejected(order, f"Market order: there is no {'offer' if buys else 'bid'}")
     problem = problem_of_notional(texts, best_ticks, order.qty_lots)

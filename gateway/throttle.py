@@ -37,9 +37,16 @@ class TokenBucket:
         self._used_until_ns = used_until_ns
         return True
 
+    def give_back(self) -> None:
+        """Take back one event that was counted."""
+        self._used_until_ns -= self._cost_ns
+
 
 class AttemptTable:
     """A token bucket for each key, such as a network address, with a bound on the keys.
+
+    An attempt is counted when it begins, so that many at once do not slip through, and given back
+    when it succeeds: what counts in the long run is failures.
 
     At ``keys_max`` the key that was used longest ago is forgotten: whoever fills the table gives
     others a fresh start, and locks nobody out.
@@ -70,3 +77,9 @@ class AttemptTable:
             self._buckets[key] = bucket
         self._buckets.move_to_end(key)
         return bucket.take(now_ns)
+
+    def give_back(self, key: Hashable) -> None:
+        """Take back one attempt of a key, if the key is still remembered."""
+        bucket = self._buckets.get(key)
+        if bucket is not None:
+            bucket.give_back()

@@ -19,14 +19,9 @@ from engine.enums import (
 )
 from engine.events import CancelRejected, OrderRejected
 from engine.instrument import fee_ceil
-from gateway.reservations import (
-    OpenOrder,
-    price_market,
-    refused_for_funds,
-    reserve_replace,
-    with_order,
-)
+from gateway.reservations import price_market, refused_for_funds, reserve_replace, with_order
 from gateway.symbol_texts import SymbolTexts
+from router.open_orders import BestPrices, OpenOrder, parse_open_order
 from tests.unit.test_gateway_orders_in import rules_of
 
 TEXTS = SymbolTexts(rules_of())
@@ -71,18 +66,18 @@ def replace(side: Side, price_ticks: int, qty_lots: int) -> ReplaceOrder:
 
 
 @pytest.mark.parametrize(
-    ("side", "bbo", "price_ticks"),
+    ("side", "best", "price_ticks"),
     [
-        (Side.BUY, "1990 2001 77", 2101),  # 2001 × 1.05 = 2101.05, down
-        (Side.SELL, "1990 2001 77", 1891),  # 1990 × 0.95 = 1890.5, up
-        (Side.BUY, "0 19999 5", 20_000),  # never beyond the symbol's highest price
-        (Side.SELL, "1000 0 5", 950),
+        (Side.BUY, BestPrices(1990, 2001, 77), 2101),  # 2001 × 1.05 = 2101.05, down
+        (Side.SELL, BestPrices(1990, 2001, 77), 1891),  # 1990 × 0.95 = 1890.5, up
+        (Side.BUY, BestPrices(0, 19_999, 5), 20_000),  # never beyond the symbol's highest price
+        (Side.SELL, BestPrices(1000, 0, 5), 950),
     ],
 )
 def test_market_order_gets_a_protection_price_and_its_hold(
-    side: Side, bbo: str, price_ticks: int
+    side: Side, best: BestPrices, price_ticks: int
 ) -> None:
-    priced = price_market(market(side), TEXTS, bbo, protection_ppm=50_000)
+    priced = price_market(market(side), TEXTS, best, protection_ppm=50_000)
     assert isinstance(priced, NewOrder)
     assert priced.price_ticks == price_ticks
     assert priced.reserved == RULES.hold_of(side, price_ticks, 150)
@@ -90,18 +85,24 @@ def test_market_order_gets_a_protection_price_and_its_hold(
 
 
 @pytest.mark.parametrize(
-    ("side", "bbo"),
-    [(Side.BUY, None), (Side.BUY, "1990 0 7"), (Side.SELL, "0 2001 7"), (Side.SELL, None)],
+    ("side", "best"),
+    [
+        (Side.BUY, BestPrices(1990, 0, 7)),
+        (Side.SELL, BestPrices(0, 2001, 7)),
+        (Side.BUY, BestPrices(0, 0, 0)),
+    ],
 )
-def test_market_order_is_refused_when_nobody_quotes(side: Side, bbo: str | None) -> None:
-    refused = price_market(market(side), TEXTS, bbo, protection_ppm=50_000)
+def test_market_order_is_refused_when_nobody_quotes(side: Side, best: BestPrices) -> None:
+    refused = price_market(market(side), TEXTS, best, protection_ppm=50_000)
     assert isinstance(refused, OrderRejected)
     assert refused.reason is OrdRejReason.OTHER
     assert "there is no" in refused.text
 
 
 def test_market_order_below_the_least_notional_is_refused() -> None:
-    refused = price_market(market(Side.SELL, 2), TEXTS, "1000 0 7", protection_ppm=50_000)
+    refused = price_market(
+        market(Side.SELL, 2), TEXTS, BestPrices(1000, 0, 7), protection_ppm=50_000
+    )
     assert isinstance(refused, OrderRejected)
     assert refused.text == "Notional: expected at least 5.0000 USD, received 1.0000"
 
@@ -113,7 +114,7 @@ def test_replace_of_an_order_not_seen_yet_reserves_the_whole() -> None:
 
 
 def test_replace_with_another_side_is_refused_and_names_the_order() -> None:
-    found = OpenOrder.parse("55 2 2000 80 20 80000000")
+    found = parse_open_order(b"55 2 2000 80 20 80000000")
     refused = reserve_replace(replace(Side.BUY, 2000, 100), RULES, found)
     assert isinstance(refused, CancelRejected)
     assert (refused.order_seq, refused.ord_status) == (55, OrdStatus.PARTIALLY_FILLED)
@@ -138,7 +139,7 @@ def test_buy_replace_suffices_whatever_fills_in_between(
     price: int, leaves: int, cum: int, new_price: int, new_leaves: int, data: st.DataObject
 ) -> None:
     """Fill k more lots at prices up to the order's, then compare what is held with what is due."""
-    found = OpenOrder(5, Side.BUY, price, leaves, cum)
+    found = OpenOrder(5, Side.BUY, price, leaves, cum, 0)
     command = reserve_replace(replace(Side.BUY, new_price, new_leaves + cum), RULES, found)
     assert isinstance(command, ReplaceOrder)
     more = data.draw(st.integers(0, min(leaves, new_leaves) - 1))
@@ -153,7 +154,7 @@ def test_buy_replace_suffices_whatever_fills_in_between(
 def test_sell_replace_reserves_the_lots_that_were_added(
     leaves: int, cum: int, new_qty: int
 ) -> None:
-    found = OpenOrder(5, Side.SELL, 100, leaves, cum)
+    found = OpenOrder(5, Side.SELL, 100, leaves, cum, 0)
     command = reserve_replace(replace(Side.SELL, 90, new_qty), RULES, found)
     assert isinstance(command, ReplaceOrder)
     assert command.reserved == max(0, new_qty - leaves - cum) * RULES.base_units_per_lot
@@ -173,7 +174,9 @@ def test_refusal_for_funds_says_what_was_needed() -> None:
 
 
 def test_refused_cancel_names_the_order_if_it_is_open() -> None:
-    refusal = reserve_replace(replace(Side.SELL, 1, 1), RULES, OpenOrder(9, Side.BUY, 100, 10, 0))
+    refusal = reserve_replace(
+        replace(Side.SELL, 1, 1), RULES, OpenOrder(9, Side.BUY, 100, 10, 0, 0)
+    )
     assert isinstance(refusal, CancelRejected)
     assert (refusal.order_seq, refusal.ord_status) == (9, OrdStatus.NEW)
     assert with_order(refusal, None) is refusal

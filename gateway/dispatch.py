@@ -1,0 +1,240 @@
+"""The forward stage of the ring: requests into Redis, one admission call in flight.
+
+While a call is under way the next batch gathers in the ring. While Redis is away, that call is
+repeated until it is answered, and new messages get 380=4 directly, within the numbers that the
+session has leased.
+
+    Redis                          D, G          F, H
+    away                           380=4         380=4
+    memory beyond the limit        380=4         admitted
+    out of memory                  380=4         380=4
+
+A message that got 380=4 is marked as dealt with as soon as that can be written, so that a resend
+after a crash of this gateway does not bring it to life.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+from engine.commands import NewOrder, ReplaceOrder
+from engine.limits import ADMISSION_BATCH_MAX
+from gateway.connection import Connection
+from gateway.encoder import Encoder
+from gateway.fix_tags import (
+    BUSINESS_MESSAGE_REJECT,
+    NEW_ORDER_SINGLE,
+    ORDER_CANCEL_REPLACE_REQUEST,
+)
+from gateway.lookups import Lookups
+from gateway.pipeline import Inbound
+from gateway.refusals import Origin, not_available
+from gateway.reports_out import business_reject_body
+from gateway.session_events import AppMessage, Closed, LogonRequested
+from gateway.symbol_texts import SymbolTable
+from router.admission import FENCED, MARKED, REFUSED, SKIPPED, Admission, AdmissionItem, MarkItem
+from router.errors import OutOfMemory, RedisUnavailable, RulesChanged
+from router.homes import Home
+
+_LOOK_S = 0.05
+"""How often a call that takes long is looked at: is Redis slow, or away?"""
+
+AWAY = "The exchange cannot reach its order streams; try again"
+FULL = "The exchange is short of memory; only cancels are taken"
+
+logger = logging.getLogger("gateway")
+
+_ORDERS = (NEW_ORDER_SINGLE, ORDER_CANCEL_REPLACE_REQUEST)
+
+
+class Dispatcher:
+    """Forward what the ring holds; see the head of this file.
+
+    Args:
+        admission: the way into Redis.
+        symbols: rules and texts of every symbol; updated when rules change.
+        encoder: of the encode stage.
+        lookups: complete what encode could not.
+        now_ns: the clock.
+        read_homes: reads the homes of all symbols again.
+        spawn: runs a coroutine as a task that stops the gateway if it fails.
+        on_logon: told when a Logon's turn has come.
+        on_closed: told when all that a closed session said has been dealt with.
+        on_refused: told that an answer stands in a connection's outbox.
+        on_fenced: told that a connection does not own its session any more.
+
+    Attributes:
+        memory_low: Redis' memory is beyond the limit: only F and H are admitted.
+        admitted, refused, unavailable: commands published, refused through the outbox, and
+            messages answered by 380=4, so far.
+    """
+
+    def __init__(
+        self,
+        admission: Admission,
+        symbols: SymbolTable,
+        encoder: Encoder,
+        lookups: Lookups,
+        *,
+        now_ns: Callable[[], int],
+        read_homes: Callable[[], Awaitable[Mapping[str, Home]]],
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        on_logon: Callable[[Connection, LogonRequested], None],
+        on_closed: Callable[[Connection], None],
+        on_refused: Callable[[Connection], None],
+        on_fenced: Callable[[Connection], None],
+    ) -> None:
+        self._admission = admission
+        self._symbols = symbols
+        self._encoder = encoder
+        self._lookups = lookups
+        self._now_ns = now_ns
+        self._read_homes = read_homes
+        self._spawn = spawn
+        self._on_logon = on_logon
+        self._on_closed = on_closed
+        self._on_refused = on_refused
+        self._on_fenced = on_fenced
+        self._call: asyncio.Task[None] | None = None
+        self._unmarked: dict[Connection, int] = {}
+        self.memory_low = False
+        self.admitted = 0
+        self.refused = 0
+        self.unavailable = 0
+
+    async def forward(self, entries: list[Inbound], *, end_of_batch: bool) -> None:
+        """Handle a batch of the forward stage, once the call before it is answered."""
+        call = self._call
+        while call is not None and not call.done() and self._admission.available:
+            await asyncio.wait((call,), timeout=_LOOK_S)
+        requests = [entry for entry in entries if entry.request is not None]
+        if call is not None and not call.done():
+            self._answer_unavailable(requests, AWAY)
+            self._pass_on(entries)
+        elif requests:
+            self._call = self._spawn(self._forward(requests, entries))
+        else:
+            self._pass_on(entries)
+
+    async def idle(self) -> None:
+        """Wait until what has been handed to admission so far is answered."""
+        call = self._call
+        if call is not None and not call.done():
+            await asyncio.wait((call,))
+
+    # ------------------------------------------------------------ one batch
+
+    async def _forward(self, requests: list[Inbound], entries: list[Inbound]) -> None:
+        try:
+            await self._admit(requests)
+        except RedisUnavailable:
+            self._answer_unavailable(requests, AWAY)
+        except OutOfMemory:
+            self._answer_unavailable(requests, FULL)
+        self._pass_on(entries)
+
+    async def _admit(self, requests: list[Inbound]) -> None:
+        """Admit a batch; under newer rules, if they have changed meanwhile.
+
+        Raises:
+            RedisUnavailable: something could not be looked up; nothing was admitted.
+            OutOfMemory: nothing was admitted.
+        """
+        while True:
+            self._encoder.refresh(requests)
+            await self._lookups.complete(requests)
+            marks = self._take_marks(ADMISSION_BATCH_MAX - len(requests))
+            kept_out = self.memory_low
+            items = [self._item(entry, kept_out) for entry in requests]
+            try:
+                results = await self._admission.admit([*marks, *items])
+            except RulesChanged as change:
+                logger.warning("Rules have changed, translating again: %s", change)
+                self._admission.homes = await self._read_homes()
+                self._symbols.update(home.rules for home in self._admission.homes.values())
+                continue
+            self._settle(requests, results[len(marks) :])
+            return
+
+    def _item(self, entry: Inbound, kept_out: bool) -> AdmissionItem:
+        event = entry.event
+        assert isinstance(event, AppMessage), "Invariant: only messages with a request are admitted"
+        if kept_out and event.message.msg_type in _ORDERS:
+            connection = entry.connection
+            return MarkItem(connection.account, connection.epoch, event.msg_seq_num)
+        assert entry.item is not None, "Invariant: what was looked up has an item"
+        return entry.item
+
+    def _settle(self, requests: Sequence[Inbound], results: Sequence[int]) -> None:
+        kept_out = []
+        for entry, result in zip(requests, results, strict=True):
+            if result > 0:
+                self.admitted += 1
+            elif result == REFUSED:
+                self.refused += 1
+                self._on_refused(entry.connection)
+            elif result == SKIPPED:
+                _forget_in_flight(entry)
+            elif result == FENCED:
+                self._on_fenced(entry.connection)
+            else:
+                assert result == MARKED, "Invariant: a known result of admission"
+                kept_out.append(entry)
+        self._answer(kept_out, FULL)
+
+    def _take_marks(self, count: int) -> list[MarkItem]:
+        """Return items that mark what got 380=4 without being marked as dealt with."""
+        marks: list[MarkItem] = []
+        while self._unmarked and len(marks) < count:
+            connection, msg_seq_num = self._unmarked.popitem()
+            marks.append(MarkItem(connection.account, connection.epoch, msg_seq_num))
+        return marks
+
+    def _pass_on(self, entries: Sequence[Inbound]) -> None:
+        for entry in entries:
+            event = entry.event
+            if type(event) is LogonRequested:
+                self._on_logon(entry.connection, event)
+            elif type(event) is Closed:
+                self._on_closed(entry.connection)
+
+    # ------------------------------------------------------------ 380=4
+
+    def _answer_unavailable(self, requests: Sequence[Inbound], text: str) -> None:
+        """Answer messages that were not admitted, and remember to mark them."""
+        for entry in requests:
+            event = entry.event
+            assert isinstance(event, AppMessage), "Invariant: only such messages become requests"
+            self._unmarked[entry.connection] = event.msg_seq_num
+        self._answer(requests, text)
+
+    def _answer(self, entries: Sequence[Inbound], text: str) -> None:
+        """Send 380=4 for each, without storing it; a connection that is closing gets none."""
+        connections: dict[Connection, None] = {}
+        for entry in entries:
+            self.unavailable += 1
+            _forget_in_flight(entry)
+            connection, event = entry.connection, entry.event
+            session = connection.session
+            if not isinstance(event, AppMessage) or not session.can_send:
+                continue
+            connections[connection] = None
+            if session.out_remaining < 1:
+                session.logout("Out of sequence numbers", now_ns=self._now_ns())
+                continue
+            origin = Origin(connection.account, connection.number, event.msg_seq_num, False)
+            body = business_reject_body(not_available(event.message, origin, text))
+            session.send_application(
+                BUSINESS_MESSAGE_REJECT, body, now_ns=self._now_ns(), stored=False
+            )
+        for connection in connections:
+            connection.settle()
+
+
+def _forget_in_flight(entry: Inbound) -> None:
+    request = entry.request
+    if request is not None and isinstance(request.content, NewOrder | ReplaceOrder):
+        entry.connection.in_flight.discard(request.content.cl_ord_id)

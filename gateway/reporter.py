@@ -1,0 +1,248 @@
+"""From outboxes to clients: read, number, store, send; what an account is told, once and in order.
+
+A wake-up on pub/sub names the accounts with news; a sweep asks for all of them now and then, so a
+lost wake-up costs a moment. One read fetches what is new for all accounts at once, one call stores
+what was made of it, and each session gets one write. Messages and the outbox cursor are stored in
+the same step: whatever dies in between, an entry is numbered once per incarnation and none is lost.
+
+While Redis is away the batch at hand is stored again and again. Its numbers are taken, so what else
+the session has to say (380=4, heartbeats) goes out behind a gap meanwhile; the batch itself then
+goes out as a resend (PossDupFlag=Y), which fits whether or not the client has asked for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from engine.commands import NewOrder, ReplaceOrder, decode_command
+from engine.events import (
+    CancelRejected,
+    OrderAccepted,
+    OrderRejected,
+    OrderReplaced,
+    Output,
+    decode_output,
+)
+from engine.limits import READ_BATCH_MAX
+from gateway.connection import Connection
+from gateway.fix_message import as_poss_dup
+from gateway.fix_time import UtcTimestampWriter
+from gateway.reports_out import ReportWriter
+from gateway.reservations import refused_for_funds, with_order
+from gateway.session_events import Outbound
+from gateway.symbol_texts import SymbolTable
+from router.open_orders import read_open_orders
+from router.outbox import OutboxEntry, RefusedCommand, Report, read_outboxes
+from router.redis_client import RedisLink, retry_while_away
+from router.sessions import Sessions, Store
+
+_ACCOUNTS_PER_READ_MAX = 256
+"""Accounts that one read asks for; the others come next, so a batch is bounded."""
+
+_ANSWERS = (OrderAccepted, OrderRejected, OrderReplaced, CancelRejected)
+"""Events that answer a D or G; their ClOrdID is not in flight any more."""
+
+logger = logging.getLogger("gateway")
+
+
+class _Batch(msgspec.Struct):
+    """One session's messages on their way through the store."""
+
+    connection: Connection
+    messages: list[Outbound]
+    store: Store
+
+
+class Reporter:
+    """See the head of this file.
+
+    Args:
+        link: accounts database, for reading.
+        sessions: stores what is sent.
+        symbols: rules and texts of every symbol.
+        active: account → connection of every session that is logged on here.
+        now_ns: the clock.
+        on_numbers: told that a connection needs ``numbers_wanted`` MsgSeqNums.
+        on_fenced: told that a connection does not own its session any more.
+
+    Attributes:
+        reports: messages sent so far.
+    """
+
+    def __init__(
+        self,
+        link: RedisLink,
+        sessions: Sessions,
+        symbols: SymbolTable,
+        active: Mapping[int, Connection],
+        *,
+        now_ns: Callable[[], int],
+        on_numbers: Callable[[Connection], None],
+        on_fenced: Callable[[Connection], None],
+    ) -> None:
+        self._link = link
+        self._sessions = sessions
+        self._symbols = symbols
+        self._writer = ReportWriter(symbols)
+        self._active = active
+        self._now_ns = now_ns
+        self._on_numbers = on_numbers
+        self._on_fenced = on_fenced
+        self._times = UtcTimestampWriter()
+        self._dirty: dict[int, None] = {}
+        self._wake = asyncio.Event()
+        self._stored = asyncio.Event()
+        self.reports = 0
+
+    def mark(self, account: int) -> None:
+        """Read the outbox of an account soon; one that is not logged on here is left alone."""
+        if account in self._active:
+            self._dirty[account] = None
+            self._wake.set()
+
+    def mark_all(self) -> None:
+        """Read the outboxes of all accounts soon."""
+        self._dirty.update(dict.fromkeys(self._active))
+        self._wake.set()
+
+    async def stored(self, connection: Connection, up_to: int) -> None:
+        """Wait until no message of a connection up to MsgSeqNum ``up_to`` is being stored."""
+        while 0 < connection.storing_from <= up_to:
+            self._stored.clear()
+            await self._stored.wait()
+
+    async def run(self) -> None:
+        """Report until cancelled."""
+        while True:
+            if not self._dirty:
+                self._wake.clear()
+                await self._wake.wait()
+            await self._report(self._take_dirty())
+
+    async def run_sweeps(self, interval_s: float) -> None:
+        """Read all outboxes now and then, until cancelled."""
+        while True:
+            await asyncio.sleep(interval_s)
+            self.mark_all()
+
+    def _take_dirty(self) -> dict[int, Connection]:
+        """Return accounts with news whose sessions can be told."""
+        taken: dict[int, Connection] = {}
+        for account in list(self._dirty)[:_ACCOUNTS_PER_READ_MAX]:
+            del self._dirty[account]
+            connection = self._active.get(account)
+            if connection is not None and connection.session.can_send:
+                taken[account] = connection
+        return taken
+
+    async def _report(self, connections: Mapping[int, Connection]) -> None:
+        if not connections:
+            return
+        found = await retry_while_away(lambda: self._read(connections), what="outboxes")
+        batches = []
+        for account, entries in found.items():
+            outputs = [
+                decode_output(entry.output)
+                if isinstance(entry, Report)
+                else await self._refusal_of(account, entry)
+                for entry in entries
+            ]
+            batch = self._number(connections[account], entries, outputs)
+            if batch is not None:
+                batches.append(batch)
+            if len(entries) == READ_BATCH_MAX:
+                self.mark(account)
+        if batches:
+            await self._store(batches)
+
+    async def _read(self, connections: Mapping[int, Connection]) -> dict[int, list[OutboxEntry]]:
+        cursors = {account: connection.cursor for account, connection in connections.items()}
+        return await read_outboxes(self._link, cursors, count=READ_BATCH_MAX)
+
+    async def _refusal_of(self, account: int, entry: RefusedCommand) -> Output:
+        """Return the refusal of a command that admission could not reserve for."""
+        command = decode_command(entry.command)
+        assert isinstance(command, NewOrder | ReplaceOrder), "Invariant: only these reserve"
+        refusal = refused_for_funds(command, self._symbols.by_name[entry.symbol])
+        if isinstance(refusal, CancelRejected):
+            wanted = [(account, entry.symbol, refusal.orig_cl_ord_id)]
+            (order,) = await retry_while_away(
+                lambda: read_open_orders(self._link, wanted), what="open orders"
+            )
+            refusal = with_order(refusal, order)
+        return Output(entry.symbol, 0, entry.ts_us, [refusal], [])
+
+    def _number(
+        self, connection: Connection, entries: Sequence[OutboxEntry], outputs: Sequence[Output]
+    ) -> _Batch | None:
+        """Give numbers to as much as the lease allows; hold the connection's output from there."""
+        session = connection.session
+        if not session.can_send:
+            return None
+        now_ns = self._now_ns()
+        first = session.next_out
+        send = session.send_application
+        for entry, output in zip(entries, outputs, strict=True):
+            bodies = self._writer.bodies(output, entry.number)
+            if len(bodies) > session.out_remaining:
+                connection.numbers_wanted = len(bodies)
+                self._on_numbers(connection)
+                break
+            for msg_type, body in bodies:
+                send(msg_type, body, now_ns=now_ns)
+            for event in output.events:
+                if isinstance(event, _ANSWERS):
+                    connection.in_flight.discard(event.cl_ord_id)
+            connection.cursor = entry.number
+        if session.next_out == first:
+            return None
+        messages = connection.hold_output()
+        store = Store(
+            account=connection.account,
+            epoch=connection.epoch,
+            first=first,
+            last=session.next_out - 1,
+            cursor=connection.cursor,
+            messages=b"".join([message.data for message in messages if message.stored]),
+        )
+        return _Batch(connection, messages, store)
+
+    async def _store(self, batches: Sequence[_Batch]) -> None:
+        stores = [batch.store for batch in batches]
+        late = False
+
+        def on_change(available: bool) -> None:
+            nonlocal late
+            if not available and not late:
+                late = True
+                for batch in batches:
+                    batch.connection.release_output([])
+
+        kept = await retry_while_away(
+            lambda: self._sessions.store(stores),
+            what="sent messages",
+            on_change=on_change,
+            out_of_memory_too=True,
+        )
+        for batch, is_ours in zip(batches, kept, strict=True):
+            connection = batch.connection
+            connection.storing_from = 0
+            if not is_ours:
+                self._on_fenced(connection)
+            elif late:
+                connection.write_late(self._as_resends(batch.messages))
+            else:
+                connection.release_output(batch.messages)
+            self.reports += len(batch.messages)
+        self._stored.set()
+
+    def _as_resends(self, messages: Sequence[Outbound]) -> list[Outbound]:
+        time = self._times.write(self._now_ns())
+        return [
+            msgspec.structs.replace(message, data=as_poss_dup(message.data, time))
+            for message in messages
+        ]

@@ -1,0 +1,251 @@
+"""A venue for integration tests: real Redis, real engines and gateways in this process, raw FIX."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import simplefix
+
+from gateway.auth import hash_password
+from gateway.server import Gateway
+from gateway.settings import GatewaySettings
+from ops.settings import Settings, load_settings
+from ops.wiring import accounts_link, define_venue, run_engine, shard_map
+from router.homes import Home
+from router.ledger import Balance, deposit, read_balances
+from router.redis_client import RedisLink
+from router.users import add_user
+
+PASSWORD = b"secret"
+DEADLINE_S = 20.0
+
+_VENUE = """
+var_dir = "{var_dir}"
+[[assets]]
+name = "USD"
+scale = 4
+[[assets]]
+name = "BTC"
+scale = 8
+[[assets]]
+name = "ETH"
+scale = 8
+[[symbols]]
+name = "BTC-USD"
+base = "BTC"
+quote = "USD"
+tick_size = "0.05"
+lot_size = "0.01"
+min_qty = "0.01"
+max_qty = "500"
+min_notional = "1"
+maker_fee_ppm = 100
+taker_fee_ppm = 250
+[[symbols]]
+name = "ETH-USD"
+base = "ETH"
+quote = "USD"
+tick_size = "0.05"
+lot_size = "0.01"
+min_qty = "0.01"
+max_qty = "500"
+min_notional = "1"
+maker_fee_ppm = 100
+taker_fee_ppm = 250
+[[shards]]
+id = 1
+db = 1
+symbols = ["BTC-USD"]
+[[shards]]
+id = 2
+db = 2
+symbols = ["ETH-USD"]
+"""
+
+
+class Venue:
+    """What a test holds of a running venue; made by ``running_venue``."""
+
+    def __init__(
+        self, settings: Settings, redis_url: str, link: RedisLink, homes: dict[str, Home]
+    ) -> None:
+        self.settings = settings
+        self.redis_url = redis_url
+        self.link = link
+        self.homes = homes
+        self._refs = 0
+        self._peers: list[Peer] = []
+
+    async def connect(self, gateway: Gateway) -> Peer:
+        """Open a connection; nothing is sent yet. It is closed with the venue."""
+        peer = Peer(*await asyncio.open_connection("127.0.0.1", gateway.bound_port))
+        self._peers.append(peer)
+        return peer
+
+    async def log_on(
+        self, gateway: Gateway, account: int, username: str, *, next_out: int = 1, reset: str = ""
+    ) -> Peer:
+        """Open a connection and log on; the answer must be a Logon."""
+        peer = await self.connect(gateway)
+        peer.next_out = next_out
+        peer.logon(account, username, PASSWORD, reset=reset)
+        await peer.expect("A")
+        return peer
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for peer in self._peers:
+            await peer.close()
+
+    async def add_user(self, username: str, **deposits: int) -> int:
+        """Create a user with PASSWORD and deposits in smallest units; return the account."""
+        password_hash = await asyncio.to_thread(hash_password, PASSWORD)
+        account = await add_user(self.link, username=username, password_hash=password_hash)
+        for asset, amount in deposits.items():
+            self._refs += 1
+            ref = f"{username}-{self._refs}"
+            await deposit(self.link, account=account, asset=asset, amount=amount, ref=ref)
+        return account
+
+    async def balances(self, account: int) -> dict[str, Balance]:
+        """Return an account's balances."""
+        return await read_balances(self.link, account)
+
+    @asynccontextmanager
+    async def engine(self, shard_id: int) -> AsyncIterator[None]:
+        """Run the engine of a shard."""
+        task = asyncio.create_task(run_engine(self.settings, self.redis_url, shard_id))
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    @asynccontextmanager
+    async def gateway(
+        self, name: str = "gateway-1", settings: GatewaySettings | None = None
+    ) -> AsyncIterator[Gateway]:
+        """Run a gateway on a free port; leaving stops it cleanly, unless it has ended by itself."""
+        gateway = Gateway(
+            name,
+            settings or self.settings.gateway,
+            self.settings.redis,
+            redis_url=self.redis_url,
+            shards=shard_map(self.settings, self.redis_url).shards,
+            homes=self.homes,
+            journal_directory=self.settings.var_dir / "journals" / name,
+            port=0,
+            now_ns=time.time_ns,
+        )
+        running = asyncio.create_task(gateway.run())
+        try:
+            listening = asyncio.create_task(gateway.listening.wait())
+            await asyncio.wait((running, listening), return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                await running
+            yield gateway
+        finally:
+            gateway.stop()
+            await running
+
+
+@asynccontextmanager
+async def running_venue(redis_url: str, directory: Path) -> AsyncIterator[Venue]:
+    """Define the venue in an empty Redis and run both engines."""
+    config = directory / "exchange.toml"
+    config.write_text(_VENUE.format(var_dir=directory / "var"))
+    settings = load_settings(config, {})
+    async with AsyncExitStack() as stack:
+        link = await stack.enter_async_context(accounts_link(settings, redis_url, name="test"))
+        venue = Venue(settings, redis_url, link, await define_venue(settings, link))
+        stack.push_async_callback(venue.close)
+        for shard in settings.shards:
+            await stack.enter_async_context(venue.engine(shard.id))
+        yield venue
+
+
+class Peer:
+    """The client's side of a connection, without any session logic: a test says what it sends."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._parser = simplefix.FixParser()
+        self.account = 0
+        self.next_out = 1
+        self.received: list[simplefix.FixMessage] = []
+
+    def logon(self, account: int, username: str, password: bytes, *, reset: str = "") -> None:
+        """Send a Logon."""
+        self.account = account
+        more = f"|141={reset}" if reset else ""
+        self.send(f"35=A|98=0|108=30|553={username}|554={password.decode()}{more}")
+
+    def send(self, text: str, *, number: int | None = None, header: str = "") -> None:
+        """Send `35=…|tag=value|…`; the header is filled in, 60 where it is ``60=now``."""
+        self.send_raw(self.render(text, number=number, header=header))
+
+    def render(self, text: str, *, number: int | None = None, header: str = "") -> bytes:
+        """Return a message as ``send`` sends it, and count its number."""
+        if number is None:
+            number, self.next_out = self.next_out, self.next_out + 1
+        now = utc_timestamp(time.time_ns())
+        message = simplefix.FixMessage()
+        msg_type, *fields = text.replace("60=now", f"60={now}").split("|")
+        head = f"8=FIX.4.4|{msg_type}|49={self.account}|56=SHARDEX|34={number}|52={now}"
+        for piece in [*head.split("|"), *filter(None, header.split("|")), *fields]:
+            tag, _, value = piece.partition("=")
+            message.append_pair(int(tag), value, header=tag in ("8", "35"))
+        return bytes(message.encode())
+
+    def send_raw(self, data: bytes) -> None:
+        """Send bytes."""
+        self._writer.write(data)
+
+    async def next_message(self) -> dict[str, str] | None:
+        """Return the next message as tag → value (of groups the last), None when it is over."""
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                message = self._parser.get_message()
+                if message is not None:
+                    break
+                try:
+                    data = await self._reader.read(65_536)
+                except ConnectionResetError:
+                    return None
+                if not data:
+                    return None
+                self._parser.append_buffer(data)
+        self.received.append(message)
+        return {tag.decode(): value.decode() for tag, value in message.pairs}
+
+    async def expect(self, msg_type: str, **tags: str) -> dict[str, str]:
+        """Return the next message, which must have this type and these tags (t58="…")."""
+        message = await self.next_message()
+        assert message is not None, f"expected 35={msg_type}, the connection was closed"
+        wanted = {"35": msg_type} | {tag.removeprefix("t"): value for tag, value in tags.items()}
+        assert {tag: message.get(tag) for tag in wanted} == wanted, message
+        return message
+
+    async def expect_closed(self) -> None:
+        """Expect that the connection ends without another message."""
+        message = await self.next_message()
+        assert message is None, message
+
+    async def close(self) -> None:
+        """Close the connection without a Logout."""
+        self._writer.close()
+        with suppress(ConnectionError):
+            await self._writer.wait_closed()
+
+
+def utc_timestamp(ts_ns: int) -> str:
+    """Return a UTCTimestamp with milliseconds."""
+    moment = datetime.fromtimestamp(ts_ns // 1_000_000_000, UTC).strftime("%Y%m%d-%H:%M:%S")
+    return f"{moment}.{ts_ns // 1_000_000 % 1_000:03d}"
