@@ -2,6 +2,28 @@
 
 Imports everything; nothing imports ops.
 
+__main__.py           shardex, the command line; one commands_*.py per group of commands
+cli.py                what the commands share: parsers, settings, connections, printing, exit codes
+commands_up.py        up
+commands_processes.py gateway, engine, marketdata, writer: each process alone
+commands_status.py    status
+commands_users.py     user add, list, passwd, disable
+commands_ledger.py    deposit, withdraw, balances
+commands_market.py    symbols, book, watch
+settings.py           exchange.toml and the environment, validated; venue_file.py is the venue in it
+wiring.py             builds each process from its settings
+up.py                 the whole exchange: start, endpoints, summary, stop
+processes.py          supervision: start and stop order, restart with back-off, signals
+services.py           what is supervised: processes of the exchange, private servers
+endpoints.py          var/endpoints.json, and finding the running exchange by it
+demo_users.py         the demo's users and balances
+accounts.py           naming accounts and amounts on the command line
+progress.py           how far each symbol has got, process by process
+status.py             what `status` says, with the limits beyond which it warns
+summary.py            the live summary of `up`
+watch.py              a symbol's ladder and tape, live
+terminal.py           lines that stay, a block that is redrawn, tables
+logs.py               lines on stderr, bounded log files
 errors.py             OpsError and its family
 data_dir.py           the lock and the versions of a data directory
 child_process.py      children that end with their parent, and not as root; launch.py becomes one

@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +38,7 @@ class DataDirectory:
     def __init__(self, path: Path, lock_fd: int) -> None:
         self.path = path
         self.lock_fd = lock_fd
+        self._versions_lock = threading.Lock()
 
     @classmethod
     def open(cls, path: Path, *, wait_s: float = 30.0) -> DataDirectory:
@@ -86,6 +88,11 @@ class DataDirectory:
         Raises:
             DataDirectoryMismatch: another version stands there.
         """
+        # The servers start side by side.
+        with self._versions_lock:
+            self._record_version(part, version)
+
+    def _record_version(self, part: str, version: str) -> None:
         path = self.path / "versions.json"
         try:
             versions = json.loads(path.read_text()) if path.exists() else {}

@@ -35,9 +35,11 @@ LOG_BYTES_MAX = 16 * 1024 * 1024
 # Redis loads 1 GB of append-only file in some 10 s; PostgreSQL recovers at most max_wal_size.
 START_TIMEOUT_S = 120.0
 
+# Each way of asking a server to stop has so long, unless the caller is in a hurry.
+STOP_STEP_TIMEOUT_S = 12.0
+
 _START_ATTEMPTS_MAX = 5
 _POLL_S = 0.02
-_STOP_TIMEOUT_S = 12.0
 _KILL_WAIT_S = 10.0
 _LOG_TAIL_BYTES = 2_000
 
@@ -193,14 +195,14 @@ class EmbeddedServer(ABC):
         assert self._popen is not None, f"Invariant: {self._name} was spawned"
         return self._popen.poll()
 
-    def stop(self) -> None:
+    def stop(self, *, step_timeout_s: float = STOP_STEP_TIMEOUT_S) -> None:
         """Stop it: each stop signal has its time, then SIGKILL. No harm if it has ended."""
         if self._popen is None:
             return
         for stop_signal in self._stop_signals:
             self._popen.send_signal(stop_signal)
             try:
-                self._popen.wait(_STOP_TIMEOUT_S)
+                self._popen.wait(step_timeout_s)
                 return
             except subprocess.TimeoutExpired:
                 continue

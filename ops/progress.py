@@ -1,0 +1,123 @@
+"""How far each symbol's commands have got, process by process; read in one round per database.
+
+A consumer's lag is the number of entries between the end of what it reads and its own position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from router import keys
+from router.homes import entry_number
+from router.redis_client import Argument, RedisLink
+from router.shards import Shard
+
+
+class SymbolProgress(msgspec.Struct, frozen=True):
+    """One symbol. Positions are seqs; prices in ticks, 0 for an empty side."""
+
+    shard: int
+    admitted: int
+    settled: int
+    published: int
+    marketdata: int
+    writer: int
+    orders_length: int
+    events_length: int
+    best_bid_ticks: int
+    best_ask_ticks: int
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """The whole venue at about one moment. ``ledger``: entries; ``ledger_written``: in Postgres."""
+
+    symbols: dict[str, SymbolProgress]
+    ledger: int
+    ledger_written: int
+    ledger_length: int
+
+    def lags(self) -> dict[str, int]:
+        """Return the lag of each consumer, by the name of its process."""
+        lags: dict[str, int] = {}
+        for one in self.symbols.values():
+            engine = f"engine-{one.shard}"
+            lags[engine] = lags.get(engine, 0) + max(0, one.admitted - one.settled)
+        rows = self.symbols.values()
+        lags["marketdata"] = sum(max(0, one.published - one.marketdata) for one in rows)
+        lags["writer"] = max(0, self.ledger - self.ledger_written) + sum(
+            max(0, one.published - one.writer) for one in rows
+        )
+        return lags
+
+
+class ProgressReader:
+    """Reads the progress of a venue, with connections of its own.
+
+    Args:
+        link: accounts database.
+        shards: all of the venue.
+    """
+
+    def __init__(self, link: RedisLink, shards: Sequence[Shard]) -> None:
+        self._link = link
+        self._shards = [(shard, link.sibling(shard.db)) for shard in shards if shard.symbols]
+
+    async def read(self) -> Progress:
+        """Return how far everything is.
+
+        Raises:
+            RedisUnavailable: no reply.
+        """
+        hashes = (keys.SETTLED, keys.POSITION_MARKETDATA, keys.POSITION_WRITER, keys.BBO)
+        replies = await self._link.pipeline(
+            [*(("HGETALL", key) for key in hashes), _last(keys.LEDGER), ("XLEN", keys.LEDGER)]
+        )
+        settled, marketdata, writer, bbo = map(_fields, replies[:4])
+        symbols: dict[str, SymbolProgress] = {}
+        for shard, link in self._shards:
+            commands: list[tuple[Argument, ...]] = []
+            for symbol in shard.symbols:
+                for key in (keys.orders(symbol), keys.events(symbol)):
+                    commands += [_last(key), ("XLEN", key)]
+            found = await link.pipeline(commands)
+            for index, symbol in enumerate(shard.symbols):
+                orders, orders_length, events, events_length = found[4 * index : 4 * index + 4]
+                bid, ask, _ = (int(text) for text in bbo.get(symbol, "0 0 0").split())
+                symbols[symbol] = SymbolProgress(
+                    shard=shard.id,
+                    admitted=_number(orders),
+                    settled=_position(settled, symbol),
+                    published=_number(events),
+                    marketdata=_position(marketdata, symbol),
+                    writer=_position(writer, symbol),
+                    orders_length=orders_length,
+                    events_length=events_length,
+                    best_bid_ticks=bid,
+                    best_ask_ticks=ask,
+                )
+        return Progress(symbols, _number(replies[4]), _position(writer, keys.LEDGER), replies[5])
+
+    async def close(self) -> None:
+        """Close the connections to the shards' databases."""
+        for _, link in self._shards:
+            await link.close()
+
+
+def _last(key: str) -> tuple[Argument, ...]:
+    return ("XREVRANGE", key, "+", "-", "COUNT", 1)
+
+
+def _number(found: list[Any]) -> int:
+    return entry_number(found[0][0]) if found else 0
+
+
+def _fields(reply: list[bytes]) -> dict[str, str]:
+    names, values = reply[::2], reply[1::2]
+    return {name.decode(): value.decode() for name, value in zip(names, values, strict=True)}
+
+
+def _position(positions: Mapping[str, str], stream: str) -> int:
+    return int(positions.get(stream, 0))

@@ -1,0 +1,227 @@
+"""What `shardex status` says: who runs, who leads, how far everything is, and what grows.
+
+Problems are what keeps somebody from trading or from being persisted; warnings are what will.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from engine.limits import OUTBOX_KEPT_BEHIND_CURSOR, SENT_MESSAGES_KEPT
+from ops.progress import Progress, ProgressReader
+from ops.settings import Settings
+from ops.wiring import shard_map, wall_us
+from persistence.errors import PostgresUnavailable
+from persistence.schema import SCHEMA_VERSION, read_versions
+from router import keys
+from router.lease import Leader, read_leader
+from router.process_registry import ProcessState, read_processes
+from router.redis_client import Argument, RedisLink, scan_keys
+
+ORDERS_LENGTH_WARNED = 5_000_000
+"""Entries of an orders stream: every engine reads all of them at its start, 1 s per some 60,000."""
+
+EVENTS_LENGTH_WARNED = 500_000
+"""Entries of an events stream, which is trimmed behind writer and market data: one is behind."""
+
+OUTBOX_LENGTH_WARNED = OUTBOX_KEPT_BEHIND_CURSOR + 100_000
+"""Reports of an account that nobody has fetched: it has not logged on for long."""
+
+STORE_LENGTH_WARNED = SENT_MESSAGES_KEPT + SENT_MESSAGES_KEPT // 10
+"""Stored messages of a FIX session; more means that trimming does not keep up."""
+
+LAG_WARNED = 50_000
+"""Entries that a consumer is behind, some seconds of full load."""
+
+MEMORY_WARNED_PERCENT = 70
+"""Of Redis' maxmemory; gateways refuse new orders at gateway.memory_used_percent_max."""
+
+HEARTBEAT_WARNED_S = 3
+"""Age of a process' last sign of life, which it should give every second."""
+
+_LENGTHS_PER_CALL = 1_000
+
+
+class ProcessStatus(msgspec.Struct, frozen=True):
+    """One live process. ``heartbeat_age_s``: since its last sign of life."""
+
+    name: str
+    pid: int
+    version: str
+    uptime_s: int
+    heartbeat_age_s: int
+    counters: dict[str, Any]
+
+
+class StreamLengths(msgspec.Struct, frozen=True):
+    """How many streams of a kind there are, their entries in all, and the longest one."""
+
+    streams: int
+    entries: int
+    longest: str
+    longest_entries: int
+
+
+class Status(msgspec.Struct, frozen=True):
+    """Everything; printed as JSON field by field."""
+
+    problems: list[str]
+    warnings: list[str]
+    processes: list[ProcessStatus]
+    leaders: dict[str, Leader | None]
+    progress: Progress
+    lags: dict[str, int]
+    outboxes: StreamLengths
+    session_stores: StreamLengths
+    redis_version: str
+    redis_used_memory: int
+    redis_maxmemory: int
+    postgres_version: str
+    schema_version: int | None
+
+
+async def read_status(settings: Settings, link: RedisLink, postgres_url: str) -> Status:
+    """Read the status of the whole venue; scans the accounts database once.
+
+    Args:
+        link: accounts database.
+        postgres_url: where the writer writes.
+
+    Raises:
+        RedisUnavailable: no reply.
+    """
+    shards = shard_map(settings, link.url).shards
+    processes = await read_processes(link)
+    leaders: dict[str, Leader | None] = {}
+    for shard in shards:
+        async with link.sibling(shard.db) as shard_link:
+            leaders[f"shard-{shard.id}"] = await read_leader(shard_link)
+    reader = ProgressReader(link, shards)
+    try:
+        progress = await reader.read()
+    finally:
+        await reader.close()
+    outboxes = await _lengths(link, keys.outbox_pattern())
+    stores = await _lengths(link, keys.sent_pattern())
+    info = _parse_info(await link.call("INFO"))
+    problems = _missing(settings, processes) + [
+        f"{shard}: nobody leads it" for shard, leader in leaders.items() if leader is None
+    ]
+    postgres_version, schema_version = "", None
+    try:
+        versions = await read_versions(
+            postgres_url, connect_timeout_s=settings.postgres.connect_timeout_s
+        )
+        postgres_version, schema_version = versions.server, versions.schema
+    except PostgresUnavailable as error:
+        problems.append(f"PostgreSQL is away: {error}")
+    if schema_version not in (None, SCHEMA_VERSION):
+        problems.append(f"schema is version {schema_version}, expected {SCHEMA_VERSION}")
+    used, limit = int(info["used_memory"]), int(info["maxmemory"])
+    states = [_process(state) for state in processes.values()]
+    return Status(
+        problems=problems,
+        warnings=[
+            *_heartbeat_warnings(states),
+            *_length_warnings(progress, outboxes, stores),
+            *_memory_warnings(used, limit),
+        ],
+        processes=states,
+        leaders=leaders,
+        progress=progress,
+        lags=progress.lags(),
+        outboxes=outboxes,
+        session_stores=stores,
+        redis_version=info["redis_version"],
+        redis_used_memory=used,
+        redis_maxmemory=limit,
+        postgres_version=postgres_version,
+        schema_version=schema_version,
+    )
+
+
+def _missing(settings: Settings, processes: Mapping[str, ProcessState]) -> list[str]:
+    expected = [f"gateway-{number}" for number in range(1, settings.gateway.count + 1)]
+    expected += [f"engine-{shard.id}" for shard in settings.shards if shard.symbols]
+    expected += ["marketdata", "writer"]
+    return [f"{name} is not running" for name in expected if name not in processes]
+
+
+def _process(state: ProcessState) -> ProcessStatus:
+    now_us = wall_us()
+    return ProcessStatus(
+        name=state.name,
+        pid=state.pid,
+        version=state.version,
+        uptime_s=max(0, state.now_us - state.started_us) // 1_000_000,
+        heartbeat_age_s=max(0, now_us - state.now_us) // 1_000_000,
+        counters=state.counters,
+    )
+
+
+async def _lengths(link: RedisLink, pattern: str) -> StreamLengths:
+    """Return the lengths of all streams whose key matches a pattern."""
+    streams = entries = longest_entries = 0
+    longest = ""
+    async for batch in _batches(link, pattern):
+        commands: list[tuple[Argument, ...]] = [("XLEN", key) for key in batch]
+        for key, length in zip(batch, await link.pipeline(commands), strict=True):
+            streams += 1
+            entries += length
+            if length > longest_entries:
+                longest, longest_entries = key, length
+    return StreamLengths(streams, entries, longest, longest_entries)
+
+
+async def _batches(link: RedisLink, pattern: str) -> Any:
+    batch: set[str] = set()
+    async for key in scan_keys(link, pattern):
+        batch.add(key)
+        if len(batch) == _LENGTHS_PER_CALL:
+            yield sorted(batch)
+            batch = set()
+    if batch:
+        yield sorted(batch)
+
+
+def _heartbeat_warnings(processes: Iterable[ProcessStatus]) -> list[str]:
+    return [
+        f"{one.name} has given no sign of life for {one.heartbeat_age_s} s"
+        for one in processes
+        if one.heartbeat_age_s >= HEARTBEAT_WARNED_S
+    ]
+
+
+def _length_warnings(
+    progress: Progress, outboxes: StreamLengths, stores: StreamLengths
+) -> list[str]:
+    lengths = {}
+    for symbol, one in progress.symbols.items():
+        lengths[keys.orders(symbol)] = (one.orders_length, ORDERS_LENGTH_WARNED)
+        lengths[keys.events(symbol)] = (one.events_length, EVENTS_LENGTH_WARNED)
+    lengths[outboxes.longest] = (outboxes.longest_entries, OUTBOX_LENGTH_WARNED)
+    lengths[stores.longest] = (stores.longest_entries, STORE_LENGTH_WARNED)
+    warnings = [
+        f"{key} has {length:,} entries, more than {limit:,}"
+        for key, (length, limit) in lengths.items()
+        if length > limit
+    ]
+    return warnings + [
+        f"{name} is {lag:,} entries behind, more than {LAG_WARNED:,}"
+        for name, lag in progress.lags().items()
+        if lag > LAG_WARNED
+    ]
+
+
+def _memory_warnings(used: int, limit: int) -> list[str]:
+    if limit and 100 * used > MEMORY_WARNED_PERCENT * limit:
+        return [f"Redis uses {100 * used // limit} % of its maxmemory"]
+    return []
+
+
+def _parse_info(reply: bytes) -> dict[str, str]:
+    lines = reply.decode().splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)

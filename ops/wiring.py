@@ -1,0 +1,264 @@
+"""Builds each process from its settings: the one place that knows all types.
+
+Every process looks the same from outside: it reads the symbols' homes, runs until it is cancelled,
+and reports itself under ``process:{name}`` meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack, suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from engine.instrument import SymbolRules
+from engine.journal_file import JournalFile
+from engine.journal_writer import FsyncPolicy, JournalWriter
+from engine.runner import ShardRunner
+from engine.shard import Shard as MatchingShard
+from gateway.server import Gateway
+from marketdata.service import MarketDataService
+from ops.errors import CommandFailed
+from ops.settings import Settings
+from persistence.service import WriterService
+from persistence.writer import PostgresWriter
+from router.commit import Committer
+from router.errors import RedisUnavailable
+from router.homes import Home, define_symbols, read_homes
+from router.keys import ACCOUNTS_DB
+from router.lease import Lease
+from router.process_registry import ProcessRegistry
+from router.redis_client import RedisLink, retry_while_away
+from router.shards import Shard, ShardMap
+from router.streams import CommandSource
+
+logger = logging.getLogger("ops")
+
+VERSION = version("shardex")
+_FAREWELL_TIMEOUT_S = 1.0
+
+
+def wall_us() -> int:
+    """Return the time, µs since 1970 UTC."""
+    return time.time_ns() // 1_000
+
+
+def accounts_link(settings: Settings, redis_url: str, *, name: str) -> RedisLink:
+    """Return a link to the accounts database."""
+    return RedisLink(
+        redis_url, db=ACCOUNTS_DB, name=name, timeout_ms=settings.redis.call_timeout_ms
+    )
+
+
+def shard_map(settings: Settings, redis_url: str) -> ShardMap:
+    """Return where each symbol lives."""
+    shards = [
+        Shard(shard.id, redis_url, shard.db, tuple(shard.symbols)) for shard in settings.shards
+    ]
+    return ShardMap(shards, accounts_url=redis_url)
+
+
+def journal_directory(settings: Settings, process: str) -> Path:
+    """Return where a process keeps its journal."""
+    return settings.var_dir / "journals" / process
+
+
+def venue_rules(settings: Settings) -> dict[str, SymbolRules]:
+    """Return the rules of every symbol, as exchange.toml has them."""
+    return {symbol.name: settings.rules_of(symbol, version=1) for symbol in settings.symbols}
+
+
+async def define_venue(settings: Settings, link: RedisLink) -> dict[str, Home]:
+    """Give new symbols a home, check the known ones, and return all homes.
+
+    Raises:
+        VenueRefused: a change of exchange.toml that orders or balances forbid; names the key.
+        HomeMismatch: the Redis is not this venue's.
+    """
+    shards = shard_map(settings, link.url).shards
+    return await retry_while_away(
+        lambda: define_symbols(link, shards, venue_rules(settings)), what="symbols"
+    )
+
+
+async def read_venue(settings: Settings, link: RedisLink) -> dict[str, Home]:
+    """Return the homes of all symbols; waits while Redis is away.
+
+    Raises:
+        HomeMismatch: a symbol was never defined in this Redis, or is not this venue's.
+    """
+    shards = shard_map(settings, link.url).shards
+    return await retry_while_away(lambda: read_homes(link, shards), what="symbols")
+
+
+async def run_gateway(settings: Settings, redis_url: str, name: str, port: int) -> None:
+    """Be a gateway until cancelled; then log its sessions out.
+
+    Args:
+        name: unique in the venue, such as gateway-1.
+        port: to listen on.
+
+    Raises:
+        HomeMismatch: see ``read_venue``.
+        ExchangeError: see ``Gateway.run``.
+    """
+    async with accounts_link(settings, redis_url, name=name) as link:
+        gateway = Gateway(
+            name,
+            settings.gateway,
+            settings.redis,
+            redis_url=redis_url,
+            shards=shard_map(settings, redis_url).shards,
+            homes=await read_venue(settings, link),
+            journal_directory=journal_directory(settings, name),
+            port=port,
+            now_ns=time.time_ns,
+        )
+        await _reported(name, link, _until_cancelled(gateway), gateway.stats)
+
+
+async def run_engine(settings: Settings, redis_url: str, shard_id: int) -> None:
+    """Be the engine of a shard until cancelled; then commit what was read.
+
+    Raises:
+        CommandFailed: the venue has no such shard.
+        HomeMismatch, VenueRefused: see ``define_venue``.
+        ExchangeError: see ``ShardRunner.run``.
+    """
+    name = f"engine-{shard_id}"
+    shards = shard_map(settings, redis_url)
+    if shard_id not in [shard.id for shard in shards.shards]:
+        raise CommandFailed(f"shard {shard_id}: no [[shards]] block has this id")
+    shard = shards.by_id(shard_id)
+    async with AsyncExitStack() as stack:
+        link = await stack.enter_async_context(accounts_link(settings, redis_url, name=name))
+        lease_link, source_link = [
+            await stack.enter_async_context(link.sibling(shard.db, name=f"{name}-{use}"))
+            for use in ("lease", "reader")
+        ]
+        venue = await define_venue(settings, link)
+        homes = {symbol: venue[symbol] for symbol in shard.symbols}
+        file = JournalFile(
+            journal_directory(settings, name),
+            kind="commands",
+            owner=f"shard-{shard_id}",
+            incarnations={symbol: home.incarnation for symbol, home in homes.items()},
+            keeps_positions=True,
+            now_ns=time.time_ns,
+        )
+        journalled = file.positions
+        journal = JournalWriter(file, policy=FsyncPolicy(settings.engine.journal_fsync))
+        stack.push_async_callback(journal.close)
+        owner = f"{name}:{os.getpid()}:{secrets.token_hex(4)}"
+        lease = Lease(lease_link, owner=owner, ttl_ms=settings.engine.lease_ttl_ms)
+        await lease.acquire()
+        stack.push_async_callback(_release, lease)
+        committer = Committer(link, lease, homes)
+        positions = await retry_while_away(committer.positions, what=name)
+        runner = ShardRunner(
+            shard=MatchingShard(),
+            source=CommandSource(
+                source_link, dict.fromkeys(homes, 0), block_ms=settings.engine.read_block_ms
+            ),
+            journal=journal,
+            journalled=journalled,
+            committer=committer,
+            committed={symbol: min(p.settled, p.published) for symbol, p in positions.items()},
+            keep_lease=lease.keep,
+            now_ns=time.time_ns,
+        )
+        await _reported(name, link, _until_cancelled(runner), runner.counters)
+
+
+async def _until_cancelled(component: ShardRunner | Gateway) -> None:
+    """Run what has a clean stop of its own; cancelling asks for that."""
+    running = asyncio.ensure_future(component.run())
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        component.stop()
+        await running
+        raise
+
+
+async def _release(lease: Lease) -> None:
+    """Give the lease up; without Redis it runs out by itself."""
+    with suppress(RedisUnavailable, TimeoutError):
+        async with asyncio.timeout(_FAREWELL_TIMEOUT_S):
+            await lease.release()
+
+
+async def run_writer(settings: Settings, redis_url: str, postgres_url: str) -> None:
+    """Be the writer until cancelled.
+
+    Raises:
+        HomeMismatch: see ``read_venue``.
+        PersistenceError: see ``WriterService.run``.
+    """
+    async with accounts_link(settings, redis_url, name="writer") as link:
+        homes = await read_venue(settings, link)
+        service = WriterService(
+            link=link,
+            shards=shard_map(settings, redis_url).shards,
+            incarnations={symbol: home.incarnation for symbol, home in homes.items()},
+            scales=settings.scales(),
+            writer=PostgresWriter(postgres_url, settings.postgres),
+            settings=settings.writer,
+            now_ns=time.monotonic_ns,
+        )
+        await _reported("writer", link, service.run(), service.stats)
+
+
+async def run_marketdata(settings: Settings, redis_url: str) -> None:
+    """Be market data until cancelled.
+
+    Raises:
+        ExchangeError: see ``MarketDataService.run``.
+    """
+    async with accounts_link(settings, redis_url, name="marketdata") as link:
+        service = MarketDataService(
+            url=redis_url,
+            shards=shard_map(settings, redis_url).shards,
+            settings=settings.marketdata,
+            timeout_ms=settings.redis.call_timeout_ms,
+            now_us=wall_us,
+        )
+        await _reported("marketdata", link, service.run(), service.stats)
+
+
+async def _reported(
+    name: str,
+    link: RedisLink,
+    run: Coroutine[Any, Any, None],
+    counters: Callable[[], dict[str, Any]],
+) -> None:
+    """Run a component, and report it beside until it ends."""
+    registry_link = link.sibling(ACCOUNTS_DB, name=f"{name}-registry")
+    registry = ProcessRegistry(
+        registry_link,
+        name=name,
+        pid=os.getpid(),
+        version=VERSION,
+        now_us=wall_us,
+        counters=counters,
+    )
+    logger.info("%s %s started", name, VERSION)
+    try:
+        async with registry_link, asyncio.TaskGroup() as tasks:
+            reporting = tasks.create_task(registry.run())
+            try:
+                await run
+            finally:
+                reporting.cancel()
+    finally:
+        # It runs out by itself where this fails.
+        with suppress(RedisUnavailable, TimeoutError):
+            async with asyncio.timeout(_FAREWELL_TIMEOUT_S), registry_link:
+                await registry.remove()
+        logger.info("%s stopped", name)
