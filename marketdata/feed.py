@@ -8,6 +8,8 @@ Numbering: a message of a channel carries the ``seq`` of the input that caused i
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from engine.enums import Liquidity
@@ -16,6 +18,8 @@ from engine.events import Event, OrderFilled, Output, SymbolDefined
 from marketdata.depth import DepthBook
 from marketdata.errors import StateMismatch
 from marketdata.updates import NO_BBO, NO_MESSAGES, Bbo, ChannelSeqs, LevelChange, Trade, Update
+
+_TAKER: Final = Liquidity.TAKER
 
 
 class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
@@ -68,7 +72,7 @@ class SymbolFeed:
         if seq != self.seq + 1:
             raise SequenceGap(self.symbol, self.seq + 1, seq)
         events = output.events
-        defined = self._define(events) if events and isinstance(events[0], SymbolDefined) else None
+        defined = self._define(events) if events and type(events[0]) is SymbolDefined else None
         bids, asks = self.book.apply(events)
         trades = _trades(output) if len(events) > 1 else []
         bbo: Bbo | None = self.book.bbo() if bids or asks else self._bbo
@@ -120,5 +124,5 @@ def _trades(output: Output) -> list[Trade]:
             event.side,
         )
         for event in output.events
-        if isinstance(event, OrderFilled) and event.liquidity is Liquidity.TAKER
+        if type(event) is OrderFilled and event.liquidity is _TAKER
     ]

@@ -33,8 +33,6 @@ from marketdata.updates import Bbo, LevelChange, Trade, Update
 _TEXTS_CACHED: Final = 16_384
 """Formatted prices and quantities kept per symbol, some 2 MB: the levels of a large book."""
 
-_SIDES: Final = {Side.BUY: "buy", Side.SELL: "sell"}
-
 LevelText = tuple[str, str, int]
 """Price, total and number of orders of a level."""
 
@@ -238,7 +236,7 @@ class SymbolTexts:
                 "id": f"{symbol}-{trade.seq}-{trade.trade}",
                 "price": self._price(trade.price_ticks),
                 "qty": self._qty(trade.qty_lots),
-                "side": _SIDES[trade.aggressor],
+                "side": "buy" if trade.aggressor is Side.BUY else "sell",
             }
             for trade in trades
         ]
