@@ -103,13 +103,6 @@ class NaiveBook:
         self._queue(order.side).remove(order)
         return self.new_limit(new_order_id, order.side, price_ticks, qty_lots)
 
-    def reduce(self, order_id: int, qty_lots: int) -> None:
-        """Take `qty_lots` off a resting order, which keeps its place and must keep some leaves."""
-        order = self._find(order_id)
-        assert order is not None, f"Invariant: order {order_id} rests"
-        assert 0 < qty_lots < order.leaves_qty_lots, "Invariant: a reduced order keeps leaves"
-        order.leaves_qty_lots -= qty_lots
-
     def best_bid(self) -> int | None:
         """Return the highest bid in ticks, or None where nobody bids."""
         return self._bids[0].price_ticks if self._bids else None

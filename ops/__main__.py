@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from engine.errors import ExchangeError
 from ops import (
+    commands_flow,
     commands_ledger,
     commands_market,
     commands_processes,
@@ -28,6 +29,7 @@ _GROUPS = (
     commands_users,
     commands_ledger,
     commands_market,
+    commands_flow,
     commands_processes,
 )
 

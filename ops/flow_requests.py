@@ -115,3 +115,17 @@ class FlowRequests:
                 time=time,
             )
         ]
+
+    def cancel_rest(self, *, time: bytes) -> list[Message]:
+        """Return cancels of everything that rests, so that the book is empty again."""
+        cancels = [
+            self._bodies.cancel(
+                self._cl_ord_ids[order_id] + CANCEL_SUFFIX,
+                self._cl_ord_ids[order_id],
+                order.level.side,
+                time=time,
+            )
+            for order_id, order in self._book.orders.items()
+        ]
+        self._book = OrderBook()
+        return cancels
