@@ -1,0 +1,180 @@
+"""Homes on a real Redis: made once, compared always, changed only when that is safe."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from engine.commands import DefineSymbol, decode_command
+from engine.turn import OpenUpdate
+from router import keys
+from router.commit import Committer
+from router.errors import HomeMismatch, VenueRefused
+from router.homes import define_symbols, read_homes
+from router.lease import Lease
+from router.shards import Shard
+from tests.router_helpers import (
+    BTC,
+    ETH,
+    SOL,
+    SmallVenue,
+    make_link,
+    make_rules,
+    settlement,
+    small_venue,
+)
+
+
+async def redefine(venue: SmallVenue, **changed: str | int) -> None:
+    rules = {**venue.rules, BTC: make_rules(BTC, **changed)}
+    venue.homes = await define_symbols(venue.link, venue.shards, rules)
+
+
+async def settle_all(venue: SmallVenue, *opens: OpenUpdate) -> None:
+    lease = Lease(venue.new_link(1), owner="engine-1", ttl_ms=60_000)
+    await lease.acquire()
+    committer = Committer(venue.link, lease, venue.shard_homes(1))
+    await committer.commit([settlement(BTC, 1, opens=list(opens))])
+
+
+async def test_new_symbol_gets_a_home_and_a_first_entry(redis_url: str) -> None:
+    async with small_venue(redis_url) as venue:
+        home = venue.homes[SOL]
+        assert (home.shard, home.db, home.rules) == (2, 2, make_rules(SOL))
+        [(seq, fields)] = await venue.stream(keys.orders(SOL), db=2)
+        assert seq == 1
+        assert decode_command(fields["c"]) == DefineSymbol(home.incarnation, home.rules)
+        assert len({home.incarnation for home in venue.homes.values()}) == 3
+
+
+async def test_defining_again_or_many_at_once_changes_nothing(redis_url: str) -> None:
+    async with small_venue(redis_url) as venue:
+        before = await venue.dump()
+
+        async def start() -> object:
+            async with make_link(redis_url) as link:
+                return await define_symbols(link, venue.shards, venue.rules)
+
+        homes = await asyncio.gather(*(start() for _ in range(5)))
+
+        assert homes == [venue.homes] * 5
+        assert await venue.dump() == before
+
+
+async def test_many_processes_define_a_new_symbol_once(redis_url: str) -> None:
+    shards = [Shard(1, redis_url, 1, (BTC,))]
+
+    async def start() -> object:
+        async with make_link(redis_url) as link:
+            return await define_symbols(link, shards, {BTC: make_rules()})
+
+    first, *others = await asyncio.gather(*(start() for _ in range(5)))
+
+    assert others == [first] * 4
+
+
+async def test_changed_fee_becomes_the_next_version_in_the_stream(redis_url: str) -> None:
+    async with small_venue(redis_url) as venue:
+        incarnation = venue.homes[BTC].incarnation
+        await venue.give(1, "BTC", 10)
+
+        await redefine(venue, taker_fee_ppm=100)
+
+        rules = make_rules(BTC, taker_fee_ppm=100, version=2)
+        assert venue.homes[BTC].rules == rules
+        seq, fields = (await venue.stream(keys.orders(BTC), db=1))[-1]
+        assert (seq, decode_command(fields["c"])) == (2, DefineSymbol(incarnation, rules))
+
+
+async def test_grid_of_an_unused_symbol_may_change(redis_url: str) -> None:
+    async with small_venue(redis_url) as venue:
+        await settle_all(venue)
+
+        await redefine(venue, tick_size="0.05")
+
+        assert venue.homes[BTC].rules == make_rules(BTC, tick_size="0.05", version=2)
+
+
+@pytest.mark.parametrize(
+    ("changed", "key"),
+    [
+        ({"tick_size": "0.05"}, "symbols.BTC-USD.tick_size"),
+        ({"lot_size": "2", "min_qty": "2", "max_qty": "20"}, "symbols.BTC-USD.lot_size"),
+        ({"base_scale": 3}, "assets.BTC.scale"),
+    ],
+)
+async def test_grid_with_balances_may_not_change(
+    redis_url: str, changed: dict[str, str | int], key: str
+) -> None:
+    async with small_venue(redis_url) as venue:
+        await settle_all(venue)
+        await venue.link.call("HSET", keys.TOTALS, "BTC", 1)
+        before = await venue.dump()
+
+        with pytest.raises(VenueRefused, match="balances of BTC") as caught:
+            await redefine(venue, **changed)
+
+        assert caught.value.key == key
+        assert await venue.dump() == before
+
+
+async def test_grid_with_orders_may_not_change(redis_url: str) -> None:
+    async with small_venue(redis_url) as venue:
+        with pytest.raises(VenueRefused, match="waiting for the engine"):
+            await redefine(venue, tick_size="0.05")
+
+        await settle_all(venue, OpenUpdate(7, "A", "1 1 1 1 0 1"))
+
+        with pytest.raises(VenueRefused, match="open orders"):
+            await redefine(venue, tick_size="0.05")
+
+
+async def test_symbol_in_use_may_not_be_removed(redis_url: str) -> None:
+    async with small_venue(redis_url) as venue:
+        await settle_all(venue, OpenUpdate(7, "A", "1 1 1 1 0 1"))
+        rules = {symbol: rule for symbol, rule in venue.rules.items() if symbol != BTC}
+        shards = [Shard(1, redis_url, 1, (ETH,)), venue.shards[1]]
+
+        with pytest.raises(VenueRefused, match="cannot be removed") as caught:
+            await define_symbols(venue.link, shards, rules)
+
+        assert caught.value.key == f"symbols.{BTC}"
+
+
+async def test_symbol_in_another_shard_is_refused(redis_url: str) -> None:
+    async with small_venue(redis_url) as venue:
+        moved = [Shard(1, redis_url, 1, (BTC,)), Shard(2, redis_url, 2, (SOL, ETH))]
+
+        for reading in (
+            read_homes(venue.link, moved),
+            define_symbols(venue.link, moved, venue.rules),
+        ):
+            with pytest.raises(HomeMismatch, match="ETH-USD lives in shard 1"):
+                await reading
+
+
+async def test_unknown_symbol_has_no_home(redis_url: str) -> None:
+    async with make_link(redis_url) as link:
+        with pytest.raises(HomeMismatch, match="never defined"):
+            await read_homes(link, [Shard(1, redis_url, 1, (BTC,))])
+
+
+@pytest.mark.parametrize("db", [0, 1])
+async def test_emptied_database_is_an_error_never_a_new_beginning(redis_url: str, db: int) -> None:
+    async with small_venue(redis_url) as venue:
+        async with venue.link.sibling(db) as link:
+            await link.call("FLUSHDB")
+
+        with pytest.raises(HomeMismatch):
+            await read_homes(venue.link, venue.shards)
+        with pytest.raises(HomeMismatch):
+            await define_symbols(venue.link, venue.shards, venue.rules)
+
+
+async def test_stream_behind_what_was_settled_is_refused(redis_url: str) -> None:
+    async with small_venue(redis_url) as venue:
+        await venue.link.call("HSET", keys.SETTLED, BTC, 5)
+
+        with pytest.raises(HomeMismatch, match="ends at seq 1, but 5 was settled"):
+            await read_homes(venue.link, venue.shards)

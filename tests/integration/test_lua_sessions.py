@@ -1,0 +1,225 @@
+"""FIX sessions in a real Redis: one owner, numbers that go on, and writes that are fenced."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from engine.limits import OUT_NUMBERS_LEASE, OUTBOX_KEPT_BEHIND_CURSOR
+from router import keys
+from router.errors import Fenced, OutOfMemory
+from router.redis_client import RedisLink
+from router.sessions import Disabled, Opened, SentMessages, Sessions, Store, Taken
+from tests.helpers import eventually_async
+from tests.router_helpers import LossyProxy, make_link
+
+ALICE, BOB = 1, 2
+LONG_MS = 60_000
+
+
+@pytest.fixture
+async def link(redis_url: str) -> AsyncIterator[RedisLink]:
+    async with make_link(redis_url) as link:
+        yield link
+
+
+@pytest.fixture
+def gateway(link: RedisLink) -> Sessions:
+    return Sessions(link, owner="gateway-1", ttl_ms=LONG_MS)
+
+
+@pytest.fixture
+def other(link: RedisLink) -> Sessions:
+    return Sessions(link, owner="gateway-2", ttl_ms=LONG_MS)
+
+
+async def opened(sessions: Sessions, account: int = ALICE, *, reset: bool = False) -> Opened:
+    answer = await sessions.logon(account, reset=reset)
+    assert isinstance(answer, Opened)
+    return answer
+
+
+async def test_first_logon_begins_at_one(gateway: Sessions) -> None:
+    assert await gateway.logon(ALICE, reset=False) == Opened(1, 1, 1, 1, OUT_NUMBERS_LEASE, 0)
+
+
+async def test_session_that_is_served_is_taken_for_everyone(
+    gateway: Sessions, other: Sessions
+) -> None:
+    await opened(gateway)
+
+    for sessions in (gateway, other):
+        answer = await sessions.logon(ALICE, reset=True)
+        assert isinstance(answer, Taken)
+        assert answer.owner == "gateway-1"
+        assert 0 < answer.remaining_ms <= LONG_MS
+
+
+async def test_of_many_logons_at_once_one_gets_the_session(redis_url: str) -> None:
+    async def attempt(number: int) -> object:
+        async with make_link(redis_url) as link:
+            return await Sessions(link, owner=f"g{number}", ttl_ms=LONG_MS).logon(
+                ALICE, reset=False
+            )
+
+    answers = await asyncio.gather(*(attempt(number) for number in range(10)))
+
+    assert sum(isinstance(answer, Opened) for answer in answers) == 1
+
+
+async def test_release_lets_numbers_go_on_anywhere(gateway: Sessions, other: Sessions) -> None:
+    first = await opened(gateway)
+    await gateway.store([Store(ALICE, first.epoch, 1, 3, 17, b"abc")])
+    await gateway.release(ALICE, first.epoch, dealt=9, next_out=5)
+
+    second = await opened(other)
+
+    assert second == Opened(2, 1, 10, 5, 4 + OUT_NUMBERS_LEASE, 17)
+
+
+async def test_successor_of_a_dead_gateway_starts_behind_all_leased_numbers(
+    link: RedisLink, other: Sessions
+) -> None:
+    dying = Sessions(link, owner="gateway-1", ttl_ms=1)
+    first = await opened(dying)
+    limit = await dying.raise_limit(ALICE, first.epoch, out_limit=first.out_limit)
+
+    async def try_logon() -> Opened | None:
+        answer = await other.logon(ALICE, reset=False)
+        return answer if isinstance(answer, Opened) else None
+
+    answer = await eventually_async(try_logon)
+
+    assert answer is not None
+    assert limit == 2 * OUT_NUMBERS_LEASE
+    assert (answer.number, answer.next_out) == (1, limit + 1)
+    assert answer.out_limit == limit + OUT_NUMBERS_LEASE
+
+
+async def test_reset_begins_a_new_incarnation_and_keeps_the_cursor(
+    gateway: Sessions, other: Sessions
+) -> None:
+    first = await opened(gateway)
+    await gateway.store([Store(ALICE, first.epoch, 1, 1, 4, b"old")])
+    await gateway.release(ALICE, first.epoch, dealt=8, next_out=2)
+
+    second = await opened(other, reset=True)
+    await other.store([Store(ALICE, second.epoch, 1, 1, 5, b"new")])
+
+    assert second == Opened(2, 2, 1, 1, OUT_NUMBERS_LEASE, 4)
+    assert await sent(other, number=1) == [SentMessages(1, 1, b"old")]
+    assert await sent(other, number=2) == [SentMessages(1, 1, b"new")]
+
+
+async def test_disabled_user_gets_no_session(link: RedisLink, gateway: Sessions) -> None:
+    await link.call("HSET", keys.user(ALICE), "disabled", "1")
+
+    assert await gateway.logon(ALICE, reset=False) == Disabled()
+
+
+async def test_renewal_names_the_lost_sessions(gateway: Sessions) -> None:
+    epochs = {ALICE: (await opened(gateway)).epoch, BOB: 7, 3: (await opened(gateway, 3)).epoch}
+
+    assert await gateway.renew(epochs) == [BOB]
+    assert await gateway.renew({}) == []
+
+
+async def test_everything_under_an_old_epoch_is_fenced(gateway: Sessions, other: Sessions) -> None:
+    old = (await opened(gateway)).epoch
+    await gateway.release(ALICE, old, dealt=0, next_out=1)
+    new = await opened(other)
+
+    with pytest.raises(Fenced):
+        await gateway.raise_limit(ALICE, old, out_limit=OUT_NUMBERS_LEASE)
+    with pytest.raises(Fenced):
+        await gateway.release(ALICE, old, dealt=100, next_out=100)
+    assert await gateway.store([Store(ALICE, old, 1, 1, 9, b"x")]) == [False]
+    assert await gateway.renew({ALICE: old}) == [ALICE]
+    assert await sent(other, number=new.number) == []
+
+
+async def test_one_call_stores_for_many_and_fences_each_alone(
+    link: RedisLink, gateway: Sessions
+) -> None:
+    alice, bob = await opened(gateway), await opened(gateway, BOB)
+
+    stored = await gateway.store(
+        [
+            Store(ALICE, alice.epoch, 1, 2, 2, b"a1a2"),
+            Store(BOB, bob.epoch + 1, 1, 1, 1, b"b1"),
+            Store(ALICE, alice.epoch, 5, 5, 3, b"a5"),
+        ]
+    )
+
+    assert stored == [True, False, True]
+    assert await sent(gateway) == [SentMessages(1, 2, b"a1a2"), SentMessages(5, 5, b"a5")]
+    assert await link.call("HGET", keys.session(ALICE), "cursor") == b"3"
+
+
+async def test_store_after_a_lost_reply_keeps_one_copy(link: RedisLink, redis_url: str) -> None:
+    async with LossyProxy(redis_url) as proxy, make_link(proxy.url) as lossy:
+        gateway = Sessions(lossy, owner="gateway-1", ttl_ms=LONG_MS)
+        epoch = (await opened(gateway)).epoch
+        stores = [Store(ALICE, epoch, 1, 2, 2, b"ab"), Store(ALICE, epoch, 3, 3, 3, b"c")]
+
+        assert await gateway.store(stores) == [True, True]
+        assert await gateway.store(stores) == [True, True]
+        assert await gateway.raise_limit(ALICE, epoch, out_limit=1_000) == 2_000
+        assert await gateway.raise_limit(ALICE, epoch, out_limit=1_000) == 2_000
+        assert await sent(gateway) == [SentMessages(1, 2, b"ab"), SentMessages(3, 3, b"c")]
+
+
+async def test_number_below_what_is_stored_is_a_bug(gateway: Sessions) -> None:
+    epoch = (await opened(gateway)).epoch
+    await gateway.store([Store(ALICE, epoch, 1, 5, 1, b"x")])
+
+    with pytest.raises(AssertionError, match="numbers only grow"):
+        await gateway.store([Store(ALICE, epoch, 2, 3, 1, b"y")])
+
+
+async def test_resend_range_takes_whole_batches_over_pages(gateway: Sessions) -> None:
+    epoch = (await opened(gateway)).epoch
+    stores = [Store(ALICE, epoch, n, n + 1, n, str(n).encode()) for n in range(1, 601, 2)]
+    await gateway.store(stores)
+
+    everything = await sent(gateway)
+    part = await sent(gateway, begin=10, end=13)
+
+    assert [(one.first, one.last) for one in everything] == [(n, n + 1) for n in range(1, 601, 2)]
+    assert [(one.first, one.last) for one in part] == [(9, 10), (11, 12), (13, 14)]
+    assert await sent(gateway, begin=601) == []
+
+
+async def test_outbox_is_trimmed_far_behind_the_cursor_only(
+    link: RedisLink, gateway: Sessions
+) -> None:
+    epoch = (await opened(gateway)).epoch
+    count = OUTBOX_KEPT_BEHIND_CURSOR + 500
+    await link.pipeline(
+        [("XADD", keys.outbox(ALICE), f"{n}-0", "e", b"x") for n in range(1, count + 1)]
+    )
+
+    await gateway.store([Store(ALICE, epoch, 1, 1, count, b"m")])
+
+    left = await link.call("XRANGE", keys.outbox(ALICE), "-", "+")
+    assert OUTBOX_KEPT_BEHIND_CURSOR <= len(left) < count
+    assert left[-1][0] == f"{count}-0".encode()
+
+
+async def test_out_of_memory_stores_nothing(link: RedisLink, gateway: Sessions) -> None:
+    epoch = (await opened(gateway)).epoch
+    await link.call("CONFIG", "SET", "maxmemory", 1)
+    try:
+        with pytest.raises(OutOfMemory):
+            await gateway.store([Store(ALICE, epoch, 1, 1, 1, b"x")])
+    finally:
+        await link.call("CONFIG", "SET", "maxmemory", 0)
+    assert await sent(gateway) == []
+
+
+async def sent(
+    sessions: Sessions, *, number: int = 1, begin: int = 1, end: int = 0
+) -> list[SentMessages]:
+    return [one async for one in sessions.sent_between(ALICE, number, begin=begin, end=end)]

@@ -1,0 +1,367 @@
+"""The shard's loop over ports in memory: what may overlap, what waits, what stops it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from engine import runner
+from engine.commands import Command, DefineSymbol, NewOrder, encode_command
+from engine.enums import OrdType, SelfTradePrevention, Side, TimeInForce
+from engine.errors import JournalMismatch, JournalWriteFailed, PoisonCommand
+from engine.events import decode_output
+from engine.journal import Record
+from engine.limits import RING_SLOTS
+from engine.runner import ShardRunner
+from engine.settlement import Settlement
+from engine.shard import Shard
+from tests.helpers import eventually_async
+from tests.router_helpers import BTC, ETH, make_rules
+
+START_NS = 1_700_000_000_000_000_000
+
+
+class LeaseLost(Exception):
+    """What keep_lease raises in these tests."""
+
+
+class MemorySource:
+    """Streams in memory; hands out at most `cut` commands per read."""
+
+    def __init__(self, *, cut: int = 100) -> None:
+        self.records: list[Record] = []
+        self._next = 0
+        self._cut = cut
+        self._more = asyncio.Event()
+
+    def feed(self, *records: Record) -> None:
+        self.records += records
+        self._more.set()
+
+    async def ends(self) -> Mapping[str, int]:
+        ends = {BTC: 0, ETH: 0}
+        for record in self.records:
+            ends[record.key] = record.seq
+        return ends
+
+    async def read_batch(self, count: int) -> list[Record]:
+        if self._next == len(self.records):
+            self._more.clear()
+            await self._more.wait()
+        batch = self.records[self._next : self._next + min(count, self._cut)]
+        self._next += len(batch)
+        return batch
+
+
+class MemoryJournal:
+    """Keeps records; can be closed for a while, or refuse so many times."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.open = asyncio.Event()
+        self.open.set()
+        self.refusals = 0
+
+    async def append(self, records: Sequence[Record]) -> None:
+        await self.open.wait()
+        if self.refusals:
+            self.refusals -= 1
+            raise JournalWriteFailed("disk full")
+        self.records += records
+
+
+class MemoryCommitter:
+    """Keeps settlements; can be closed for a while."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Settlement]] = []
+        self.calls = 0
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def commit(self, batch: Sequence[Settlement]) -> None:
+        self.calls += 1
+        await self.open.wait()
+        self.batches.append(list(batch))
+
+    @property
+    def seqs(self) -> list[tuple[str, int]]:
+        return [(one.symbol, one.seq) for batch in self.batches for one in batch]
+
+
+class World:
+    """A runner and its ports."""
+
+    def __init__(
+        self,
+        *,
+        cut: int = 100,
+        journalled: Mapping[str, int] | None = None,
+        committed: Mapping[str, int] | None = None,
+    ) -> None:
+        self.source = MemorySource(cut=cut)
+        self.journal = MemoryJournal()
+        self.committer = MemoryCommitter()
+        self.lease_lost = asyncio.Event()
+        self.shard = Shard()
+        self.runner = ShardRunner(
+            shard=self.shard,
+            source=self.source,
+            journal=self.journal,
+            journalled=journalled or {},
+            committer=self.committer,
+            committed={BTC: 0, ETH: 0, **(committed or {})},
+            keep_lease=self._keep_lease,
+            now_ns=lambda: START_NS + 5_000_000,
+        )
+
+    async def _keep_lease(self) -> None:
+        await self.lease_lost.wait()
+        raise LeaseLost
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[asyncio.Task[None]]:
+        task = asyncio.create_task(self.runner.run())
+        yield task
+        self.runner.stop()
+        await task
+
+    async def until(self, predicate: Callable[[], bool]) -> None:
+        await eventually_async(predicate)
+
+
+def record(symbol: str, seq: int, command: Command) -> Record:
+    return Record(symbol, seq, START_NS + seq * 1_000, 0, encode_command(command))
+
+
+def define(symbol: str) -> Record:
+    return record(symbol, 1, DefineSymbol("incarnation", make_rules(symbol)))
+
+
+def order(symbol: str, seq: int, *, account: int = 1, side: Side = Side.SELL) -> Record:
+    rules = make_rules(symbol)
+    reserved = rules.hold_of(side, 100, 2)
+    command = NewOrder(
+        account,
+        1,
+        seq,
+        f"ORDER-{seq}",
+        side,
+        OrdType.LIMIT,
+        TimeInForce.GTC,
+        False,
+        SelfTradePrevention.NONE,
+        100,
+        2,
+        1,
+        reserved,
+    )
+    return record(symbol, seq, command)
+
+
+def history(count: int) -> list[Record]:
+    """Return both definitions and then `count` orders, of which every second one crosses."""
+    records = [define(BTC), define(ETH)]
+    for number in range(count):
+        symbol = (BTC, ETH)[number // 2 % 2]
+        seq = 2 + sum(one.key == symbol for one in records) - 1
+        side = Side.BUY if number % 2 else Side.SELL
+        records.append(order(symbol, seq, account=1 + number % 2, side=side))
+    return records
+
+
+async def test_commands_are_journalled_matched_and_committed_in_order() -> None:
+    world = World()
+    records = history(8)
+    world.source.feed(*records)
+
+    async with world.running():
+        await world.until(lambda: len(world.committer.seqs) == len(records))
+
+    assert world.journal.records == records
+    assert world.committer.seqs == [(one.key, one.seq) for one in records]
+    outputs = [decode_output(one.event) for batch in world.committer.batches for one in batch]
+    assert [output.ts_us for output in outputs] == [one.ts_ns // 1_000 for one in records]
+    accounts = [[account for account, _ in one.reports] for one in world.committer.batches[-1]]
+    assert accounts[-1] == [2, 1]
+
+
+async def test_commit_waits_for_the_journal_and_matching_does_not() -> None:
+    world = World()
+    world.journal.open.clear()
+    world.source.feed(*history(4))
+
+    async with world.running():
+        await world.until(lambda: world.runner.counters()["applied"] == 6)
+        assert world.committer.calls == 0
+        world.journal.open.set()
+        await world.until(lambda: len(world.committer.seqs) == 6)
+
+
+async def test_reading_journalling_and_matching_go_on_during_a_commit() -> None:
+    world = World()
+    world.committer.open.clear()
+    records = history(40)
+    world.source.feed(*records[:2])
+
+    async with world.running():
+        await world.until(lambda: world.committer.calls == 1)
+        world.source.feed(*records[2:])
+        await world.until(lambda: len(world.journal.records) == len(records))
+        await world.until(lambda: world.runner.counters()["applied"] == len(records))
+        assert world.committer.seqs == []
+        world.committer.open.set()
+        await world.until(lambda: len(world.committer.seqs) == len(records))
+
+    assert len(world.committer.batches) == 2
+
+
+async def test_start_passes_over_what_is_journalled_and_committed() -> None:
+    records = history(12)
+    world = World(journalled={BTC: 4, ETH: 2}, committed={BTC: 3, ETH: 5})
+    world.source.feed(*records)
+
+    async with world.running():
+        await world.until(lambda: world.runner.is_live)
+        await world.until(lambda: world.runner.committed[BTC] == 7)
+        await world.until(lambda: world.runner.committed[ETH] == 7)
+
+    past_journal = {BTC: 4, ETH: 2}
+    past_commit = {BTC: 3, ETH: 5}
+    assert world.journal.records == [r for r in records if r.seq > past_journal[r.key]]
+    assert world.committer.seqs == [(r.key, r.seq) for r in records if r.seq > past_commit[r.key]]
+
+
+@pytest.mark.parametrize("cut", [1, 3, 1_000])
+async def test_outputs_are_the_same_bytes_however_batches_are_cut(cut: int) -> None:
+    records = history(60)
+    whole, cut_up = World(), World(cut=cut)
+    for world in (whole, cut_up):
+        world.source.feed(*records)
+        async with world.running():
+            await world.until(lambda world=world: len(world.committer.seqs) == len(records))
+
+    flat = [
+        [one for batch in world.committer.batches for one in batch] for world in (whole, cut_up)
+    ]
+    assert flat[0] == flat[1]
+    assert whole.shard.state_hash(BTC) == cut_up.shard.state_hash(BTC)
+
+
+async def test_poison_command_stops_the_shard_and_names_itself() -> None:
+    world = World()
+    stranger = order(ETH, 1)
+    world.source.feed(define(BTC), order(BTC, 2), stranger)
+
+    with pytest.raises(PoisonCommand, match=f"{ETH} seq 1") as caught:
+        await world.runner.run()
+
+    assert (caught.value.symbol, caught.value.seq) == (ETH, 1)
+    assert (ETH, 1) not in world.committer.seqs
+
+
+async def test_command_that_does_not_decode_is_poison_too() -> None:
+    world = World()
+    world.source.feed(define(BTC), Record(BTC, 2, START_NS + 2_000, 0, b"garbage"))
+
+    with pytest.raises(PoisonCommand, match=f"{BTC} seq 2"):
+        await world.runner.run()
+
+
+async def test_lost_lease_ends_the_run_even_during_a_commit() -> None:
+    world = World()
+    world.committer.open.clear()
+    world.source.feed(*history(4))
+    run = asyncio.create_task(world.runner.run())
+    await world.until(lambda: world.committer.calls == 1)
+
+    world.lease_lost.set()
+
+    with pytest.raises(LeaseLost):
+        await run
+    assert world.committer.seqs == []
+
+
+async def test_journal_that_knows_more_than_the_stream_is_refused() -> None:
+    world = World(journalled={BTC: 9})
+    world.source.feed(*history(4))
+
+    with pytest.raises(JournalMismatch, match="up to seq 9"):
+        await world.runner.run()
+
+
+async def test_refused_journal_writes_are_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "JOURNAL_RETRY_DELAY_S", 0)
+    world = World()
+    world.journal.refusals = 3
+    records = history(4)
+    world.source.feed(*records)
+
+    async with world.running():
+        await world.until(lambda: len(world.committer.seqs) == len(records))
+
+    assert world.journal.records == records
+
+
+async def test_full_ring_stops_reading_and_loses_nothing() -> None:
+    world = World(cut=500)
+    world.committer.open.clear()
+    records = history(RING_SLOTS + 1_000)
+    world.source.feed(*records)
+
+    async with world.running():
+        await world.until(lambda: world.committer.calls == 1)
+        await world.until(lambda: world.runner.counters()["ring_used"] > RING_SLOTS - 600)
+        assert len(world.journal.records) <= RING_SLOTS
+        world.committer.open.set()
+        await world.until(lambda: len(world.committer.seqs) == len(records))
+
+    assert world.committer.seqs == [(one.key, one.seq) for one in records]
+
+
+async def test_stop_commits_what_was_read() -> None:
+    world = World()
+    world.committer.open.clear()
+    world.source.feed(*history(10))
+    run = asyncio.create_task(world.runner.run())
+    await world.until(lambda: world.committer.calls == 1)
+
+    world.runner.stop()
+    world.committer.open.set()
+    await run
+
+    assert len(world.committer.seqs) == 12
+
+
+async def test_stop_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "DRAIN_TIMEOUT_S", 0.05)
+    world = World()
+    world.committer.open.clear()
+    world.source.feed(*history(10))
+    run = asyncio.create_task(world.runner.run())
+    await world.until(lambda: world.committer.calls == 1)
+
+    world.runner.stop()
+    await run
+
+    assert world.committer.seqs == []
+
+
+async def test_counters_tell_positions_and_age() -> None:
+    world = World()
+    records = history(6)
+    world.source.feed(*records)
+
+    async with world.running():
+        await world.until(lambda: len(world.committer.seqs) == len(records))
+
+    counters = world.runner.counters()
+    assert counters["is_live"] == 1
+    assert (counters["journalled"], counters["applied"], counters["committed"]) == (8, 8, 8)
+    assert counters["applied_seq"] == counters["committed_seq"] == {BTC: 5, ETH: 3}
+    age_us = counters["commit_age_p99_us"]
+    assert isinstance(age_us, int)
+    assert 4_500 < age_us < 5_500
