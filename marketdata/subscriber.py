@@ -94,8 +94,13 @@ class MarketSubscriber:
                     subscriber.close()
                 await asyncio.sleep(RECONNECT_DELAY_S)
 
+    async def joined(self) -> None:
+        """Wait until every replica is complete."""
+        while not all(replica.joined for replica in self.replicas.values()):
+            await self.changed()
+
     async def changed(self) -> None:
-        """Wait until something has been applied since the last call."""
+        """Wait until something has been applied since the last call; for one waiting task."""
         await self._changed.wait()
         self._changed.clear()
 

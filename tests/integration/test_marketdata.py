@@ -93,7 +93,8 @@ async def test_subscriber_has_the_engines_book_and_sees_every_quote_and_trade(
     heard: list[Message] = []
     subscriber = MarketSubscriber(venue.url, SYMBOLS, on_message=heard.append)
     async with running(venue.service(), subscriber):
-        await eventually_async(lambda: is_current(subscriber, venue))
+        async with asyncio.timeout(15):
+            await subscriber.joined()
         for number, symbol in enumerate(SYMBOLS):
             await venue.publish(symbol, list(random_commands(number, 400)))
         await eventually_async(lambda: is_current(subscriber, venue))
