@@ -107,7 +107,7 @@ class Matcher:
         """Refuse a new order, or accept and match it, and rest what may rest."""
         rules = self.rules
         account, side, reserved = command.account, command.side, command.reserved
-        orders = self._orders_of(account)
+        orders = self.accounts.get(account)
         hold = rules.hold_of(side, command.price_ticks, command.qty_lots)
         refusal = check_new_order(rules, command, hold) or self._check_state(orders, command)
         moves = turn.moves(account)
@@ -120,6 +120,8 @@ class Matcher:
         moves[asset + AVAILABLE] += reserved - hold
         moves[asset + HELD] += hold
         order = OpenOrder(turn.seq, command, rules, hold)
+        if orders is None:
+            orders = self.accounts[account] = AccountOrders()
         orders.open[order.cl_ord_id] = order
         reports.accepted(turn, order)
         if order.time_in_force == _FOK and not self._can_fill(order):
@@ -143,9 +145,10 @@ class Matcher:
     def replace(self, turn: Turn, command: ReplaceOrder) -> None:
         """Give an open order new terms, or refuse to; match it again unless it keeps its place."""
         rules = self.rules
-        orders = self._orders_of(command.account)
+        orders = self.accounts.get(command.account)
         found = self._find(command.account, command.orig_cl_ord_id, command.order_seq)
-        plan = plan_replace(rules, self.book, orders, command, found)
+        id_used = orders is not None and orders.has_used(command.cl_ord_id)
+        plan = plan_replace(rules, self.book, command, found, id_used=id_used)
         moves = turn.moves(command.account)
         asset = QUOTE if command.side == _BUY else BASE
         moves[asset + PENDING] -= command.reserved
@@ -165,7 +168,7 @@ class Matcher:
         else:
             self.book.cancel(order.order_id)
             order.leaves_qty_lots = plan.leaves_lots
-        orders.rename(order, command.cl_ord_id)
+        self.accounts[order.owner].rename(order, command.cl_ord_id)
         order.price_ticks = command.price_ticks
         order.qty_lots = command.qty_lots
         order.time_in_force = command.time_in_force
@@ -189,8 +192,8 @@ class Matcher:
 
     def cancel_all(self, turn: Turn, command: CancelAll) -> None:
         """Cancel every open order of an account, oldest first."""
-        orders = self._orders_of(command.account).open
-        for order in sorted(orders.values(), key=_order_seq):
+        orders = self.accounts.get(command.account)
+        for order in sorted(orders.open.values(), key=_order_seq) if orders else ():
             self.book.cancel(order.order_id)
             self._end(turn, order, CancelReason.USER_DISABLED)
 
@@ -226,29 +229,26 @@ class Matcher:
             assert order.hold == hold, f"Invariant: order {order.order_id} holds {hold}"
             assert order.time_in_force not in _IMMEDIATE, "Invariant: IOC and FOK never rest"
 
-    def _orders_of(self, account: int) -> AccountOrders:
-        orders = self.accounts.get(account)
-        if orders is None:
-            orders = self.accounts[account] = AccountOrders()
-        return orders
-
     def _find(self, account: int, cl_ord_id: str, order_seq: int) -> OpenOrder | DoneOrder | None:
         # An OrderID (37) that names another order than the ClOrdID makes the order unknown.
-        orders = self._orders_of(account)
+        orders = self.accounts.get(account)
+        if orders is None:
+            return None
         order = orders.open.get(cl_ord_id)
         if order is not None:
             return order if order_seq in (0, order.order_id) else None
         done = orders.done.get(cl_ord_id)
         return done if done is not None and order_seq in (0, done.order_seq) else None
 
-    def _check_state(self, orders: AccountOrders, command: NewOrder) -> Refusal | None:
+    def _check_state(self, orders: AccountOrders | None, command: NewOrder) -> Refusal | None:
         # What a new order is refused for that its command alone does not show.
-        if orders.has_used(command.cl_ord_id):
-            text = f"ClOrdID {command.cl_ord_id} was used before"
-            return Refusal(OrdRejReason.DUPLICATE_ORDER, text)
-        if len(orders.open) >= OPEN_ORDERS_PER_ACCOUNT_MAX:
-            text = f"More than {OPEN_ORDERS_PER_ACCOUNT_MAX} open orders in {self.rules.symbol}"
-            return Refusal(OrdRejReason.EXCEEDS_LIMIT, text)
+        if orders is not None:
+            if orders.has_used(command.cl_ord_id):
+                text = f"ClOrdID {command.cl_ord_id} was used before"
+                return Refusal(OrdRejReason.DUPLICATE_ORDER, text)
+            if len(orders.open) >= OPEN_ORDERS_PER_ACCOUNT_MAX:
+                text = f"More than {OPEN_ORDERS_PER_ACCOUNT_MAX} open orders in {self.rules.symbol}"
+                return Refusal(OrdRejReason.EXCEEDS_LIMIT, text)
         if command.post_only and self.book.crosses(command.side, command.price_ticks):
             return Refusal(OrdRejReason.UNSUPPORTED_CHARACTERISTIC, "Post-only: it would trade")
         return None

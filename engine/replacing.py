@@ -26,7 +26,7 @@ from engine.checks import check_replace, check_reserved
 from engine.commands import ReplaceOrder
 from engine.enums import CxlRejReason
 from engine.instrument import SymbolRules
-from engine.open_order import AccountOrders, DoneOrder, OpenOrder
+from engine.open_order import DoneOrder, OpenOrder
 
 
 class Replacement(NamedTuple):
@@ -55,23 +55,24 @@ class ReplaceRefusal(NamedTuple):
 def plan_replace(
     rules: SymbolRules,
     book: LimitBook[OpenOrder],
-    orders: AccountOrders,
     command: ReplaceOrder,
     found: OpenOrder | DoneOrder | None,
+    *,
+    id_used: bool,
 ) -> Replacement | ReplaceRefusal:
     """Return what a replace comes to. Changes nothing.
 
     Args:
         rules: In force.
         book: Of the symbol.
-        orders: Of the account.
         command: The replace, with what was reserved for it.
         found: The order that it names, None where there is none.
+        id_used: Whether the account has used the replace's ClOrdID before.
     """
     if found is None:
         text = f"Unknown order {command.orig_cl_ord_id}"
         return ReplaceRefusal(CxlRejReason.UNKNOWN_ORDER, text)
-    if isinstance(found, DoneOrder):
+    if not isinstance(found, OpenOrder):
         text = f"Too late: {command.orig_cl_ord_id} is done"
         return ReplaceRefusal(CxlRejReason.TOO_LATE, text)
     if found.side != command.side:
@@ -80,7 +81,7 @@ def plan_replace(
     refusal = check_replace(rules, command)
     if refusal is not None:
         return ReplaceRefusal(CxlRejReason.OTHER, refusal.text)
-    if orders.has_used(command.cl_ord_id):
+    if id_used:
         text = f"ClOrdID {command.cl_ord_id} was used before"
         return ReplaceRefusal(CxlRejReason.DUPLICATE_CL_ORD_ID, text)
     leaves_lots = command.qty_lots - found.cum_lots

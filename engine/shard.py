@@ -73,7 +73,7 @@ class Shard:
         if seq != last_seq + 1:
             raise SequenceGap(symbol, last_seq + 1, seq)
         turn = Turn(seq)
-        if isinstance(command, DefineSymbol):
+        if type(command) is DefineSymbol:  # isinstance costs 0.5 µs on a miss of a Struct
             state = self._define(symbol, state, turn, command)
         else:
             assert state is not None, f"Invariant: the first input of {symbol} defines it"
