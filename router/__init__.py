@@ -1,4 +1,24 @@
 """Connect the processes: every Redis key, channel, script and stream of the system.
 
 Maps a symbol to its shard. Imports engine.
+
+errors.py            what goes wrong between processes
+keys.py              the register of every key and channel
+shards.py            symbol to shard, as exchange.toml says
+settings.py          `[redis]`
+redis_client.py      one connection; retries while Redis is away
+scripts.py           loads and runs `scripts/*.lua`
+homes.py             where each symbol lives, its incarnation and rules
+admission.py         gateway to streams: reserved, published, once
+commit.py            engine to accounts and streams: settled, published, once
+lease.py             who leads a shard
+sessions.py          FIX sessions: owner, numbers, sent messages
+outbox.py            what an account is to be told
+open_orders.py       open orders and best prices, for gateways
+streams.py           readers of dense streams; the engine's source of commands
+subscriber.py        pub/sub
+ledger.py            deposits, withdrawals, balances
+users.py             users and their credentials
+process_registry.py  which processes live, and what they count
+trimming.py          how far readers are; trims events below them
 """

@@ -85,9 +85,11 @@ class Committer:
     async def positions(self) -> dict[str, Position]:
         """Return how far each symbol's outputs have got: where an engine begins to commit again.
 
-        Raises:
-            RedisUnavailable: no reply.
+        Waits while Redis is away.
         """
+        return await retry_while_away(self._read_positions, what="positions")
+
+    async def _read_positions(self) -> dict[str, Position]:
         symbols = list(self._homes)
         settled = await read_settled(self._link, symbols)
         async with self._link.sibling(self._db) as shard_link:

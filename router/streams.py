@@ -13,7 +13,7 @@ from engine.limits import READ_BATCH_MAX
 from router import keys
 from router.errors import StreamGap
 from router.homes import entry_number
-from router.redis_client import RedisLink, retry_while_away
+from router.redis_client import Argument, RedisLink, retry_while_away
 
 StreamEntry = tuple[str, int, list[bytes]]
 """Name (symbol or ``ledger``), seq, and the values of the entry's fields in the order of keys.py:
@@ -97,14 +97,13 @@ class CommandSource:
         self._block_ms = block_ms
 
     async def ends(self) -> dict[str, int]:
-        """Return the last seq of each stream.
-
-        Raises:
-            RedisUnavailable: no reply.
-        """
+        """Return the last seq of each stream; waits while Redis is away."""
         symbols = list(self._reader.positions)
-        lasts = await self._link.pipeline(
-            [("XREVRANGE", keys.orders(symbol), "+", "-", "COUNT", 1) for symbol in symbols]
+        commands: list[tuple[Argument, ...]] = [
+            ("XREVRANGE", keys.orders(symbol), "+", "-", "COUNT", 1) for symbol in symbols
+        ]
+        lasts = await retry_while_away(
+            lambda: self._link.pipeline(commands), what=f"reader {self._link.name}"
         )
         return {
             symbol: entry_number(last[0][0]) if last else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -146,6 +147,7 @@ class LossyProxy:
         self._target = urlsplit(url)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
         self.replies_to_lose = 0
         self.lost = 0
         self.refused = False
@@ -159,9 +161,9 @@ class LossyProxy:
     async def __aexit__(self, *exc_info: object) -> None:
         assert self._server is not None
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.gather(*self._tasks)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -172,27 +174,32 @@ class LossyProxy:
             writer.close()
             return
         host, port = self._target.hostname or "", self._target.port or 0
-        to_redis = await asyncio.open_connection(host, port)
-        try:
-            async with asyncio.TaskGroup() as both:
-                up = both.create_task(self._copy(reader, to_redis[1], lossy=False))
-                down = both.create_task(self._copy(to_redis[0], writer, lossy=True))
-                await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
-                up.cancel()
-                down.cancel()
-        finally:
-            writer.transport.abort()
-            to_redis[1].transport.abort()
+        from_redis, to_redis = await asyncio.open_connection(host, port)
+        self._writers |= {writer, to_redis}
+        # Either direction's end ends both.
+        await asyncio.gather(
+            self._copy(reader, to_redis, writer, lossy=False),
+            self._copy(from_redis, writer, to_redis, lossy=True),
+        )
+        self._writers -= {writer, to_redis}
 
     async def _copy(
-        self, source: asyncio.StreamReader, to: asyncio.StreamWriter, *, lossy: bool
+        self,
+        source: asyncio.StreamReader,
+        to: asyncio.StreamWriter,
+        back: asyncio.StreamWriter,
+        *,
+        lossy: bool,
     ) -> None:
         # The greeting of a connection (SELECT, CLIENT SETNAME) comes in one piece: never lost.
         pieces = 0
-        while data := await source.read(1 << 20):
-            pieces += 1
-            if lossy and self.replies_to_lose and pieces > 1:
-                self.replies_to_lose -= 1
-                self.lost += 1
-                return
-            to.write(data)
+        with contextlib.suppress(ConnectionError):
+            while data := await source.read(1 << 20):
+                pieces += 1
+                if lossy and self.replies_to_lose and pieces > 1:
+                    self.replies_to_lose -= 1
+                    self.lost += 1
+                    break
+                to.write(data)
+        to.transport.abort()
+        back.transport.abort()
