@@ -233,10 +233,7 @@ async def test_restarts_and_lost_replies_change_nothing(
         admission = Admission(link, venue.homes)
         sent = 0
         for life in range(6):
-            async with engine(venue, proxy.url, tmp_path, f"engine-1 life {life}") as (
-                task,
-                runner,
-            ):
+            async with engine(venue, proxy.url, tmp_path, f"life {life}") as (_, runner):
                 for _ in range(3):
                     size = choose.randint(1, 40)
                     proxy.replies_to_lose = choose.randint(0, 3)
