@@ -1,4 +1,4 @@
-"""Errors of operation: settings, commands, data directories, embedded servers, processes.
+"""Errors of operation: settings, commands, data directories, embedded servers, processes. Pure.
 
 OpsError
 ├── SettingsError            the configuration is missing or wrong; names each key and the reason

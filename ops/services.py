@@ -53,6 +53,7 @@ class ProcessService:
         is_ready: tells whether the process with this pid serves.
         say: shows a line on the terminal.
         before_stop: awaited before it is asked to stop, within the time-out of the stop.
+        start_attempts: how often `start` tries.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class ProcessService:
         is_ready: Callable[[int], Awaitable[bool]],
         say: Callable[[str], None],
         before_stop: Callable[[], Awaitable[None]] | None = None,
+        start_attempts: int = 1,
     ) -> None:
         self.name = name
         self._arguments = arguments
@@ -75,6 +77,7 @@ class ProcessService:
         self._is_ready = is_ready
         self._say = say
         self._before_stop = before_stop
+        self._start_attempts = start_attempts
         self._process: asyncio.subprocess.Process | None = None
         self._output: asyncio.Task[None] | None = None
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
@@ -92,6 +95,15 @@ class ProcessService:
         Raises:
             ProcessFailed: it ended or was not ready in time; with the end of its log.
         """
+        for attempts_left in reversed(range(self._start_attempts)):
+            try:
+                await self._start_once()
+                return
+            except ProcessFailed:
+                if not attempts_left:
+                    raise
+
+    async def _start_once(self) -> None:
         program = [sys.executable, "-m", "ops", *self._arguments()]
         self._process = await asyncio.create_subprocess_exec(
             *launch_command(program, death_signal=signal.SIGKILL),

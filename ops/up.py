@@ -34,6 +34,9 @@ CATCH_UP_TIMEOUT_S = 5
 
 _POLL_S = 0.05
 
+# Somebody may take the port between our look and the gateway's: then look again.
+_GATEWAY_START_ATTEMPTS = 3
+
 
 class Demo(enum.Enum):
     """What `up` adds to the venue for somebody who tries it."""
@@ -171,12 +174,14 @@ class _Exchange:
 
     def _gateway(self, number: int, link: RedisLink) -> Service:
         name = f"gateway-{number}"
-        self._ports[name] = self._settings.gateway.port + number - 1
+        self._ports[name] = max(self._ports.values(), default=self._settings.gateway.port - 1) + 1
+        self._choose_port(name)
         return self._process(
             name,
             lambda: ["gateway", "--name", name, "--port", str(self._choose_port(name))],
-            is_ready=lambda state: True,
+            is_ready=lambda state: bool(state.counters.get("port")),
             link=link,
+            start_attempts=_GATEWAY_START_ATTEMPTS,
         )
 
     def _choose_port(self, name: str) -> int:
@@ -212,6 +217,7 @@ class _Exchange:
         is_ready: Callable[[ProcessState], bool],
         link: RedisLink,
         before_stop: Callable[[], Awaitable[None]] | None = None,
+        start_attempts: int = 1,
     ) -> Service:
         async def reports_itself(pid: int) -> bool:
             try:
@@ -229,6 +235,7 @@ class _Exchange:
             is_ready=reports_itself,
             say=self._terminal.say,
             before_stop=before_stop,
+            start_attempts=start_attempts,
         )
 
     def _environment(self) -> dict[str, str]:

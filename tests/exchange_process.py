@@ -1,0 +1,154 @@
+"""A whole exchange as an operator has it: ``shardex up`` as a child, and commands beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import redis
+
+from ops.embedded import free_port
+from tests.helpers import eventually
+from tests.venue import Peer
+
+ROOT = Path(__file__).resolve().parent.parent
+START_DEADLINE_S = 60.0
+STOP_DEADLINE_S = 30.0
+
+Row = tuple[Any, ...]
+
+
+class ExchangeProcess:
+    """``shardex up --demo-quiet`` in a directory, on ports that were free.
+
+    Args:
+        directory: for exchange.toml and var/.
+        redis_binary: which redis-server.
+    """
+
+    def __init__(self, directory: Path, redis_binary: str) -> None:
+        self.directory = directory
+        self.config = directory / "exchange.toml"
+        self.config.write_text((ROOT / "exchange.toml").read_text())
+        self.var = directory / "var"
+        self.output = directory / "up.out"
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._peers: dict[int, Peer] = {}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("SHARDEX_")}
+        self.environment = {
+            **inherited,
+            "PYTHONPATH": str(ROOT),
+            "SHARDEX_GATEWAY__PORT": str(free_port(0)),
+            "SHARDEX_REDIS__PORT": str(free_port(0)),
+            "SHARDEX_REDIS__BINARY": redis_binary,
+            "SHARDEX_POSTGRES__PORT": str(free_port(0)),
+        }
+
+    @property
+    def pid(self) -> int:
+        """The pid of ``up``."""
+        assert self._popen is not None
+        return self._popen.pid
+
+    @property
+    def endpoints(self) -> dict[str, Any]:
+        """What endpoints.json says now."""
+        endpoints: dict[str, Any] = json.loads((self.var / "endpoints.json").read_text())
+        return endpoints
+
+    @property
+    def said(self) -> str:
+        """All that ``up`` has printed, its earlier runs included."""
+        return self.output.read_text()
+
+    def start(self) -> None:
+        """Start and wait until endpoints.json is there and the exchange says that it is open."""
+        with self.output.open("ab") as output:
+            before = output.tell()
+            self._popen = subprocess.Popen(
+                [sys.executable, "-m", "ops", "up", "--demo-quiet"],
+                cwd=self.directory,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+        def is_open() -> bool:
+            assert self._popen is not None and self._popen.poll() is None, self.said
+            return "The exchange is open" in self.said[before:]
+
+        eventually(is_open, START_DEADLINE_S)
+        assert (self.var / "endpoints.json").exists()
+
+    def signal(self, number: signal.Signals) -> int:
+        """Send a signal and return the exit status."""
+        assert self._popen is not None
+        self._popen.send_signal(number)
+        return self._popen.wait(STOP_DEADLINE_S)
+
+    def stop(self) -> None:
+        """Stop cleanly, if it runs."""
+        if self._popen is not None and self._popen.poll() is None:
+            assert self.signal(signal.SIGINT) == 0, self.said
+
+    def run(
+        self, *arguments: str, stdin: str = "", **more: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of the command line in the directory, with more environment."""
+        return subprocess.run(
+            [sys.executable, "-m", "ops", *arguments],
+            cwd=self.directory,
+            env={**self.environment, **more},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=START_DEADLINE_S,
+        )
+
+    def json(self, *arguments: str, stdin: str = "") -> Any:
+        """Run a command with --json, which must succeed, and return what it prints."""
+        done = self.run(*arguments, "--json", stdin=stdin)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def redis(self) -> redis.Redis:
+        """Return a client of the accounts database; to be closed."""
+        client: redis.Redis = redis.Redis.from_url(self.endpoints["redis_url"])
+        return client
+
+    def pid_of(self, process: str) -> int:
+        """Return the pid that a process reports, 0 when it reports none."""
+        with self.redis() as client:
+            body = client.get(f"process:{process}")
+        return int(json.loads(body)["pid"]) if body else 0
+
+    def balances(self, account: str) -> dict[str, int]:
+        """Return an account's balances as Redis has them: ASSET:a, :p and :h, smallest units."""
+        with self.redis() as client:
+            fields = client.hgetall(f"bal:{account}")
+        return {name.decode(): int(value) for name, value in fields.items()}
+
+    def query(self, sql: str, *parameters: object) -> list[Row]:
+        """Return the rows that PostgreSQL has."""
+        with psycopg.connect(self.endpoints["postgres_url"]) as db:
+            return db.execute(sql.encode(), parameters).fetchall()
+
+    async def log_on(self, visitor: int, *, gateway: int = 0) -> Peer:
+        """Log a visitor on, going on with the last session's numbers; the answer is a Logon."""
+        port = self.endpoints["fix"][gateway]["port"]
+        user = self.endpoints["users"][visitor]
+        peer = Peer(*await asyncio.open_connection("127.0.0.1", port))
+        before = self._peers.get(visitor)
+        peer.next_out = before.next_out if before is not None else 1
+        self._peers[visitor] = peer
+        peer.logon(int(user["sender_comp_id"]), user["username"], user["password"].encode())
+        await peer.expect("A")
+        return peer
