@@ -10,6 +10,7 @@ commands_status.py    status
 commands_users.py     user add, list, passwd, disable
 commands_ledger.py    deposit, withdraw, balances
 commands_market.py    symbols, book, watch
+commands_fixlog.py    fixlog
 settings.py           exchange.toml and the environment, validated; venue_file.py is the venue in it
 wiring.py             builds each process from its settings
 up.py                 the whole exchange: start, endpoints, summary, stop

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from engine.errors import ExchangeError
 from ops import (
+    commands_fixlog,
     commands_flow,
     commands_ledger,
     commands_market,
@@ -29,6 +30,7 @@ _GROUPS = (
     commands_users,
     commands_ledger,
     commands_market,
+    commands_fixlog,
     commands_flow,
     commands_processes,
 )
