@@ -1,4 +1,34 @@
 """Match orders: the pure, deterministic kernel, and the shell that runs one shard.
 
-Imports nothing of ours and can be used as a library, without Redis.
+Imports nothing of ours and can be used as a library, without Redis: `book.OrderBook` is a book that
+a program drives directly, `shard.Shard` the whole state of any number of symbols with accounts.
+
+errors.py          the root of all errors, and the engine's own
+enums.py           enumerations, with FIX's values
+limits.py          every size limit, with its reason
+instrument.py      the rules of a symbol; decimal text to integers and back
+commands.py        what goes in: orders, cancels, replaces, definitions
+events.py          what comes out: one Output per input
+ledger_entries.py  entries of the ledger: users, credentials, deposits
+level.py           a resting order and the queue of one price
+book.py            the order book, structure only; also driven directly
+book_naive.py      the slow obvious book, the reference
+fees.py            what an order owes and must hold
+checks.py          orders against the rules of their symbol
+open_order.py      orders with accounts and money; used ClOrdIDs
+turn.py            what one input does, while it is being applied
+reports.py         events made from orders
+replacing.py       what a replace comes to
+matching.py        order types, self-trade prevention, money: one symbol
+shard.py           the symbols of one engine: next input in, all it does out
+settlement.py      an applied input as it is committed
+journal.py         records of the journal as bytes
+journal_file.py    append-only segments
+journal_reader.py  reads a journal; torn tails and corruption
+journal_writer.py  group commit in a thread
+ring.py            the bounded ring: sequences, barriers, gating
+ring_loop.py       runs a ring's consumers
+histogram.py       latencies with percentiles
+settings.py        `[engine]`
+runner.py          the shard's loop: journal, match, commit
 """
