@@ -48,11 +48,17 @@ def check_new_order(rules: SymbolRules, order: NewOrder, hold: int) -> Refusal |
         return _unsupported("a market order is IOC or FOK")
     if order.post_only and immediate:
         return _unsupported("a post-only order cannot be IOC or FOK")
-    return _check_terms(rules, order) or check_reserved(order.reserved, hold)
+    refusal = _check_terms(rules, order)
+    if refusal is None and order.reserved < hold:
+        return _short(order.reserved, hold)
+    return refusal
 
 
 def check_replace(rules: SymbolRules, order: ReplaceOrder) -> Refusal | None:
-    """Return what is wrong with the new terms of an open order, or None."""
+    """Return what is wrong with the new terms of an open order, or None.
+
+    What the replace reserved is checked by `check_added_hold`, when the order's hold is known.
+    """
     if order.ord_type == _MARKET:
         return _unsupported("an order in the book is a limit order")
     if order.time_in_force in _IMMEDIATE:
@@ -60,12 +66,9 @@ def check_replace(rules: SymbolRules, order: ReplaceOrder) -> Refusal | None:
     return _check_terms(rules, order)
 
 
-def check_reserved(reserved: int, needed: int) -> Refusal | None:
-    """Return the refusal of a command whose reservation is too small, or None."""
-    if reserved >= needed:
-        return None
-    text = f"Reserved: expected at least {needed} units, received {reserved}"
-    return Refusal(OrdRejReason.EXCEEDS_LIMIT, text)
+def check_added_hold(order: ReplaceOrder, added: int) -> Refusal | None:
+    """Return the refusal of a replace that reserved less than its order must add, or None."""
+    return None if order.reserved >= added else _short(order.reserved, added)
 
 
 def _check_terms(rules: SymbolRules, order: NewOrder | ReplaceOrder) -> Refusal | None:
@@ -86,6 +89,11 @@ def _check_terms(rules: SymbolRules, order: NewOrder | ReplaceOrder) -> Refusal 
         text = f"Notional: expected at least {least} {rules.quote}, received {received}"
         return Refusal(OrdRejReason.OTHER, text)
     return None
+
+
+def _short(reserved: int, needed: int) -> Refusal:
+    text = f"Reserved: expected at least {needed} units, received {reserved}"
+    return Refusal(OrdRejReason.EXCEEDS_LIMIT, text)
 
 
 def _unsupported(rule: str) -> Refusal:

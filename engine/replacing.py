@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from engine.book import LimitBook
-from engine.checks import check_replace, check_reserved
+from engine.checks import check_added_hold, check_replace
 from engine.commands import ReplaceOrder
 from engine.enums import CxlRejReason
 from engine.instrument import SymbolRules
@@ -91,7 +91,7 @@ def plan_replace(
     if command.post_only and book.crosses(command.side, command.price_ticks):
         return ReplaceRefusal(CxlRejReason.OTHER, "Post-only: it would trade")
     hold = found.hold_for(rules, command.price_ticks, leaves_lots)
-    refusal = check_reserved(command.reserved, hold - found.hold)
+    refusal = check_added_hold(command, hold - found.hold)
     if refusal is not None:
         return ReplaceRefusal(CxlRejReason.OTHER, refusal.text)
     same_price = command.price_ticks == found.price_ticks

@@ -77,9 +77,9 @@ class Turn:
         """
         result: list[BalanceChange] = []
         base_made = quote_made = 0
-        for account, (b_free, b_pending, b_held, q_free, q_pending, q_held) in sorted(
-            self._moves.items()
-        ):
+        moves = self._moves
+        for account in sorted(moves) if len(moves) > 1 else moves:
+            b_free, b_pending, b_held, q_free, q_pending, q_held = moves[account]
             base_made += b_free + b_pending + b_held
             quote_made += q_free + q_pending + q_held
             if b_free or b_pending or b_held:

@@ -107,7 +107,7 @@ def options(words: list[str]) -> dict[str, Any]:
 def run_command(world: World, words: list[str]) -> Output:
     """Apply a command line."""
     if words[0] == "rules":
-        wanted: dict[str, str] = dict(word.split("=") for word in words[1:])  # type: ignore[misc]
+        wanted: dict[str, str] = dict(word.split("=") for word in words[1:])
         return world.change_rules(
             rules(
                 version=world.rules.version + 1,

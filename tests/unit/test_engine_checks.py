@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.checks import check_new_order, check_replace, check_reserved
+from engine.checks import check_added_hold, check_new_order, check_replace
 from engine.commands import NewOrder, ReplaceOrder
 from engine.enums import OrdRejReason, OrdType, SelfTradePrevention, Side, TimeInForce
 from tests.matching_world import rules
@@ -106,8 +106,8 @@ def test_combinations_that_contradict_themselves_are_refused(changes: dict[str, 
 
 
 def test_reservation_must_cover_the_hold() -> None:
-    assert check_reserved(5_100, 5_100) is None
-    assert check_reserved(0, -7) is None
-    refusal = check_new_order(RULES, ORDER, 5_101)
-    assert refusal is not None
-    assert refusal.reason is OrdRejReason.EXCEEDS_LIMIT
+    assert check_added_hold(REPLACE, 0) is None
+    assert check_added_hold(REPLACE, -7) is None
+    for refusal in (check_new_order(RULES, ORDER, 5_101), check_added_hold(REPLACE, 1)):
+        assert refusal is not None
+        assert refusal.reason is OrdRejReason.EXCEEDS_LIMIT
