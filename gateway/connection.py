@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from typing import Protocol, cast
+from typing import Protocol, cast, cast
 
 from gateway.fix_time import NS_PER_SECOND
 from gateway.session import FixSession
@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
             # One write per batch makes Nagle useless, and it would stall every second report.
             raw_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not self._host.connected(self):
-            transport.abort()
+            self._transport.abort()
             return
         self._settle(self._limits.now_ns())
 
