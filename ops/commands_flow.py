@@ -1,4 +1,7 @@
-"""``shardex replay-flow`` and ``simulate``: order flow through FIX, with its outcome checked."""
+"""``shardex replay-flow``, ``simulate`` and ``demo-market``: order flow through FIX.
+
+The first two check its outcome.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ import msgspec
 
 from ops.cli import EXIT_FAILED, EXIT_OK, Subparsers, add_command, print_data, settings_of
 from ops.commands_market import check_symbol
+from ops.demo import ORDERS_PER_S, run_demo
 from ops.endpoints import Endpoints, endpoints_path, read_endpoints
 from ops.errors import CommandFailed, FlowFileError
 from ops.fix_initiator import Identity
@@ -31,7 +35,9 @@ from ops.flow import (
 from ops.flow_generator import FlowGenerator, FlowShape
 from ops.flow_player import ReplayResult, Target, Truth, replay
 from ops.flow_reference import expected_rows
+from ops.logs import configure_logging
 from ops.private_venue import PrivateSymbol, private_venue
+from ops.processes import run_until_signal
 from ops.terminal import Terminal
 
 _Row = TypeVar("_Row")
@@ -58,7 +64,7 @@ book, which shares no code with the engine's."""
 
 
 def add_parsers(commands: Subparsers) -> None:
-    """Add replay-flow and simulate."""
+    """Add replay-flow, simulate and demo-market."""
     parser = add_command(
         commands,
         "replay-flow",
@@ -91,6 +97,27 @@ def add_parsers(commands: Subparsers) -> None:
         help="also write the flow there, and its outcome to FILE with _expected in its name",
     )
     _add_common(parser, symbol_required=False)
+    _add_demo_market(commands)
+
+
+def _add_demo_market(commands: Subparsers) -> None:
+    parser = add_command(
+        commands,
+        "demo-market",
+        _demo_market,
+        summary="Run the demo's participants",
+        details="`up --demo` starts it as its child; it needs the demo's users and endpoints.json.",
+    )
+    parser.add_argument(
+        "--orders-per-s",
+        type=int,
+        default=ORDERS_PER_S,
+        metavar="N",
+        help=f"requests per second over all symbols (default: {ORDERS_PER_S})",
+    )
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="of what they do (default: by chance)"
+    )
 
 
 def _add_common(parser: argparse.ArgumentParser, *, symbol_required: bool) -> None:
@@ -141,6 +168,17 @@ def _simulate(args: argparse.Namespace) -> int:
         _write(args.write, FLOW_HEADER, map(format_flow_row, rows))
         _write(_expected_path(args.write), EXPECTED_HEADER, map(format_expected_row, expected))
     return _play(args, rows, Truth(expected))
+
+
+def _demo_market(args: argparse.Namespace) -> int:
+    if args.orders_per_s < 1:
+        raise CommandFailed(
+            f"--orders-per-s: expected a positive number, received {args.orders_per_s}"
+        )
+    settings = settings_of(args)
+    configure_logging(settings.log_level)
+    run_until_signal(run_demo(settings, orders_per_s=args.orders_per_s, seed=args.seed))
+    return EXIT_OK
 
 
 def _play(args: argparse.Namespace, rows: Sequence[FlowRow], truth: Truth) -> int:

@@ -36,6 +36,9 @@ _ROUND_LOTS = 10
 _WANDER = 0.1
 """Probability per message that the leaning price moves by a tick."""
 
+MEAN_WAIT_NS = _BURST * _BURST_WAIT_NS + (1 - _BURST) * _PAUSE_WAIT_NS
+"""Mean time between two rows."""
+
 _FIRST_PAUSE_NS = 34_200_000_000_000
 """09:30, when the day begins."""
 
@@ -156,7 +159,7 @@ class FlowGenerator:
             # The market stands at the limit of its range: only the other side has room.
             side = Side.SELL if side == Side.BUY else Side.BUY
             price = self._passive_price(side)
-        return self._row(NEW, self._new_id(), side, price, self._size())
+        return self._row(NEW, self.new_id(), side, price, self._size())
 
     def _aggressive(self, action: str) -> FlowRow:
         """Take what the leaning price has passed, or a little from either side."""
@@ -174,14 +177,14 @@ class FlowGenerator:
         sign = 1 if side == Side.BUY else -1
         price = best + sign * self._power(2.0, 5)
         price = min(max(price, self._shape.low_ticks), self._shape.high_ticks)
-        return self._row(action, self._new_id(), side, price, min(size, self._shape.qty_lots_max))
+        return self._row(action, self.new_id(), side, price, min(size, self._shape.qty_lots_max))
 
     def _replace(self, order_id: int) -> FlowRow:
         side = self.book.orders[order_id].level.side
         price = self._passive_price(side)
         if self._crosses(side, price):
             return self._cancel(order_id, reduces=False)
-        return self._row(REPLACE, self._new_id(), side, price, self._size(), orig_id=order_id)
+        return self._row(REPLACE, self.new_id(), side, price, self._size(), orig_id=order_id)
 
     def _cancel(self, order_id: int, *, reduces: bool) -> FlowRow:
         order = self.book.orders[order_id]
@@ -210,7 +213,8 @@ class FlowGenerator:
 
     # ------------------------------------------------------------ chance
 
-    def _new_id(self) -> int:
+    def new_id(self) -> int:
+        """Return the next order id."""
         self._next_id += 1
         return self._next_id - 1
 
