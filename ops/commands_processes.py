@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from ops.cli import EXIT_OK, Subparsers, add_command, settings_of
+from engine.errors import ExchangeError
+from ops.cli import EXIT_FAILED, EXIT_OK, Subparsers, add_command, settings_of
 from ops.endpoints import find_postgres, find_redis
 from ops.logs import configure_logging
 from ops.processes import run_until_signal
 from ops.settings import Settings
 from ops.wiring import run_engine, run_gateway, run_marketdata, run_writer
+
+logger = logging.getLogger("ops")
 
 _DETAILS = """\
 Logs to standard error. SIGTERM and Ctrl-C stop it cleanly. Redis and PostgreSQL are those
@@ -59,5 +63,12 @@ def _writer(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace, main: Callable[[Settings], Coroutine[Any, Any, None]]) -> int:
     settings = settings_of(args)
     configure_logging(settings.log_level)
-    run_until_signal(main(settings))
+    try:
+        run_until_signal(main(settings))
+    except ExchangeError as error:
+        logger.error("%s", error)
+        return EXIT_FAILED
+    except Exception:
+        logger.exception("stopped by a bug")
+        return EXIT_FAILED
     return EXIT_OK

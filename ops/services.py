@@ -20,7 +20,7 @@ from ops.logs import BoundedLog, split_line
 START_TIMEOUT_S = 600.0
 """Until a process is ready: an engine that reads millions of commands again takes minutes."""
 
-ECHOED_LINES_PER_S_MAX = 10
+ECHOED_LINES_PER_S_MAX = 30
 """Lines of one process's log that are shown on the terminal too; the log has all of them."""
 
 _SHOWN_LEVELS = ("WARNING", "ERROR", "CRITICAL")

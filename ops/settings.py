@@ -42,7 +42,7 @@ class Settings(Venue):
     """An existing PostgreSQL database, encoded in UTF8. Left out: ``up`` starts a private
     server."""
     log_level: Literal["debug", "info", "warning"] = "info"
-    """Least severe lines in the processes' logs. Debug logs each FIX message, which costs much."""
+    """Least severe lines in the logs of the processes."""
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
     engine: EngineSettings = Field(default_factory=EngineSettings)
     marketdata: MarketDataSettings = Field(default_factory=MarketDataSettings)
@@ -155,10 +155,19 @@ def _describe(error: ValidationError, path: Path, named: Mapping[str, str]) -> s
     lines = []
     for fault in error.errors():
         key = ".".join(str(part) for part in fault["loc"])
-        where = f"environment {named[key]}" if key in named else f"{path}: {key}".rstrip(": ")
         reason = "unknown setting" if fault["type"] == "extra_forbidden" else fault["msg"]
-        lines.append(f"{where}: {reason.removeprefix('Value error, ')}")
+        lines.append(f"{_where(key, path, named)}: {reason.removeprefix('Value error, ')}")
     return "\n".join(lines)
+
+
+def _where(key: str, path: Path, named: Mapping[str, str]) -> str:
+    """Return what set a key: the variable of it, of a part of it, or of what it is part of."""
+    for set_key, variable in named.items():
+        if f"{set_key}.".startswith(f"{key}.") and key:
+            return f"environment {variable}"
+        if key.startswith(f"{set_key}."):
+            return f"environment {variable}: {key}"
+    return f"{path}: {key}".rstrip(": ")
 
 
 def _refuse_other_server(index: int, shard: Shard, settings: Settings) -> None:

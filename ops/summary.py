@@ -108,7 +108,7 @@ class Summary:
                 f"{orders_per_s:,} orders/s  {trades_per_s:,} trades/s | {quotes} | lag {lags}"
             )
             return
-        header = ("symbol", "best bid", "best ask", "last", "trades 24 h", "orders")
+        header = ("symbol", "best bid", "best ask", "last", "trades 24 h", "admitted")
         self._terminal.show(
             [
                 "",

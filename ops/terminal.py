@@ -32,29 +32,22 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """Print lines that stay, above the block."""
-        self._erase()
-        print(text, file=self._stream)
-        self._draw()
+        self._write(text + "\n")
 
     def show(self, lines: Sequence[str]) -> None:
         """Replace the block; no lines remove it. Does nothing where there is no terminal."""
-        if not self.interactive:
-            return
-        self._erase()
-        self._block = list(lines)
-        self._draw()
+        if self.interactive:
+            self._block = list(lines)
+            self._write("")
 
-    def _erase(self) -> None:
-        if self._drawn:
-            self._stream.write(_UP.format(self._drawn) + _CLEAR_BELOW)
-            self._drawn = 0
-
-    def _draw(self) -> None:
+    def _write(self, text: str) -> None:
+        """Erase the block, write, and draw the block again: in one write, so that it is steady."""
+        erase = _UP.format(self._drawn) + _CLEAR_BELOW if self._drawn else ""
         # A wrapped line would count as two when the block is erased.
         columns, rows = shutil.get_terminal_size()
-        for line in self._block[: max(1, rows - 1)]:
-            self._stream.write(line[: columns - 1] + "\n")
-            self._drawn += 1
+        block = [line[: columns - 1] + "\n" for line in self._block[: max(1, rows - 1)]]
+        self._drawn = len(block)
+        self._stream.write(erase + text + "".join(block))
         self._stream.flush()
 
 

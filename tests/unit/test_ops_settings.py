@@ -1,0 +1,154 @@
+"""exchange.toml and the environment: overrides, refusals by key, and their documentation."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from ops.errors import SettingsError
+from ops.settings import Settings, child_environment, load_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = (ROOT / "exchange.toml").read_text()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "exchange.toml"
+    path.write_text(SHIPPED)
+    return path
+
+
+def test_the_shipped_file_has_two_shards_and_four_symbols(config: Path) -> None:
+    settings = load_settings(config, {})
+    assert [(shard.id, shard.db, len(shard.symbols)) for shard in settings.shards] == [
+        *((1, 1, 2), (2, 2, 2))
+    ]
+    assert len(settings.symbols) == 4
+    assert settings.gateway.count == 2
+    assert settings.redis_url is None
+
+
+def test_the_environment_overrides_every_kind_of_setting(config: Path) -> None:
+    settings = load_settings(
+        config,
+        {
+            "SHARDEX_GATEWAY__PORT": "9900",
+            "SHARDEX_REDIS_URL": "redis://:secret@example:6379",
+            "SHARDEX_VAR_DIR": "elsewhere",
+            "SHARDEX_SHARDS": '[{id = 7, db = 3, symbols = ["ALFA-USD", "BETA-USD",'
+            ' "GAMMA-USD", "DELTA-USD"]}]',
+            "PATH": "not ours",
+        },
+    )
+    assert settings.gateway.port == 9900
+    assert settings.redis_url is not None
+    assert settings.redis_url.get_secret_value() == "redis://:secret@example:6379"
+    assert settings.var_dir == Path("elsewhere")
+    assert [shard.id for shard in settings.shards] == [7]
+    assert "secret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("SHARDEX_GATEWAY__PORT", "high", "environment SHARDEX_GATEWAY__PORT: Input should be"),
+        ("SHARDEX_GATEWAY__PORT", "0", "environment SHARDEX_GATEWAY__PORT: Input should be"),
+        ("SHARDEX_GATEWAY__PROT", "1", "environment SHARDEX_GATEWAY__PROT: unknown setting"),
+        ("SHARDEX_NOTHING", "1", "environment SHARDEX_NOTHING: unknown setting"),
+        ("SHARDEX_VAR_DIR__X", "1", "environment SHARDEX_VAR_DIR__X"),
+        ("SHARDEX_SHARDS__X", "1", "environment SHARDEX_SHARDS__X: shards is no section"),
+        ("SHARDEX_SHARDS", "[1", "environment SHARDEX_SHARDS: not a TOML value"),
+        ("SHARDEX_REDIS_URL", "http://x", "environment SHARDEX_REDIS_URL: expected redis://"),
+        ("SHARDEX_REDIS_URL", "redis://x/3", "expected no database number"),
+        ("SHARDEX_POSTGRES_URL", "x", "environment SHARDEX_POSTGRES_URL: expected postgresql://"),
+    ],
+)
+def test_a_wrong_variable_is_named_with_the_reason(
+    config: Path, name: str, value: str, message: str
+) -> None:
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        load_settings(config, {name: value})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("count = 2", "count = 2\nprot = 1", "exchange.toml: gateway.prot: unknown setting"),
+        ("scale = 6", "scale = 60", "exchange.toml: assets.0.scale: Input should be less"),
+        ('quote = "USD"', 'quote = "EUR"', "symbols.0.quote: no [[assets]] block is named EUR"),
+        ("id = 2", "id = 1", "shards.1.id: 1 stands there twice"),
+        ('"GAMMA-USD", ', "", "symbols.2.name: GAMMA-USD is on no shard"),
+        ("db = 1", 'db = 1\nredis_url = "redis://other"', "shards.0.redis_url: expected the acc"),
+        ("[gateway]", "[gateway", "not TOML"),
+    ],
+)
+def test_a_fault_in_the_file_is_named_with_the_reason(
+    config: Path, old: str, new: str, message: str
+) -> None:
+    config.write_text(SHIPPED.replace(old, new, 1))
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        load_settings(config, {})
+
+
+def test_all_faults_are_told_at_once(config: Path) -> None:
+    config.write_text(SHIPPED.replace("count = 2", "count = 0\nx = 1\n[writer]\ny = 2"))
+    with pytest.raises(SettingsError) as caught:
+        load_settings(config, {})
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_a_missing_file_says_how_to_name_another(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"nowhere\.toml: No such file .*--config"):
+        load_settings(tmp_path / "nowhere.toml", {})
+
+
+def test_children_get_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHARDEX_LOG_LEVEL", "debug")
+    environment = child_environment(redis_url="redis://a", postgres_url="postgresql://b")
+    assert environment["SHARDEX_REDIS_URL"] == "redis://a"
+    assert environment["SHARDEX_POSTGRES_URL"] == "postgresql://b"
+    assert environment["SHARDEX_LOG_LEVEL"] == "debug"
+
+
+def _documentation(model: type[BaseModel]) -> dict[str, str]:
+    """Return the text under each setting of a class, in one line."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    return {
+        setting.target.id: " ".join(str(text.value.value).split()).replace("``", "`")
+        for setting, text in pairwise(body.body)
+        if isinstance(setting, ast.AnnAssign)
+        and isinstance(setting.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+    }
+
+
+def _rows(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Yield the line of docs/configuration.md for each setting outside the venue's blocks."""
+    texts = _documentation(model)
+    for name, field in model.model_fields.items():
+        if name in ("assets", "symbols", "shards"):
+            continue
+        default = field.get_default(call_default_factory=True, validated_data={})
+        if isinstance(default, BaseModel):
+            yield from _rows(type(default), f"{name}.")
+            continue
+        plain = int(default) if isinstance(default, int) else default
+        shown = "none" if default is None else f"`{plain}`"
+        yield f"| `{prefix}{name}` | {shown} | {texts[name]} |"
+
+
+def test_every_setting_is_documented_as_it_is() -> None:
+    lines = (ROOT / "docs" / "configuration.md").read_text().splitlines()
+    documented = [line for line in lines if re.match(r"\| `[a-z_.]+` \| (none|`[^`]*`) \| ", line)]
+    assert documented == list(_rows(Settings))
