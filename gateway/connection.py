@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from typing import Protocol, cast, cast
+from typing import Protocol, cast
 
 from gateway.fix_time import NS_PER_SECOND
 from gateway.session import FixSession

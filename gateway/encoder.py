@@ -27,6 +27,9 @@ from gateway.settings import GatewaySettings
 from gateway.symbol_texts import SymbolTable
 from router.admission import PublishItem, RefuseItem
 
+_ORDERS = (NewOrder, ReplaceOrder)
+_REFUSALS = (OrderRejected, CancelRejected, BusinessRejected)
+_TO_COMPLETE = (ReplaceOrder, CancelRejected)
 _LIMITED = (NEW_ORDER_SINGLE, ORDER_CANCEL_REPLACE_REQUEST)
 
 
@@ -62,7 +65,7 @@ class Encoder:
         """Translate again what was translated under other rules than those in force now."""
         for entry in entries:
             request, event = entry.request, entry.event
-            if request is None or not isinstance(request.content, NewOrder | ReplaceOrder):
+            if request is None or not isinstance(request.content, _ORDERS):
                 continue
             assert isinstance(event, AppMessage), "Invariant: only such messages become requests"
             rules = self._symbols.by_name[request.symbol].rules
@@ -86,7 +89,7 @@ class Encoder:
     def _translate(self, entry: Inbound, event: AppMessage) -> None:
         request = self._reader.read(event.message, self._origin(entry, event))
         content = request.content
-        if isinstance(content, NewOrder | ReplaceOrder):
+        if isinstance(content, _ORDERS):
             entry.connection.in_flight.add(content.cl_ord_id)
         self._set_request(entry, request)
 
@@ -105,7 +108,7 @@ class Encoder:
         connection, event = entry.connection, entry.event
         assert isinstance(event, AppMessage), "Invariant: only such messages become requests"
         content = request.content
-        if isinstance(content, NewOrder | ReplaceOrder):
+        if isinstance(content, _ORDERS):
             rules = self._symbols.by_name[request.symbol].rules
             return PublishItem(
                 connection.account,
@@ -117,7 +120,7 @@ class Encoder:
                 content.reserved,
                 content.rules_version,
             )
-        if isinstance(content, OrderRejected | CancelRejected | BusinessRejected):
+        if isinstance(content, _REFUSALS):
             return RefuseItem(
                 connection.account,
                 connection.epoch,
@@ -138,4 +141,4 @@ def needs_lookup(request: Request) -> bool:
     content = request.content
     if isinstance(content, NewOrder):
         return content.ord_type is OrdType.MARKET
-    return isinstance(content, ReplaceOrder | CancelRejected)
+    return isinstance(content, _TO_COMPLETE)

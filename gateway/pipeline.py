@@ -40,6 +40,9 @@ _JOURNAL_BATCH_MAX = 1_024
 _DISK_RETRY_S = 0.2
 """Between two tries while the disk refuses the journal; the ring fills, and reading stops."""
 
+_REQUESTS = (ResendRequested, NeedOutLimit)
+_NOT_MESSAGES = (Closed, *_REQUESTS)
+
 logger = logging.getLogger("gateway")
 
 
@@ -123,7 +126,7 @@ class Pipeline:
         """Put messages and endings into the ring, in order (Host)."""
         entries = []
         for event in events:
-            if isinstance(event, ResendRequested | NeedOutLimit):
+            if isinstance(event, _REQUESTS):
                 self._on_request(connection, event)
             else:
                 entries.append(Inbound(connection, event, now_ns))
@@ -215,7 +218,7 @@ class Pipeline:
             self._ring.publish_many([self._overflow.popleft() for _ in range(count)])
 
     async def _write_journal(self, entries: list[Inbound], *, end_of_batch: bool) -> None:
-        records = [_record(entry) for entry in entries if not isinstance(entry.event, Closed)]
+        records = [_record(entry) for entry in entries if type(entry.event) is not Closed]
         while records:
             try:
                 await self._journal.append(records)
@@ -228,9 +231,7 @@ class Pipeline:
 
 def _record(entry: Inbound) -> Record:
     event = entry.event
-    assert not isinstance(event, Closed | ResendRequested | NeedOutLimit), (
-        "Invariant: only messages are journalled"
-    )
+    assert not isinstance(event, _NOT_MESSAGES), "Invariant: only messages are journalled"
     key = entry.connection.journal_key
     if isinstance(event, LogonRequested):
         key = str(event.sender_comp_id)

@@ -6,7 +6,7 @@ A busy market names the same few hundred prices and quantities over and over, so
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from engine.instrument import DecimalGrid, SymbolRules
 
@@ -17,40 +17,50 @@ AVG_PX_EXTRA_PLACES = 6
 """Decimal places that AvgPx (6) may have beyond those of the tick; the rest is cut off."""
 
 
+class _Texts(dict[int, bytes]):
+    """Steps → text, worked out when first asked for."""
+
+    def __init__(self, grid: DecimalGrid) -> None:
+        self._grid = grid
+
+    def __missing__(self, steps: int) -> bytes:
+        if len(self) >= TEXTS_MAX:
+            self.clear()
+        text = self[steps] = self._grid.format(steps).encode("ascii")
+        return text
+
+
+class _Steps(dict[bytes, int | None]):
+    """Text → steps, worked out when first asked for."""
+
+    def __init__(self, grid: DecimalGrid) -> None:
+        self._grid = grid
+
+    def __missing__(self, text: bytes) -> int | None:
+        if len(self) >= TEXTS_MAX:
+            self.clear()
+        steps = self[text] = self._grid.parse(text.decode("latin-1"))
+        return steps
+
+
 class GridTexts:
     """Both directions of one decimal grid, as bytes.
 
     Args:
         grid: the tick size, lot size, or smallest unit of an asset.
+
+    Attributes:
+        text: returns the decimal text of so many steps.
+        steps: returns how many steps a decimal text is, or None when it lies off the grid.
     """
 
-    __slots__ = ("_steps", "_texts", "grid")
+    __slots__ = ("grid", "steps", "text")
 
     def __init__(self, grid: DecimalGrid) -> None:
         self.grid = grid
-        self._texts: dict[int, bytes] = {}
-        self._steps: dict[bytes, int | None] = {}
-
-    def text(self, steps: int) -> bytes:
-        """Return the decimal text of so many steps."""
-        text = self._texts.get(steps)
-        if text is None:
-            if len(self._texts) >= TEXTS_MAX:
-                self._texts.clear()
-            text = self._texts[steps] = self.grid.format(steps).encode("ascii")
-        return text
-
-    def steps(self, text: bytes) -> int | None:
-        """Return how many steps a decimal text is, or None when it lies off the grid."""
-        try:
-            return self._steps[text]
-        except KeyError:
-            pass
-        steps = self.grid.parse(text.decode("latin-1"))
-        if len(self._steps) >= TEXTS_MAX:
-            self._steps.clear()
-        self._steps[text] = steps
-        return steps
+        # The look-ups themselves, not methods around them: five are needed for each report.
+        self.text: Callable[[int], bytes] = _Texts(grid).__getitem__
+        self.steps: Callable[[bytes], int | None] = _Steps(grid).__getitem__
 
 
 class SymbolTexts:
