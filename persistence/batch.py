@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from engine.enums import Liquidity
 from engine.errors import SequenceGap
 from engine.events import (
@@ -48,31 +50,26 @@ _OPENING = (OrderAccepted, OrderRejected)
 _ABOUT_NO_ORDER = (CancelRejected, OrderStatusReported)
 
 
-class _OrderRow:
-    """One order of a batch: how it began, if that was in this batch, and its last event."""
+class _OrderRow(msgspec.Struct, gc=False):
+    """One order of a batch: how it began, if that was in this batch, and its last event.
 
-    __slots__ = ("last", "last_ts", "of", "opening", "opening_ts")
+    A batch holds thousands of them, so they are of the kind that the collector does not walk.
+    """
 
-    def __init__(
-        self, of: SymbolFormat, opening: OpeningEvent | None, last: OrderEvent, ts: str
-    ) -> None:
-        self.of = of
-        self.opening = opening
-        self.opening_ts = ts
-        self.last = last
-        self.last_ts = ts
+    of: SymbolFormat
+    opening: OpeningEvent | None
+    opening_ts: str
+    last: OrderEvent
+    last_ts: str
 
 
-class _UserRow:
+class _UserRow(msgspec.Struct):
     """One user of a batch: its creation, if that was in this batch, and what changed since."""
 
-    __slots__ = ("created", "created_ts", "disabled", "password_hash")
-
-    def __init__(self, created: UserCreated | None, ts: str) -> None:
-        self.created = created
-        self.created_ts = ts
-        self.password_hash: str | None = None
-        self.disabled = False
+    created: UserCreated | None
+    created_ts: str
+    password_hash: str | None = None
+    disabled: bool = False
 
 
 class Batch:
@@ -128,14 +125,14 @@ class Batch:
                     self._trades.append(rows.trade_line(of, seq, ts, maker, event))
             elif isinstance(event, _OPENING):
                 assert event.order_seq == seq, "Invariant: an order's number is its input's"
-                orders[seq] = _OrderRow(of, event, event, ts)
+                orders[seq] = _OrderRow(of, event, ts, event, ts)
                 self._orders_touched += 1
                 continue
             elif isinstance(event, _ABOUT_NO_ORDER):
                 continue
             row = orders.get(event.order_seq)
             if row is None:
-                orders[event.order_seq] = _OrderRow(of, None, event, ts)
+                orders[event.order_seq] = _OrderRow(of, None, ts, event, ts)
                 self._orders_touched += 1
             else:
                 row.last = event
