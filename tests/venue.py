@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import simplefix
+from argon2 import PasswordHasher
 
-from gateway.auth import hash_password
 from gateway.server import Gateway
 from gateway.settings import GatewaySettings
 from ops.settings import Settings, load_settings
@@ -22,6 +22,9 @@ from router.redis_client import RedisLink
 from router.users import add_user
 
 PASSWORD = b"secret"
+PASSWORD_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+"""Cheap, because a test checks it at every logon."""
+
 DEADLINE_S = 20.0
 
 _VENUE = """
@@ -57,6 +60,8 @@ max_qty = "500"
 min_notional = "1"
 maker_fee_ppm = 100
 taker_fee_ppm = 250
+[engine]
+read_block_ms = 50
 [[shards]]
 id = 1
 db = 1
@@ -101,11 +106,11 @@ class Venue:
         """Close all connections."""
         for peer in self._peers:
             await peer.close()
+        self._peers.clear()
 
     async def add_user(self, username: str, **deposits: int) -> int:
         """Create a user with PASSWORD and deposits in smallest units; return the account."""
-        password_hash = await asyncio.to_thread(hash_password, PASSWORD)
-        account = await add_user(self.link, username=username, password_hash=password_hash)
+        account = await add_user(self.link, username=username, password_hash=PASSWORD_HASH)
         for asset, amount in deposits.items():
             self._refs += 1
             ref = f"{username}-{self._refs}"
@@ -151,21 +156,24 @@ class Venue:
                 await running
             yield gateway
         finally:
+            # Clients that are gone need no Logout, and nobody waits for theirs.
+            await self.close()
             gateway.stop()
             await running
 
 
 @asynccontextmanager
-async def running_venue(redis_url: str, directory: Path) -> AsyncIterator[Venue]:
-    """Define the venue in an empty Redis and run both engines."""
+async def running_venue(
+    redis_url: str, directory: Path, *, engines: bool = True
+) -> AsyncIterator[Venue]:
+    """Define the venue in an empty Redis and, unless somebody else does, run both engines."""
     config = directory / "exchange.toml"
     config.write_text(_VENUE.format(var_dir=directory / "var"))
     settings = load_settings(config, {})
     async with AsyncExitStack() as stack:
         link = await stack.enter_async_context(accounts_link(settings, redis_url, name="test"))
         venue = Venue(settings, redis_url, link, await define_venue(settings, link))
-        stack.push_async_callback(venue.close)
-        for shard in settings.shards:
+        for shard in settings.shards if engines else ():
             await stack.enter_async_context(venue.engine(shard.id))
         yield venue
 
