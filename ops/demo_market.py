@@ -102,6 +102,7 @@ class DemoMarket:
         order = _Order(self._generator.new_id(), owner, side, price_ticks, leaves_lots + cum_lots)
         self._orders[cl_ord_id] = order
         self._note(cl_ord_id, order, leaves_lots)
+        self._generator.lean_on_book()
 
     def next_request(self, *, time: bytes) -> tuple[Request | None, int]:
         """Return what happens next, and when: ns on the generator's clock.

@@ -1,7 +1,8 @@
 """A realistic flow of orders: heavy cancels, clustered arrivals, power-law depth. Pure.
 
-One generator for ``simulate`` and for the demo's participants. What it imitates, as measured in
-recorded flow (AAPL, GOOG: 48 of 100 messages new orders, 44 cancels, 4 replaces, 4 aggressive):
+One generator for ``simulate`` and for the demo's participants. What it imitates (in the recorded
+flow at hand 48 of 100 messages are new orders, 44 cancels, 4 replaces, 4 aggressive; here more new
+ones meet fewer cancels, because the aggressive ones take more orders each):
 
 - Orders come in bursts: after a message the next one follows within some 100 µs with probability
   ``_BURST``, else after a longer pause. Both waits are exponential.
@@ -33,7 +34,7 @@ _DEPTH_EXPONENT = 1.1
 _DEPTH_TICKS_MAX = 400
 _SIZE_EXPONENT = 1.3
 _ROUND_LOTS = 10
-_WANDER = 0.1
+_WANDER = 0.05
 """Probability per message that the leaning price moves by a tick."""
 
 MEAN_WAIT_NS = _BURST * _BURST_WAIT_NS + (1 - _BURST) * _PAUSE_WAIT_NS
@@ -92,6 +93,13 @@ class FlowGenerator:
         """Let the order be chosen for cancels and replaces while it is in the book."""
         self._resting.append(order_id)
 
+    def lean_on_book(self) -> None:
+        """Go on at the price where the book stands, if it has both sides."""
+        bid, ask = self.book.best_bid(), self.book.best_ask()
+        if bid is not None and ask is not None:
+            low, high = self._shape.low_ticks + 1, self._shape.high_ticks - 1
+            self._lean_ticks = min(max((bid + ask) // 2, low), high)
+
     def rows(self, count: int) -> Iterator[FlowRow]:
         """Yield so many rows, each matched in the book before the next."""
         for _ in range(count):
@@ -108,7 +116,7 @@ class FlowGenerator:
         self._wander()
         fullness = len(self.book.orders) / self._shape.resting
         draw = self._uniform()
-        passive = 0.62 - 0.16 * min(fullness, 2.0)
+        passive = 0.68 - 0.16 * min(fullness, 2.0)
         if fullness < 0.25 or draw < passive:
             return self._passive()
         if draw < passive + 0.05:

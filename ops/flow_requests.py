@@ -20,6 +20,9 @@ from ops.flow import CANCEL, IOC, REDUCE, REPLACE, FlowRow, apply_row
 CANCEL_SUFFIX = b"X"
 """Of the ClOrdID of a cancel that comes before the order of the same row."""
 
+_END_SUFFIX = b"E"
+"""Of the ClOrdIDs of cancels at the end, which belong to no row."""
+
 
 class FlowRequests:
     """Translate the rows of one file, in order.
@@ -120,7 +123,7 @@ class FlowRequests:
         """Return cancels of everything that rests, so that the book is empty again."""
         cancels = [
             self._bodies.cancel(
-                self._cl_ord_ids[order_id] + CANCEL_SUFFIX,
+                self._cl_ord_ids[order_id] + _END_SUFFIX,
                 self._cl_ord_ids[order_id],
                 order.level.side,
                 time=time,
