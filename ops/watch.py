@@ -12,7 +12,7 @@ import msgspec
 
 from engine.enums import Side
 from marketdata.feed_codec import BboMessage, LevelText, Message, TradesMessage
-from marketdata.replica import MarketReplica
+from marketdata.replica import BboText, MarketReplica
 from marketdata.subscriber import MarketSubscriber
 from ops.terminal import Terminal
 
@@ -55,6 +55,15 @@ async def watch(
         tasks.create_task(subscriber.run())
         if interactive:
             tasks.create_task(_redraw(subscriber, symbol, levels, terminal))
+        elif not as_json:
+            tasks.create_task(_say_joined(subscriber, symbol))
+
+
+async def _say_joined(subscriber: MarketSubscriber, symbol: str) -> None:
+    replica = subscriber.replicas[symbol]
+    while not replica.joined:
+        await subscriber.changed()
+    print(f"{symbol} joined at seq {replica.seq}: {_quote(replica.bbo)}", flush=True)
 
 
 async def _redraw(
@@ -76,10 +85,14 @@ def message_lines(message: Message) -> list[str]:
             for one in message.trades
         ]
     if isinstance(message, BboMessage):
-        bid = f"{message.bid_qty} @ {message.bid_price}" if message.bid_price else "-"
-        ask = f"{message.ask_qty} @ {message.ask_price}" if message.ask_price else "-"
-        return [f"{_time(message.ts)} {message.symbol} bid {bid}  ask {ask}"]
+        return [f"{_time(message.ts)} {message.symbol} {_quote(message)}"]
     return []
+
+
+def _quote(bbo: BboMessage | BboText) -> str:
+    bid = f"{bbo.bid_qty} @ {bbo.bid_price}" if bbo.bid_price else "-"
+    ask = f"{bbo.ask_qty} @ {bbo.ask_price}" if bbo.ask_price else "-"
+    return f"bid {bid}  ask {ask}"
 
 
 def ladder_lines(replica: MarketReplica, levels: int) -> list[str]:

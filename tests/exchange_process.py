@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import psycopg
 import redis
 
+from ops.__main__ import main
 from ops.embedded import free_port
 from tests.helpers import eventually
 from tests.venue import Peer
@@ -25,15 +31,23 @@ STOP_DEADLINE_S = 30.0
 Row = tuple[Any, ...]
 
 
+class Done(NamedTuple):
+    """What became of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
 class ExchangeProcess:
     """``shardex up --demo-quiet`` in a directory, on ports that were free.
 
     Args:
         directory: for exchange.toml and var/.
-        redis_binary: which redis-server.
+        settings: more of its environment, such as SHARDEX_REDIS_URL.
     """
 
-    def __init__(self, directory: Path, redis_binary: str) -> None:
+    def __init__(self, directory: Path, **settings: str) -> None:
         self.directory = directory
         self.config = directory / "exchange.toml"
         self.config.write_text((ROOT / "exchange.toml").read_text())
@@ -47,8 +61,8 @@ class ExchangeProcess:
             "PYTHONPATH": str(ROOT),
             "SHARDEX_GATEWAY__PORT": str(free_port(0)),
             "SHARDEX_REDIS__PORT": str(free_port(0)),
-            "SHARDEX_REDIS__BINARY": redis_binary,
             "SHARDEX_POSTGRES__PORT": str(free_port(0)),
+            **settings,
         }
 
     @property
@@ -69,7 +83,12 @@ class ExchangeProcess:
         return self.output.read_text()
 
     def start(self) -> None:
-        """Start and wait until endpoints.json is there and the exchange says that it is open."""
+        """Start and wait until the exchange says that it is open; endpoints.json is there then."""
+        self.start_until("The exchange is open")
+        assert (self.var / "endpoints.json").exists()
+
+    def start_until(self, text: str) -> None:
+        """Start and wait until it has said something."""
         with self.output.open("ab") as output:
             before = output.tell()
             self._popen = subprocess.Popen(
@@ -81,12 +100,11 @@ class ExchangeProcess:
                 stderr=subprocess.STDOUT,
             )
 
-        def is_open() -> bool:
+        def has_said() -> bool:
             assert self._popen is not None and self._popen.poll() is None, self.said
-            return "The exchange is open" in self.said[before:]
+            return text in self.said[before:]
 
-        eventually(is_open, START_DEADLINE_S)
-        assert (self.var / "endpoints.json").exists()
+        eventually(has_said, START_DEADLINE_S)
 
     def signal(self, number: signal.Signals) -> int:
         """Send a signal and return the exit status."""
@@ -99,25 +117,62 @@ class ExchangeProcess:
         if self._popen is not None and self._popen.poll() is None:
             assert self.signal(signal.SIGINT) == 0, self.said
 
-    def run(
-        self, *arguments: str, stdin: str = "", **more: str
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command of the command line in the directory, with more environment."""
-        return subprocess.run(
+    def run(self, *arguments: str) -> Done:
+        """Run a command of the command line in the directory, in a process of its own."""
+        done = subprocess.run(
             [sys.executable, "-m", "ops", *arguments],
             cwd=self.directory,
-            env={**self.environment, **more},
-            input=stdin,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=START_DEADLINE_S,
         )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def call(self, *arguments: str, stdin: str = "") -> Done:
+        """Run a command as `run` does, but in this process (a thread of it): quicker."""
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(self._call, [*arguments], stdin).result()
+
+    def _call(self, arguments: list[str], stdin: str) -> Done:
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            redirect_stdout(out),
+            redirect_stderr(err),
+            patch.object(sys, "stdin", io.StringIO(stdin)),
+            patch.dict(os.environ, {**self.environment, "SHARDEX_VAR_DIR": str(self.var)}),
+        ):
+            code = main([*arguments, "--config", str(self.config)])
+        return Done(code, out.getvalue(), err.getvalue())
+
+    @contextmanager
+    def background(self, *arguments: str) -> Iterator[Callable[[], list[str]]]:
+        """Run a command beside; gives a function that returns the lines printed so far.
+
+        It is ended by SIGINT, and must exit with 0.
+        """
+        output = self.directory / f"{arguments[0]}.out"
+        with output.open("wb") as file:
+            popen = subprocess.Popen(
+                [sys.executable, "-m", "ops", *arguments],
+                cwd=self.directory,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+            )
+        try:
+            yield lambda: output.read_text().splitlines()
+        finally:
+            popen.send_signal(signal.SIGINT)
+            status = popen.wait(STOP_DEADLINE_S)
+        assert status == 0
 
     def json(self, *arguments: str, stdin: str = "") -> Any:
         """Run a command with --json, which must succeed, and return what it prints."""
-        done = self.run(*arguments, "--json", stdin=stdin)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        done = self.call(*arguments, "--json", stdin=stdin)
+        assert done.code == 0, done.err
+        return json.loads(done.out)
 
     def redis(self) -> redis.Redis:
         """Return a client of the accounts database; to be closed."""

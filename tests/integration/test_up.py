@@ -27,7 +27,8 @@ SETTLE_S = 20.0
 def exchange(
     tmp_path_factory: pytest.TempPathFactory, redis_binary: str
 ) -> Iterator[ExchangeProcess]:
-    process = ExchangeProcess(tmp_path_factory.mktemp("exchange"), redis_binary)
+    directory = tmp_path_factory.mktemp("exchange")
+    process = ExchangeProcess(directory, SHARDEX_REDIS__BINARY=redis_binary)
     try:
         process.start()
         yield process
@@ -124,8 +125,8 @@ async def test_two_clients_trade_and_every_balance_is_exact(exchange: ExchangePr
 
 def test_a_second_up_on_the_same_directory_names_the_holder(exchange: ExchangeProcess) -> None:
     second = exchange.run("up")
-    assert second.returncode == 1
-    assert f"in use by process {exchange.pid}" in second.stderr
+    assert second.code == 1
+    assert f"in use by process {exchange.pid}" in second.err
     assert (exchange.var / "endpoints.json").exists()
 
 
@@ -169,6 +170,8 @@ async def test_a_restart_goes_on_with_books_balances_and_numbers_unless_ticks_ch
     assert exchange.signal(signal.SIGINT) == 0
     assert not (exchange.var / "endpoints.json").exists()
     check_that_tick_sizes_stay(exchange)
+    exchange.start_until("Starting the exchange")
+    assert exchange.signal(signal.SIGTERM) == 0
     exchange.start()
     assert exchange.endpoints == endpoints
     assert exchange.balances(name) == balances
@@ -187,9 +190,9 @@ def check_that_tick_sizes_stay(exchange: ExchangeProcess) -> None:
     exchange.config.write_text(good.replace('tick_size = "0.01"', 'tick_size = "0.05"', 1))
     refused = exchange.run("up")
     exchange.config.write_text(good)
-    assert refused.returncode == 1
-    assert "symbols.ALFA-USD.tick_size" in refused.stderr
-    assert "there are balances of ALFA" in refused.stderr
+    assert refused.code == 1
+    assert "symbols.ALFA-USD.tick_size" in refused.err
+    assert "there are balances of ALFA" in refused.err
 
 
 async def test_killed_outright_it_leaves_nothing_behind_and_starts_again(

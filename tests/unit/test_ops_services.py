@@ -1,0 +1,131 @@
+"""Processes as services: readiness, logs, failures to start, stopping."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ops import services
+from ops.data_dir import DataDirectory
+from ops.errors import ProcessFailed
+from ops.services import ProcessService, describe_status
+from tests.helpers import eventually
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Iterator[DataDirectory]:
+    with DataDirectory.open(tmp_path / "var") as directory:
+        yield directory
+
+
+async def ready(pid: int) -> bool:
+    return True
+
+
+async def never(pid: int) -> bool:
+    return False
+
+
+def service(
+    data: DataDirectory,
+    *arguments: str,
+    is_ready: Callable[[int], Awaitable[bool]] = ready,
+    said: list[str] | None = None,
+    start_attempts: int = 1,
+    before_stop: Callable[[], Awaitable[None]] | None = None,
+) -> ProcessService:
+    return ProcessService(
+        "part",
+        lambda: arguments,
+        environment={**os.environ, "PYTHONPATH": str(ROOT)},
+        lock_fd=data.lock_fd,
+        log_path=data.path / "part.log",
+        is_ready=is_ready,
+        say=([] if said is None else said).append,
+        start_attempts=start_attempts,
+        before_stop=before_stop,
+    )
+
+
+async def test_a_process_that_ends_while_starting_says_why(data: DataDirectory) -> None:
+    said: list[str] = []
+    one = service(data, "symbols", "--config", "no.toml", is_ready=never, said=said)
+    with pytest.raises(ProcessFailed) as caught:
+        await one.start()
+    text = str(caught.value)
+    assert text.startswith("part ended with status 1 while starting:\nshardex: no.toml: No such")
+    assert text.endswith(f"(log: {data.path / 'part.log'})")
+    assert "no.toml" in (data.path / "part.log").read_text()
+    assert said == [f"part: {text.splitlines()[1]}"]
+    assert one.pid is None
+    await one.stop(1.0)
+
+
+async def test_a_start_may_be_tried_more_than_once(data: DataDirectory) -> None:
+    said: list[str] = []
+    one = service(data, "--version", is_ready=never, said=said, start_attempts=2)
+    with pytest.raises(ProcessFailed):
+        await one.start()
+    assert len(said) == 2
+    assert len((data.path / "part.log").read_text().splitlines()) == 2
+
+
+async def test_a_process_stops_when_asked(data: DataDirectory) -> None:
+    order: list[str] = []
+
+    async def before() -> None:
+        order.append("before")
+
+    one = service(data, "user", "passwd", "x", "--password-stdin", before_stop=before)
+    await one.start()
+    pid = one.pid
+    assert pid is not None
+    await one.stop(10.0)
+    assert order == ["before"]
+    assert one.pid is None
+    assert not _is_running(pid)
+
+
+async def test_a_process_that_does_not_stop_is_killed(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    one = service(data, "--help", said=said)
+    await one.start()
+    assert one.pid is not None
+    # Stopped by the system, it cannot obey.
+    os.kill(one.pid, signal.SIGSTOP)
+    eventually(lambda: _state(one.pid) == "T")
+    await one.stop(0.05)
+    assert said[0] == "part did not stop within 0 s and is killed"
+    assert said[-1] == "part ended by SIGKILL"
+
+
+async def test_a_process_not_ready_in_time_is_killed(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "START_TIMEOUT_S", 0.0)
+    one = service(data, "--help", is_ready=never)
+    with pytest.raises(ProcessFailed, match="was not ready within 0 s"):
+        await one.start()
+    assert await one.ended() == "by SIGKILL"
+    await one.stop(1.0)
+
+
+def test_statuses_are_described() -> None:
+    assert describe_status(0) == "with status 0"
+    assert describe_status(-signal.SIGSEGV) == "by SIGSEGV"
+
+
+def _is_running(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def _state(pid: int | None) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
