@@ -189,11 +189,20 @@ class Peer:
         self.next_out = 1
         self.received: list[simplefix.FixMessage] = []
 
-    def logon(self, account: int, username: str, password: bytes, *, reset: str = "") -> None:
+    def logon(
+        self,
+        account: int,
+        username: str,
+        password: bytes,
+        *,
+        reset: str = "",
+        heart_bt_int_s: int = 30,
+    ) -> None:
         """Send a Logon."""
         self.account = account
         more = f"|141={reset}" if reset else ""
-        self.send(f"35=A|98=0|108=30|553={username}|554={password.decode()}{more}")
+        secrets = f"553={username}|554={password.decode()}"
+        self.send(f"35=A|98=0|108={heart_bt_int_s}|{secrets}{more}")
 
     def send(self, text: str, *, number: int | None = None, header: str = "") -> None:
         """Send `35=…|tag=value|…`; the header is filled in, 60 where it is ``60=now``."""
@@ -235,10 +244,15 @@ class Peer:
 
     async def expect(self, msg_type: str, **tags: str) -> dict[str, str]:
         """Return the next message, which must have this type and these tags (t58="…")."""
-        message = await self.next_message()
-        assert message is not None, f"expected 35={msg_type}, the connection was closed"
+        message = await self.expect_any()
         wanted = {"35": msg_type} | {tag.removeprefix("t"): value for tag, value in tags.items()}
         assert {tag: message.get(tag) for tag in wanted} == wanted, message
+        return message
+
+    async def expect_any(self) -> dict[str, str]:
+        """Return the next message, of whatever type."""
+        message = await self.next_message()
+        assert message is not None, "expected a message, the connection was closed"
         return message
 
     async def expect_closed(self) -> None:

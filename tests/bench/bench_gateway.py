@@ -170,8 +170,7 @@ async def measure(
         profiler = cProfile.Profile() if profile else None
         if profiler:
             profiler.enable()
-        while client.is_alive():
-            await asyncio.sleep(0.05)
+        await asyncio.to_thread(client.join)
         if profiler:
             profiler.disable()
             pstats.Stats(profiler).sort_stats("tottime").print_stats(45)

@@ -217,6 +217,18 @@ async def test_failed_logons_are_limited(venue: Venue) -> None:
         assert texts[0].startswith("Wrong") and texts[1].startswith("Too many failed logons")
 
 
+async def test_quiet_session_gets_heartbeats_and_a_test_request(
+    venue: Venue, gateway: Gateway
+) -> None:
+    account = await venue.add_user("user")
+    peer = await venue.connect(gateway)
+    peer.logon(account, "user", PASSWORD, heart_bt_int_s=1)
+    await peer.expect("A", t108="1")
+    types = [(await peer.expect_any())["35"] for _ in range(2)]
+    assert sorted(types) == ["0", "1"]
+    await eventually_async(lambda: not gateway.stats()["connections"])
+
+
 async def test_second_connection_of_a_user_is_dropped(venue: Venue, gateway: Gateway) -> None:
     first = await trader(venue, gateway, "user")
     async with venue.gateway("gateway-2") as other:
