@@ -15,29 +15,17 @@ from engine.commands import (
     ReplaceOrder,
 )
 from engine.enums import (
-    CancelReason,
-    CxlRejReason,
-    CxlRejResponseTo,
     Liquidity,
-    OrdRejReason,
-    OrdStatus,
     OrdType,
     SelfTradePrevention,
     Side,
     TimeInForce,
 )
 from engine.events import (
-    BalanceChange,
-    CancelRejected,
     OrderAccepted,
-    OrderCanceled,
     OrderFilled,
-    OrderRejected,
-    OrderReplaced,
     OrderState,
-    OrderStatusReported,
     Output,
-    SymbolDefined,
 )
 from engine.instrument import SymbolRules, define_rules
 from engine.shard import Shard
@@ -126,231 +114,41 @@ def filled(
 def scenario() -> list[Output]:
     """Return what an engine says about a small day, with every kind of event.
 
-    Account 1 buys, account 2 sells. At the end account 1 has 6 ALFA more and paid 300 USD and 0.03
-    in fees; its replaced order rests with 4 at 49.00. Account 2's market order was filled with 2,
-    the rest expired.
+    Account 1 buys, account 2 sells. At the end account 1 has 6 ALFA more, paid 300 USD and 0.03 in
+    fees, and 4 at 49.00 of its replaced order rest. Account 2's market order sold 2, the rest
+    expired.
     """
-    sell: dict[str, Any] = {"side": Side.SELL}
-    requested = {"reason": CancelReason.REQUESTED, "orig_cl_ord_id": "c9"}
+    of = rules()
+    gtc, ioc = (OrdType.LIMIT, TimeInForce.GTC), (OrdType.MARKET, TimeInForce.IOC)
+
+    def new(
+        account: int, cl_ord_id: str, side: Side, price_ticks: int, qty_lots: int, kind: Any = gtc
+    ) -> NewOrder:
+        reserved = of.hold_of(side, price_ticks, qty_lots)
+        how = (*kind, False, SelfTradePrevention.CANCEL_NEWEST)
+        return NewOrder(account, 0, 0, cl_ord_id, side, *how, price_ticks, qty_lots, 1, reserved)
+
+    commands: list[Command] = [
+        DefineSymbol(INCARNATION, of),
+        new(1, "c2", Side.BUY, 5_000, 10),
+        new(2, "c3", Side.SELL, 5_000, 4),
+        ReplaceOrder(
+            *(1, 0, 0, "c4", "c2", 0, Side.BUY, *gtc, False, 4_900, 8, 1),
+            reserved=of.hold_of(Side.BUY, 4_900, 8),
+        ),
+        new(1, "c5", Side.BUY, 5_000, 2),
+        new(2, "c6", Side.SELL, 4_950, 5, ioc),
+        # More than max_qty; the ClOrdID is not harmless.
+        new(1, "c\\7\tx", Side.BUY, 5_000, 1_000_000),
+        CancelOrder(1, 0, 0, "x8", "c7", 0),
+        new(2, "c9", Side.SELL, 5_100, 10),
+        CancelOrder(2, 0, 0, "x10", "c9", 0),
+        QueryOrder(1, 0, 0, "c4", 0, Side.BUY, "q"),
+    ]
+    shard = Shard()
     return [
-        Output(SYMBOL, 1, TS_US, [SymbolDefined(0, INCARNATION, rules())], []),
-        # 2: account 1 buys 10 at 50.00; reserved 500 + 0.10.
-        Output(
-            SYMBOL,
-            2,
-            TS_US + 1,
-            [accepted(0, 1, 2)],
-            [BalanceChange(1, "USD", 0, -500_100_000, 500_100_000)],
-        ),
-        # 3: account 2 sells 4 into it: maker pays 0.02, taker 0.04.
-        Output(
-            SYMBOL,
-            3,
-            TS_US + 2,
-            [
-                accepted(0, 2, 3, qty_lots=4, leaves_lots=4, **sell),
-                filled(
-                    1,
-                    1,
-                    2,
-                    Liquidity.MAKER,
-                    4,
-                    20_000,
-                    leaves_lots=6,
-                    cum_lots=4,
-                    cum_price_qty=20_000,
-                ),
-                filled(
-                    2,
-                    2,
-                    3,
-                    Liquidity.TAKER,
-                    4,
-                    40_000,
-                    qty_lots=4,
-                    leaves_lots=0,
-                    cum_lots=4,
-                    cum_price_qty=20_000,
-                    **sell,
-                ),
-            ],
-            [
-                BalanceChange(0, "USD", 60_000, 0, 0),
-                BalanceChange(1, "ALFA", 4, 0, 0),
-                BalanceChange(1, "USD", 0, 0, -200_020_000),
-                BalanceChange(2, "ALFA", 0, -4, 0),
-                BalanceChange(2, "USD", 199_960_000, 0, 0),
-            ],
-        ),
-        # 4: account 1 replaces by 8 in all at 49.00: 4 remain, some of the hold is free.
-        Output(
-            SYMBOL,
-            4,
-            TS_US + 3,
-            [
-                OrderReplaced(
-                    **order_fields(
-                        0,
-                        1,
-                        2,
-                        cl_ord_id="c4",
-                        price_ticks=4_900,
-                        qty_lots=8,
-                        leaves_lots=4,
-                        cum_lots=4,
-                        cum_price_qty=20_000,
-                    ),
-                    orig_cl_ord_id="c2",
-                    old_price_ticks=5_000,
-                    old_leaves_lots=6,
-                    kept_priority=False,
-                ),
-            ],
-            [BalanceChange(1, "USD", 104_040_800, 0, -104_040_800)],
-        ),
-        # 5: account 2's market order of 5 meets 2 of account 1's at 50.00, the rest expires.
-        Output(
-            SYMBOL,
-            5,
-            TS_US + 3,
-            [accepted(0, 1, 5, qty_lots=2, leaves_lots=2)],
-            [BalanceChange(1, "USD", 0, -100_020_000, 100_020_000)],
-        ),
-        Output(
-            SYMBOL,
-            6,
-            TS_US + 4,
-            [
-                accepted(
-                    0,
-                    2,
-                    6,
-                    qty_lots=5,
-                    leaves_lots=5,
-                    ord_type=OrdType.MARKET,
-                    time_in_force=TimeInForce.IOC,
-                    **sell,
-                ),
-                filled(
-                    1,
-                    1,
-                    5,
-                    Liquidity.MAKER,
-                    2,
-                    10_000,
-                    qty_lots=2,
-                    leaves_lots=0,
-                    cum_lots=2,
-                    cum_price_qty=10_000,
-                ),
-                filled(
-                    2,
-                    2,
-                    6,
-                    Liquidity.TAKER,
-                    2,
-                    20_000,
-                    qty_lots=5,
-                    leaves_lots=3,
-                    cum_lots=2,
-                    cum_price_qty=10_000,
-                    ord_type=OrdType.MARKET,
-                    time_in_force=TimeInForce.IOC,
-                    **sell,
-                ),
-                OrderCanceled(
-                    **order_fields(
-                        3,
-                        2,
-                        6,
-                        qty_lots=5,
-                        leaves_lots=0,
-                        cum_lots=2,
-                        cum_price_qty=10_000,
-                        ord_type=OrdType.MARKET,
-                        time_in_force=TimeInForce.IOC,
-                        **sell,
-                    ),
-                    reason=CancelReason.EXPIRED,
-                    orig_cl_ord_id="",
-                    canceled_lots=3,
-                ),
-            ],
-            [
-                BalanceChange(0, "USD", 30_000, 0, 0),
-                BalanceChange(1, "ALFA", 2, 0, 0),
-                BalanceChange(1, "USD", 10_000, 0, -100_020_000),
-                BalanceChange(2, "ALFA", 3, -5, 0),
-                BalanceChange(2, "USD", 99_980_000, 0, 0),
-            ],
-        ),
-        # 7: refused, its reservation is free again. The text is not harmless.
-        Output(
-            SYMBOL,
-            7,
-            TS_US + 5,
-            [
-                OrderRejected(
-                    **order_fields(0, 1, 7, cl_ord_id="c2\\\tx", leaves_lots=0),
-                    reason=OrdRejReason.DUPLICATE_ORDER,
-                    text="duplicate\nClOrdID",
-                ),
-            ],
-            [BalanceChange(1, "USD", 500_100_000, -500_100_000, 0)],
-        ),
-        # 8: a cancel of nothing, 9 and 10: an order and its cancel, 11: a question.
-        Output(
-            SYMBOL,
-            8,
-            TS_US + 6,
-            [
-                CancelRejected(
-                    0,
-                    1,
-                    "x8",
-                    "c7",
-                    0,
-                    OrdStatus.REJECTED,
-                    CxlRejResponseTo.CANCEL,
-                    CxlRejReason.UNKNOWN_ORDER,
-                    "unknown order",
-                ),
-            ],
-            [],
-        ),
-        Output(
-            SYMBOL,
-            9,
-            TS_US + 7,
-            [accepted(0, 2, 9, **sell)],
-            [BalanceChange(2, "ALFA", 0, -10, 10)],
-        ),
-        Output(
-            SYMBOL,
-            10,
-            TS_US + 8,
-            [
-                OrderCanceled(
-                    **order_fields(0, 2, 9, cl_ord_id="x10", leaves_lots=0, **sell),
-                    **requested,
-                    canceled_lots=10,
-                ),
-            ],
-            [BalanceChange(2, "ALFA", 10, 0, -10)],
-        ),
-        Output(
-            SYMBOL,
-            11,
-            TS_US + 1_000_000,
-            [
-                OrderStatusReported(
-                    **order_fields(0, 1, 2, cl_ord_id="c4", leaves_lots=4, cum_lots=4),
-                    ord_status=OrdStatus.PARTIALLY_FILLED,
-                    ord_status_req_id="q",
-                ),
-            ],
-            [],
-        ),
+        shard.apply(SYMBOL, seq, TS_US + seq, command).output
+        for seq, command in enumerate(commands, 1)
     ]
 
 

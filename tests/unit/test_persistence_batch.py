@@ -172,7 +172,7 @@ def test_changed_tick_leaves_earlier_rows_of_the_batch_as_they_were() -> None:
         Output(SYMBOL, 13, TS_US, [accepted(0, 1, 13, price_ticks=100)], []),
     ]
     orders = tables_of(outputs, set())["orders"]
-    assert Decimal(orders[(f"{SYMBOL}-9",)]["price"]) == 50
+    assert Decimal(orders[(f"{SYMBOL}-9",)]["price"]) == 51
     assert Decimal(orders[(f"{SYMBOL}-13",)]["price"]) == 5
 
 
