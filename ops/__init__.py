@@ -25,6 +25,14 @@ summary.py            the live summary of `up`
 watch.py              a symbol's ladder and tape, live
 terminal.py           lines that stay, a block that is redrawn, tables
 logs.py               lines on stderr, bounded log files
+commands_flow.py      replay-flow, simulate, demo-market
+flow.py               recorded order flow: files and meaning; flow_requests.py: rows as FIX requests
+flow_player.py        plays a flow and compares; flow_recorder.py follows the public feed meanwhile
+flow_check.py         what was answered, against what is true; flow_reference.py works that out
+flow_generator.py     a realistic flow; demo_market.py keeps its book by reports
+demo.py               the demo's participants
+fix_client.py         a FIX client; fix_initiator.py is its session, fix_orders.py its messages
+private_venue.py      a venue of its own for a command, benchmark or test
 errors.py             OpsError and its family
 data_dir.py           the lock and the versions of a data directory
 child_process.py      children that end with their parent, and not as root; launch.py becomes one

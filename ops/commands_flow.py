@@ -6,7 +6,6 @@ The first two check its outcome.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import gzip
 import random
 from collections.abc import Callable, Iterable, Sequence
@@ -38,6 +37,7 @@ from ops.flow_reference import expected_rows
 from ops.logs import configure_logging
 from ops.private_venue import PrivateSymbol, private_venue
 from ops.processes import run_until_signal
+from ops.settings import Settings
 from ops.terminal import Terminal
 
 _Row = TypeVar("_Row")
@@ -47,10 +47,9 @@ _SHOWN_MAX = 10
 
 _BAR_CELLS = 40
 _BAR_STEP_ROWS = 500
-_ROWS_PER_TICK_RANGE = 10_000
 _SHAPE = FlowShape(
     low_ticks=1_000,
-    high_ticks=1_000 + _ROWS_PER_TICK_RANGE,
+    high_ticks=11_000,
     start_ticks=6_000,
     qty_lots_max=500,
     resting=300,
@@ -182,37 +181,56 @@ def _demo_market(args: argparse.Namespace) -> int:
 
 
 def _play(args: argparse.Namespace, rows: Sequence[FlowRow], truth: Truth) -> int:
+    if not args.private and (args.tick_size or args.lot_size):
+        raise CommandFailed("--tick-size and --lot-size belong to --private")
     settings = settings_of(args)
     progress = _Progress(Terminal(), len(rows), show=not args.json)
+    results: list[ReplayResult] = []
 
-    async def run() -> ReplayResult:
+    async def play(target: Target) -> None:
+        results.append(
+            await replay(target, rows, truth, speed=args.speed, on_progress=progress.show)
+        )
+
+    async def run() -> None:
         if not args.private:
-            check_symbol(settings, args.symbol)
-            [symbol] = [one for one in settings.symbols if one.name == args.symbol]
-            path = endpoints_path(settings.var_dir)
-            endpoints = read_endpoints(path)
-            if endpoints is None:
-                raise CommandFailed(
-                    f"no exchange runs here ({path} is missing):"
-                    " start one (shardex up --demo-quiet), or use --private"
-                )
-            target = target_of(endpoints, symbol.name, symbol.tick_size, symbol.lot_size)
-            return await replay(target, rows, truth, speed=args.speed, on_progress=progress.show)
+            await play(_running_target(settings, args.symbol))
+            return
         private = PrivateSymbol(args.symbol, args.tick_size or "0.01", args.lot_size or "1")
         progress.say("Starting a private venue ...")
         async with private_venue([private], parent=settings.var_dir) as venue:
-            target = target_of(venue.endpoints, private.name, private.tick_size, private.lot_size)
-            return await replay(target, rows, truth, speed=args.speed, on_progress=progress.show)
+            await play(
+                target_of(venue.endpoints, private.name, private.tick_size, private.lot_size)
+            )
 
-    if not args.private and (args.tick_size or args.lot_size):
-        raise CommandFailed("--tick-size and --lot-size belong to --private")
-    result = asyncio.run(run())
+    run_until_signal(run())
     progress.done()
+    if not results:
+        raise CommandFailed("interrupted")
+    [result] = results
     if args.json:
         print_data({**msgspec.to_builtins(result), "is_right": result.is_right})
     else:
         print("\n".join(describe(result)))
     return EXIT_OK if result.is_right else EXIT_FAILED
+
+
+def _running_target(settings: Settings, name: str) -> Target:
+    """Return where to play in the exchange that runs here.
+
+    Raises:
+        CommandFailed: none does, or it has no such symbol.
+    """
+    check_symbol(settings, name)
+    [symbol] = [one for one in settings.symbols if one.name == name]
+    path = endpoints_path(settings.var_dir)
+    endpoints = read_endpoints(path)
+    if endpoints is None:
+        raise CommandFailed(
+            f"no exchange runs here ({path} is missing):"
+            " start one (shardex up --demo-quiet), or use --private"
+        )
+    return target_of(endpoints, symbol.name, symbol.tick_size, symbol.lot_size)
 
 
 def target_of(endpoints: Endpoints, symbol: str, tick_size: str, lot_size: str) -> Target:

@@ -1,0 +1,208 @@
+"""All benchmarks, one after the other, and one table: `python -m tests.bench` (`make bench`).
+
+Each benchmark is a process of its own and checks its answers; one that fails has no figures. The
+table has the medians of its runs. `--quick` measures less of everything, to see that it works.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from ops.terminal import table
+from tests.bench.machine import calibration_ms
+
+Row = tuple[str, str, str, str]
+"""What, measured, must reach, aim."""
+
+Results = list[dict[str, Any]]
+"""What the runs of one benchmark returned."""
+
+# What design.md, section 9, allows each part, in µs of CPU per order.
+CPU_BUDGETS = {
+    "gateways": 40,
+    "engines": 16,
+    "redis": 20,
+    "writer": 12,
+    "postgres": 15,
+    "marketdata": 8,
+}
+
+TIMEOUT_S = 900
+
+# Each is imported with these constants changed and its main() called: what it returns is kept, or
+# the line of JSON that it prints last.
+_PROGRAM = """
+import importlib, json, sys
+name, constants, sys.argv = sys.argv[1], json.loads(sys.argv[2]), sys.argv[2:]
+bench = importlib.import_module("tests.bench." + name)
+for constant, value in constants.items():
+    assert hasattr(bench, constant), constant
+    setattr(bench, constant, value)
+result = bench.main()
+if result is not None:
+    print(json.dumps(result))
+"""
+
+
+def median(results: Results, *path: str) -> float:
+    """Return the median of a figure over the runs."""
+    found = []
+    for result in results:
+        value: Any = result
+        for key in path:
+            value = value[key]
+        found.append(float(value))
+    return statistics.median(found)
+
+
+def book_rows(results: Results) -> list[Row]:
+    """Book alone: the worst flow, cost by size, memory."""
+    rows = [
+        (
+            "book alone, worst flow",
+            f"{median(results, 'worst'):,.0f} messages/s",
+            "600,000",
+            "1,200,000",
+        )
+    ]
+    for line in results[0]["rows"]:
+        if "resting" in line["what"] and line["note"] == "collector on":
+            cost_us = 1e6 / line["rate_median"]
+            rows.append(
+                (f"cost per message, {line['what']}", f"{cost_us:.2f} us", "stated", "flat")
+            )
+    for name, size in results[0]["resting_bytes"].items():
+        rows.append((f"memory per resting order, {name} book", f"{size:,} bytes", "stated", ""))
+    return rows
+
+
+def shard_rows(results: Results) -> list[Row]:
+    """The engine without Redis and journal."""
+    together = sum(median(results, key) for key in ("decode_us", "apply_us", "encode_us"))
+    return [("engine alone, half crossing", f"{together:.1f} us per order", "", "")]
+
+
+def writer_rows(results: Results) -> list[Row]:
+    """The writer while catching up."""
+    rate = median(results, "median")
+    return [("writer, catching up", f"{rate:,.0f} events/s", "20,000", "40,000")]
+
+
+def gateway_rows(results: Results) -> list[Row]:
+    """One gateway with engines."""
+    cost = median(results, "gateway_cpu_us_per_order")
+    return [("one gateway and its engines, CPU", f"{cost:.1f} us per order", "", "40")]
+
+
+def latency_rows(results: Results) -> list[Row]:
+    """One order at a time."""
+    p50, p99, sync, limit, aim = (
+        median(results, key) / 1_000
+        for key in ("p50_us", "p99_us", "fdatasync_us", "limit_us", "aim_us")
+    )
+    measured = f"{p50:.2f} / {p99:.2f} ms"
+    return [
+        ("ack latency, p50 / p99", measured, f"p50 {limit:.2f} ms", f"p50 {aim:.2f} ms"),
+        ("the disk's own fdatasync of 4 KiB", f"{sync:.2f} ms", "", ""),
+    ]
+
+
+def end_to_end_rows(results: Results) -> list[Row]:
+    """The whole exchange under load."""
+    orders, reports = median(results, "orders_per_s"), median(results, "reports_per_s")
+    rows = [
+        ("end to end", f"{orders:,.0f} orders/s", "8,000", "16,000"),
+        ("end to end, reports", f"{reports:,.0f} reports/s", "", ""),
+    ]
+    costs = results[0]["cpu_us_per_order"]
+    for name in sorted(costs, key=lambda one: -median(results, "cpu_us_per_order", one)):
+        cost = median(results, "cpu_us_per_order", name)
+        rows.append(
+            (f"CPU, {name}", f"{cost:.1f} us per order", "", str(CPU_BUDGETS.get(name, "")))
+        )
+    return rows
+
+
+class Bench:
+    """One benchmark: how it is run, and what of it stands in the table."""
+
+    def __init__(
+        self,
+        rows: Callable[[Results], list[Row]],
+        *,
+        runs: int = 1,
+        quick_arguments: tuple[str, ...] = (),
+        quick_constants: dict[str, int] | None = None,
+    ) -> None:
+        self.rows = rows
+        self.runs = runs
+        self.quick_arguments = quick_arguments
+        self.quick_constants = quick_constants or {}
+
+
+BENCHES = {
+    "bench_book": Bench(book_rows, quick_constants={"MESSAGES": 30_000, "RUNS": 3}),
+    "bench_shard": Bench(shard_rows, quick_constants={"ORDERS": 5_000, "RUNS": 3}),
+    "bench_writer": Bench(writer_rows, quick_constants={"EVENTS_PER_SYMBOL": 8_000, "RUNS": 1}),
+    "bench_gateway": Bench(gateway_rows, runs=3, quick_arguments=("--orders", "5000")),
+    "bench_latency": Bench(latency_rows, runs=3, quick_arguments=("--quick",)),
+    "bench_end_to_end": Bench(end_to_end_rows, runs=3, quick_arguments=("--quick",)),
+}
+
+
+def run(name: str, bench: Bench, *, quick: bool) -> Results:
+    """Run a benchmark so often as it wants, and return what its runs returned.
+
+    Raises:
+        subprocess.SubprocessError: a run failed, or a check of its answers did.
+    """
+    results = []
+    constants = json.dumps(bench.quick_constants if quick else {})
+    arguments = bench.quick_arguments if quick else ()
+    for _ in range(1 if quick else bench.runs):
+        done = subprocess.run(
+            [sys.executable, "-c", _PROGRAM, name, constants, *arguments],
+            stdout=subprocess.PIPE,
+            timeout=TIMEOUT_S,
+            check=True,
+            text=True,
+        )
+        *said, result = done.stdout.splitlines()
+        for line in said:
+            print(line, flush=True)
+        results.append(json.loads(result))
+    return results
+
+
+def main() -> int:
+    """Run what is asked for; return 1 where something failed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench")
+    parser.add_argument("--quick", action="store_true", help="measure less of everything")
+    parser.add_argument("--only", choices=BENCHES, metavar="NAME", help=", ".join(BENCHES))
+    args = parser.parse_args()
+    rows: list[Row] = []
+    failed = []
+    for name, bench in BENCHES.items():
+        if args.only in (None, name):
+            print(f"--- {name}", flush=True)
+            try:
+                rows += bench.rows(run(name, bench, quick=args.quick))
+            except subprocess.SubprocessError as error:
+                print(f"{name}: {error}", file=sys.stderr)
+                failed.append(name)
+    rows.append(("calibration loop, one core", f"{calibration_ms():.1f} ms", "", ""))
+    print(f"\nPython {sys.version.split()[0]}, medians" + (", quick" if args.quick else ""))
+    print("\n".join(table(("what", "measured", "must reach", "aim"), rows)))
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
