@@ -27,8 +27,8 @@ from gateway.symbol_texts import SymbolTexts
 
 Fields = Mapping[bytes, bytes]
 
-_ORD_TYPES = {b"1": OrdType.MARKET, b"2": OrdType.LIMIT}
 _TIMES_IN_FORCE = {b"%d" % time: time for time in TimeInForce}
+_IMMEDIATE = (TimeInForce.IOC, TimeInForce.FOK)
 _POST_ONLY = b"6"
 _NAMES = {
     TAG_EXEC_INST: "ExecInst (18)",
@@ -37,7 +37,7 @@ _NAMES = {
     TAG_SIDE: "Side (54)",
     TAG_TIME_IN_FORCE: "TimeInForce (59)",
 }
-_UNSUPPORTED_TAGS = {
+_UNSUPPORTED_NAMES = {
     b"99": "StopPx",
     b"110": "MinQty",
     b"111": "MaxFloor",
@@ -49,9 +49,12 @@ _UNSUPPORTED_TAGS = {
     b"432": "ExpireDate",
 }
 """Instructions that would change what the order does if they were obeyed: refused, not ignored."""
+_UNSUPPORTED_TAGS = frozenset(_UNSUPPORTED_NAMES)
 
 
-class _Kind(NamedTuple):
+class Kind(NamedTuple):
+    """What an order is, apart from how much at which price."""
+
     side: Side
     ord_type: OrdType
     time_in_force: TimeInForce
@@ -61,36 +64,58 @@ class _Kind(NamedTuple):
 class Terms(NamedTuple):
     """What an order and a replace have in common."""
 
-    side: Side
-    ord_type: OrdType
-    time_in_force: TimeInForce
-    post_only: bool
+    kind: Kind
     price_ticks: int
     qty_lots: int
+
+
+def _good_kinds() -> dict[tuple[bytes | None, ...], Kind]:
+    """Return every combination of 54, 40, 59 and 18 that is possible.
+
+    A market order gets TimeInForce IOC unless it asks for FOK.
+    """
+    kinds: dict[tuple[bytes | None, ...], Kind] = {}
+    for side_text, side in SIDES.items():
+        for time_text, time in [(None, TimeInForce.DAY), *_TIMES_IN_FORCE.items()]:
+            market_time = TimeInForce.FOK if time is TimeInForce.FOK else TimeInForce.IOC
+            market = Kind(side, OrdType.MARKET, market_time, False)
+            kinds[side_text, b"1", time_text, None] = market
+            kinds[side_text, b"2", time_text, None] = Kind(side, OrdType.LIMIT, time, False)
+            if time not in _IMMEDIATE:
+                post_only = Kind(side, OrdType.LIMIT, time, True)
+                kinds[side_text, b"2", time_text, _POST_ONLY] = post_only
+    return kinds
+
+
+_KINDS = _good_kinds()
+_MARKET = OrdType.MARKET
 
 
 def read_terms(fields: Fields, texts: SymbolTexts) -> Terms | Problem:
     """Return the terms of an order, or the first thing that is wrong with them.
 
-    A market order gets TimeInForce IOC unless it asks for FOK, and has no price yet (0).
+    A market order has no price yet (0).
     """
-    kind = _read_kind(fields)
-    if isinstance(kind, Problem):
-        return kind
+    get = fields.get
+    kind = _KINDS.get(
+        (get(TAG_SIDE), get(TAG_ORD_TYPE), get(TAG_TIME_IN_FORCE), get(TAG_EXEC_INST))
+    )
+    if kind is None:
+        return _problem_of_kind(fields)
+    if not _UNSUPPORTED_TAGS.isdisjoint(fields):
+        return _problem_of_tags(fields)
     qty_lots = _read_quantity(fields, texts)
     if isinstance(qty_lots, Problem):
         return qty_lots
-    if kind.ord_type is OrdType.MARKET:
+    if kind.ord_type is _MARKET:
         if TAG_PRICE in fields:
             return unsupported(TAG_PRICE, "none on a market order", fields)
-        fok = kind.time_in_force is TimeInForce.FOK
-        time_in_force = TimeInForce.FOK if fok else TimeInForce.IOC
-        return Terms(kind.side, OrdType.MARKET, time_in_force, False, 0, qty_lots)
+        return Terms(kind, 0, qty_lots)
     price_ticks = _read_price(fields, texts)
     if isinstance(price_ticks, Problem):
         return price_ticks
     problem = problem_of_notional(texts, price_ticks, qty_lots)
-    return problem or Terms(*kind, price_ticks, qty_lots)
+    return problem or Terms(kind, price_ticks, qty_lots)
 
 
 def read_order_seq(fields: Fields) -> int | Problem:
@@ -143,35 +168,25 @@ def _given(fields: Fields, tag: bytes) -> str:
     return readable(fields[tag])
 
 
-def _read_kind(fields: Fields) -> _Kind | Problem:
-    side = SIDES.get(fields[TAG_SIDE])
-    if side is None:
+def _problem_of_kind(fields: Fields) -> Problem:
+    """Return the first thing that keeps 54, 40, 59 and 18 from being one of ``_KINDS``."""
+    if fields[TAG_SIDE] not in SIDES:
         return unsupported(TAG_SIDE, "1 (buy) or 2 (sell)", fields)
-    ord_type = _ORD_TYPES.get(fields[TAG_ORD_TYPE])
-    if ord_type is None:
+    if fields[TAG_ORD_TYPE] not in (b"1", b"2"):
         return unsupported(TAG_ORD_TYPE, "1 (market) or 2 (limit)", fields)
-    time_in_force = _TIMES_IN_FORCE.get(fields.get(TAG_TIME_IN_FORCE, b"0"))
-    if time_in_force is None:
+    if fields.get(TAG_TIME_IN_FORCE, b"0") not in _TIMES_IN_FORCE:
         return unsupported(TAG_TIME_IN_FORCE, "0 (day), 1 (GTC), 3 (IOC) or 4 (FOK)", fields)
-    if not _UNSUPPORTED_TAGS.keys().isdisjoint(fields):
-        tag = min(_UNSUPPORTED_TAGS.keys() & fields.keys())
-        text = f"{_UNSUPPORTED_TAGS[tag]} ({readable(tag)}): not supported"
-        return Problem(OrdRejReason.UNSUPPORTED_CHARACTERISTIC, text)
-    post_only = TAG_EXEC_INST in fields
-    problem = _problem_of_exec_inst(fields, ord_type, time_in_force) if post_only else None
-    return problem or _Kind(side, ord_type, time_in_force, post_only)
-
-
-def _problem_of_exec_inst(
-    fields: Fields, ord_type: OrdType, time_in_force: TimeInForce
-) -> Problem | None:
     if fields[TAG_EXEC_INST] != _POST_ONLY:
         return unsupported(TAG_EXEC_INST, "6 (post-only)", fields)
-    if ord_type is OrdType.MARKET:
+    if fields[TAG_ORD_TYPE] == b"1":
         return unsupported(TAG_EXEC_INST, "none on a market order", fields)
-    if time_in_force in (TimeInForce.IOC, TimeInForce.FOK):
-        return unsupported(TAG_EXEC_INST, "none on an IOC or FOK order", fields)
-    return None
+    return unsupported(TAG_EXEC_INST, "none on an IOC or FOK order", fields)
+
+
+def _problem_of_tags(fields: Fields) -> Problem:
+    tag = min(_UNSUPPORTED_TAGS & fields.keys())
+    text = f"{_UNSUPPORTED_NAMES[tag]} ({readable(tag)}): not supported"
+    return Problem(OrdRejReason.UNSUPPORTED_CHARACTERISTIC, text)
 
 
 def _read_quantity(fields: Fields, texts: SymbolTexts) -> int | Problem:

@@ -91,7 +91,8 @@ class OrderReader:
         terms = _problem_of_origin(message, origin) or read_terms(fields, texts)
         if isinstance(terms, Problem):
             return terms
-        side, ord_type, time_in_force, post_only, price_ticks, qty_lots = terms
+        kind, price_ticks, qty_lots = terms
+        side, ord_type, time_in_force, post_only = kind
         rules = texts.rules
         stp = fields.get(TAG_SELF_TRADE_PREVENTION)
         return Request(
@@ -121,7 +122,7 @@ class OrderReader:
         terms = _problem_of_origin(message, origin) or read_terms(fields, texts)
         if isinstance(terms, Problem):
             return terms
-        if terms.ord_type is OrdType.MARKET:
+        if terms.kind.ord_type is OrdType.MARKET:
             return unsupported(TAG_ORD_TYPE, "2 (an order in the book is a limit order)", fields)
         order_seq = read_order_seq(fields)
         if isinstance(order_seq, Problem):
@@ -135,10 +136,10 @@ class OrderReader:
                 cl_ord_id=fields[TAG_CL_ORD_ID].decode("ascii"),
                 orig_cl_ord_id=fields[TAG_ORIG_CL_ORD_ID].decode("ascii"),
                 order_seq=order_seq,
-                side=terms.side,
-                ord_type=terms.ord_type,
-                time_in_force=terms.time_in_force,
-                post_only=terms.post_only,
+                side=terms.kind.side,
+                ord_type=terms.kind.ord_type,
+                time_in_force=terms.kind.time_in_force,
+                post_only=terms.kind.post_only,
                 price_ticks=terms.price_ticks,
                 qty_lots=terms.qty_lots,
                 rules_version=texts.rules.version,

@@ -44,10 +44,10 @@ Body = tuple[bytes, bytes]
 """MsgType (35) and the fields behind the standard header."""
 
 _STATE = (
-    b"37=%b-%d\x0111=%b\x0117=%b\x01150=%b\x0139=%b\x0155=%b\x0154=%d\x0138=%b\x0140=%b\x01"
-    b"59=%d\x01151=%b\x0114=%b\x016=%b\x0160=%b\x01"
+    b"37=%b-%d\x0111=%b\x0117=%b-%d-%d\x01150=%b\x0139=%b\x0155=%b\x0154=%b\x0138=%b\x0140=%b\x01"
+    b"59=%b\x01151=%b\x0114=%b\x016=%b\x0160=%b\x01"
 )
-_FILL = b"31=%b\x0132=%b\x01851=%d\x01527=%b-%d-%d\x01136=1\x01137=%b\x01138=%b\x01139=4\x01"
+_FILL = b"31=%b\x0132=%b\x01851=%b\x01527=%b-%d-%d\x01136=1\x01137=%b\x01138=%b\x01139=4\x01"
 _REFUSED = (
     b"37=%b\x0111=%b\x0117=%b\x01150=8\x0139=8\x0155=%b\x0154=%d\x01%b151=0\x0114=0\x016=0\x01"
     b"60=%b\x01103=%d\x0158=%b\x01"
@@ -61,6 +61,8 @@ _UNKNOWN_STATUS = (
 _STATUS_TEXTS = {
     status: b"C" if status is OrdStatus.EXPIRED else b"%d" % status for status in OrdStatus
 }
+_DIGITS = tuple(b"%d" % digit for digit in range(10))
+_LIMIT = OrdType.LIMIT
 _UNSOLICITED_TEXTS = {
     CancelReason.SELF_TRADE: b"378=99\x0158=Canceled by self-trade prevention\x01",
     CancelReason.USER_DISABLED: b"378=99\x0158=Canceled because the user was disabled\x01",
@@ -123,7 +125,7 @@ class ReportWriter:
         ) + _FILL % (
             texts.prices.text(event.last_price_ticks),
             texts.quantities.text(event.last_qty_lots),
-            event.liquidity,
+            _DIGITS[event.liquidity],
             texts.name,
             entry.seq,
             event.trade,
@@ -237,25 +239,24 @@ def _state(entry: _Entry, event: OrderState, exec_type: bytes, status: bytes) ->
     """Return the fields that every report about an order in the engine has."""
     texts = entry.known_symbol()
     name = texts.name
-    quantities = texts.quantities
-    if event.ord_type == OrdType.LIMIT:
-        type_and_price = b"2\x0144=%b" % texts.prices.text(event.price_ticks)
-    else:
-        type_and_price = b"1"
+    quantity = texts.quantities.text
+    cum_lots = event.cum_lots
     return _STATE % (
         name,
         event.order_seq,
         event.cl_ord_id.encode(),
-        b"%b-%d-%d" % (name, entry.seq, event.index),
+        name,
+        entry.seq,
+        event.index,
         exec_type,
         status,
         name,
-        event.side,
-        quantities.text(event.qty_lots),
-        type_and_price,
-        event.time_in_force,
-        quantities.text(event.leaves_lots),
-        quantities.text(event.cum_lots),
-        texts.avg_px(event.cum_price_qty, event.cum_lots),
+        _DIGITS[event.side],
+        quantity(event.qty_lots),
+        texts.limit_price(event.price_ticks) if event.ord_type is _LIMIT else b"1",
+        _DIGITS[event.time_in_force],
+        quantity(event.leaves_lots),
+        quantity(cum_lots),
+        texts.avg_px(event.cum_price_qty, cum_lots) if cum_lots else b"0",
         entry.time,
     )

@@ -20,13 +20,14 @@ AVG_PX_EXTRA_PLACES = 6
 class _Texts(dict[int, bytes]):
     """Steps → text, worked out when first asked for."""
 
-    def __init__(self, grid: DecimalGrid) -> None:
+    def __init__(self, grid: DecimalGrid, prefix: bytes = b"") -> None:
         self._grid = grid
+        self._prefix = prefix
 
     def __missing__(self, steps: int) -> bytes:
         if len(self) >= TEXTS_MAX:
             self.clear()
-        text = self[steps] = self._grid.format(steps).encode("ascii")
+        text = self[steps] = self._prefix + self._grid.format(steps).encode("ascii")
         return text
 
 
@@ -68,22 +69,25 @@ class SymbolTexts:
 
     Args:
         rules: the symbol's rules in force.
+
+    Attributes:
+        limit_price: returns the values of OrdType (40) and Price (44) of a limit order.
     """
 
-    __slots__ = ("amounts", "name", "prices", "quantities", "quote", "rules")
+    __slots__ = ("amounts", "limit_price", "name", "prices", "quantities", "quote", "rules")
 
     def __init__(self, rules: SymbolRules) -> None:
         self.rules = rules
         self.name = rules.symbol.encode("ascii")
         self.quote = rules.quote.encode("ascii")
         self.prices = GridTexts(DecimalGrid(rules.tick_size))
+        limit_prices = _Texts(self.prices.grid, prefix=b"2\x0144=")
+        self.limit_price: Callable[[int], bytes] = limit_prices.__getitem__
         self.quantities = GridTexts(DecimalGrid(rules.lot_size))
         self.amounts = GridTexts(DecimalGrid.of_scale(rules.quote_scale))
 
     def avg_px(self, cum_price_qty: int, cum_lots: int) -> bytes:
-        """Return AvgPx (6): Σ price × quantity ÷ quantity, 0 when nothing is filled."""
-        if not cum_lots:
-            return b"0"
+        """Return AvgPx (6) of an order that is filled in part: Σ price × quantity ÷ quantity."""
         price_ticks, rest = divmod(cum_price_qty, cum_lots)
         if not rest:
             return self.prices.text(price_ticks)

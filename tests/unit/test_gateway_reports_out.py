@@ -276,7 +276,6 @@ def test_business_reject() -> None:
 
 def test_avg_px_is_cut_after_six_places_more() -> None:
     texts = SymbolTexts(rules_of())
-    assert texts.avg_px(0, 0) == b"0"
     assert texts.avg_px(4000, 2) == b"100.00"
     assert texts.avg_px(4001, 3) == b"66.68333333"
 
