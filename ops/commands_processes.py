@@ -19,9 +19,10 @@ from ops.wiring import run_engine, run_gateway, run_marketdata, run_writer
 logger = logging.getLogger("ops")
 
 _COLLECT_AFTER = 50_000
-"""Objects made before the collector looks for cycles. Messages, orders and rows form none: reference
-counts free them, and looking at all that rests in a book or a ring is time lost, 8 to 28 % at the
-default of 700. What does form cycles, errors with their tracebacks, waits a little longer."""
+"""Objects made before the collector looks for cycles. Messages, orders and rows form none: their
+reference counts free them. Looking at all that rests in a book or a ring is time lost, 8 to 28 %
+at the default of 700. What does form cycles, errors with their tracebacks, waits a little longer.
+"""
 
 _DETAILS = """\
 Logs to standard error. SIGTERM and Ctrl-C stop it cleanly. Redis and PostgreSQL are those
