@@ -25,10 +25,12 @@ RESTART_DELAY_MAX_S = 15.0
 STEADY_AFTER_S = 30.0
 """A service that ran so long is healthy: its next restart waits as little as the first."""
 
-STOP_TIMEOUT_S = 25.0
-"""For everything together, so that Ctrl-C ends within 30 s; what is left then is killed."""
+STOP_TIMEOUT_S = 20.0
+"""For everything together; what is left then has SERVICE_STOP_MIN_S each and is killed. So Ctrl-C
+ends within 30 s."""
 
-_SERVICE_STOP_TIMEOUT_S = 8.0
+SERVICE_STOP_MIN_S = 1.0
+SERVICE_STOP_MAX_S = 8.0
 
 
 class Service(Protocol):
@@ -95,7 +97,8 @@ class Supervisor:
         await asyncio.gather(*self._watchers, return_exceptions=True)
         deadline = time.monotonic() + STOP_TIMEOUT_S
         for stage in reversed(self._stages):
-            timeout_s = max(0.0, min(_SERVICE_STOP_TIMEOUT_S, deadline - time.monotonic()))
+            left_s = deadline - time.monotonic()
+            timeout_s = max(SERVICE_STOP_MIN_S, min(SERVICE_STOP_MAX_S, left_s))
             await asyncio.gather(*(service.stop(timeout_s) for service in stage))
 
     async def _watch(self, service: Service) -> None:

@@ -127,7 +127,7 @@ async def run_engine(settings: Settings, redis_url: str, shard_id: int) -> None:
     """Be the engine of a shard until cancelled; then commit what was read.
 
     Raises:
-        CommandFailed: the venue has no such shard.
+        CommandFailed: the venue has no such shard, or nothing is traded there.
         HomeMismatch, VenueRefused: see ``define_venue``.
         ExchangeError: see ``ShardRunner.run``.
     """
@@ -136,6 +136,8 @@ async def run_engine(settings: Settings, redis_url: str, shard_id: int) -> None:
     if shard_id not in [shard.id for shard in shards.shards]:
         raise CommandFailed(f"shard {shard_id}: no [[shards]] block has this id")
     shard = shards.by_id(shard_id)
+    if not shard.symbols:
+        raise CommandFailed(f"shard {shard_id}: it has no symbols")
     async with AsyncExitStack() as stack:
         link = await stack.enter_async_context(accounts_link(settings, redis_url, name=name))
         lease_link, source_link = [

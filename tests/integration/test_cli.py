@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ def exchange(
         SHARDEX_REDIS_URL=embedded_redis.url,
         SHARDEX_POSTGRES_URL=embedded_postgres.url.rpartition("/")[0] + f"/{DATABASE}",
     )
+    taken = socket.create_server(("127.0.0.1", int(process.environment["SHARDEX_GATEWAY__PORT"])))
     try:
         process.start()
         # From here on commands find the servers by endpoints.json.
@@ -48,12 +50,21 @@ def exchange(
         yield process
     finally:
         process.stop()
+        taken.close()
 
 
 def add_user(exchange: ExchangeProcess, username: str) -> int:
     added = exchange.json("user", "add", username, "--password-stdin", stdin="secret\n")
     assert added == {"sender_comp_id": added["sender_comp_id"], "username": username}
     return int(added["sender_comp_id"])
+
+
+def test_a_port_that_is_taken_is_passed_over_and_said_so(exchange: ExchangeProcess) -> None:
+    wanted = int(exchange.environment["SHARDEX_GATEWAY__PORT"])
+    ports = [one["port"] for one in exchange.endpoints["fix"]]
+    assert wanted < ports[0] < ports[1]
+    said = f"gateway-1: port {wanted} is taken, listening on {ports[0]}"
+    assert said in exchange.said
 
 
 def test_existing_servers_are_used_and_none_is_started(

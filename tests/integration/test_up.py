@@ -73,6 +73,10 @@ def test_endpoints_say_where_and_as_whom_to_connect(exchange: ExchangeProcess) -
     with exchange.redis() as client:
         assert client.config_get("appendfsync") == {"appendfsync": "always"}
     assert exchange.query("SELECT count(*) >= 12 FROM users") == [(True,)]
+    for url in (endpoints["redis_url"], endpoints["postgres_url"], users[0]["password"]):
+        assert url in exchange.said
+    # No terminal: a line every five seconds.
+    eventually(lambda: "orders/s" in exchange.said and "lag engine-1" in exchange.said)
 
 
 async def test_two_clients_trade_and_every_balance_is_exact(exchange: ExchangeProcess) -> None:
