@@ -49,10 +49,12 @@ class ActiveTimers:
         self._paused_ns: int | None = None
 
     def start(self, heart_bt_int_s: int, *, now_ns: int) -> None:
-        """Begin to measure; 1.2 and 2.4 intervals are what QuickFIX uses."""
+        """Begin to measure anew; 1.2 and 2.4 intervals are what QuickFIX uses."""
         self._interval_ns = heart_bt_int_s * NS_PER_SECOND
         self._silent_ns = self._interval_ns * 12 // 10
         self._dead_ns = self._interval_ns * 24 // 10
+        # An initiator logs on again with what was dead.
+        self._state = Liveness.ALIVE
         self.received(now_ns)
 
     def received(self, now_ns: int) -> None:

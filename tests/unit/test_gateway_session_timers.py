@@ -30,6 +30,15 @@ def test_heartbeat_then_test_request_then_close() -> None:
     assert due_at(timers, 24, sent_s=20) is Due.CLOSE
 
 
+def test_a_session_that_was_dead_starts_anew() -> None:
+    timers = started()
+    for seconds in (12, 24):
+        due_at(timers, seconds, sent_s=20)
+    timers.start(10, now_ns=30 * NS_PER_SECOND)
+    assert due_at(timers, 41, sent_s=40) is None
+    assert due_at(timers, 42, sent_s=40) is Due.TEST_REQUEST
+
+
 def test_a_message_answers_the_test_request() -> None:
     timers = started()
     assert due_at(timers, 12, sent_s=12) is Due.TEST_REQUEST
