@@ -43,7 +43,8 @@ _LOOK_S = 0.05
 """How often a call that takes long is looked at: is Redis slow, or away?"""
 
 AWAY = "The exchange cannot reach its order streams; try again"
-FULL = "The exchange is short of memory; only cancels are taken"
+LOW = "The exchange is short of memory; only cancels are taken"
+FULL = "The exchange is out of memory; try again"
 
 logger = logging.getLogger("gateway")
 
@@ -183,7 +184,7 @@ class Dispatcher:
             else:
                 assert result == MARKED, "Invariant: a known result of admission"
                 kept_out.append(entry)
-        self._answer(kept_out, FULL)
+        self._answer(kept_out, LOW)
 
     def _take_marks(self, count: int) -> list[MarkItem]:
         """Return items that mark what got 380=4 without being marked as dealt with."""

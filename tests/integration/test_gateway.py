@@ -7,13 +7,17 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from engine.limits import RING_SLOTS
 from gateway.fixlog import FixLogFilter, read_fixlog
 from gateway.server import Gateway
 from ops.data_dir import DataDirectory
 from ops.embedded import free_port
 from ops.embedded_redis import EmbeddedRedis, RedisBinary
+from ops.wiring import shard_map
+from router.homes import define_symbols
 from router.users import disable_user
 from tests.helpers import eventually_async
 from tests.venue import PASSWORD, Peer, Venue, running_venue, utc_timestamp
@@ -185,6 +189,36 @@ async def test_orders_in_flight_are_limited_until_they_are_answered(
                 await peer.expect("8", t150="0", t11="a1")
                 peer.send(order("a3", 1, "1", "1"))
                 await peer.expect("8", t150="0", t11="a3")
+
+
+async def test_burst_beyond_ring_and_number_lease_is_answered_in_order(
+    venue: Venue, gateway: Gateway
+) -> None:
+    peer = await trader(venue, gateway, "user")
+    count = RING_SLOTS + 1_000
+    orders = [peer.render(order(f"a{number}", 1, "0.01", "100")) for number in range(count)]
+    peer.send_raw(b"".join(orders))
+    for number in range(count):
+        await peer.expect("8", t150="0", t11=f"a{number}", t34=str(number + 2))
+    assert (await venue.balances(peer.account))["USD"].pending == 0
+
+
+async def test_changed_rules_hold_from_the_next_order_on(venue: Venue, gateway: Gateway) -> None:
+    peer = await trader(venue, gateway, "user")
+    peer.send(order("a0", 1, "1", "1"))
+    await peer.expect("8", t150="0")
+    rules = {name: home.rules for name, home in venue.homes.items()}
+    rules["BTC-USD"] = msgspec.structs.replace(
+        rules["BTC-USD"], taker_fee_ppm=10_000, min_notional=5 * USD
+    )
+    shards = shard_map(venue.settings, venue.redis_url).shards
+    await define_symbols(venue.link, shards, rules)
+    peer.send(order("a1", 1, "1", "100"))
+    await peer.expect("8", t150="0", t11="a1")
+    held = (await venue.balances(peer.account))["USD"].held
+    assert held == (USD + 3) + (100 * USD + 1 * USD), "1 + 0.00025, rounded up, and 100 + 1 %"
+    peer.send(order("a2", 1, "1", "4"))
+    await peer.expect("8", t150="8", t103="99", t11="a2")
 
 
 async def test_full_gateway_says_so(venue: Venue) -> None:
