@@ -26,6 +26,10 @@ PASSWORD_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(P
 """Cheap, because a test checks it at every logon."""
 
 DEADLINE_S = 20.0
+USD = 10_000
+"""One dollar in smallest units."""
+BTC = 100_000_000
+"""One bitcoin in smallest units."""
 
 _VENUE = """
 var_dir = "{var_dir}"
@@ -101,6 +105,11 @@ class Venue:
         peer.logon(account, username, PASSWORD, reset=reset)
         await peer.expect("A")
         return peer
+
+    async def trader(self, gateway: Gateway, name: str) -> Peer:
+        """Create a user with 10,000 USD and 10 BTC, and log on."""
+        account = await self.add_user(name, USD=10_000 * USD, BTC=10 * BTC)
+        return await self.log_on(gateway, account, name)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -265,6 +274,11 @@ class Peer:
         self._writer.close()
         with suppress(ConnectionError):
             await self._writer.wait_closed()
+
+
+def limit_order(cl_ord_id: str, side: int, qty: str, price: str, more: str = "") -> str:
+    """Return a NewOrderSingle in BTC-USD for ``Peer.send``."""
+    return f"35=D|11={cl_ord_id}|55=BTC-USD|54={side}|60=now|38={qty}|40=2|44={price}{more}"
 
 
 def utc_timestamp(ts_ns: int) -> str:

@@ -1,0 +1,25 @@
+"""A running venue and a gateway for the tests that talk FIX to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.server import Gateway
+from tests.venue import Venue, running_venue
+
+
+@pytest.fixture
+async def venue(redis_url: str, tmp_path: Path) -> AsyncIterator[Venue]:
+    """Two symbols in two shards, their engines, no users yet."""
+    async with running_venue(redis_url, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def gateway(venue: Venue) -> AsyncIterator[Gateway]:
+    """A gateway of that venue, with the settings as shipped."""
+    async with venue.gateway() as running:
+        yield running

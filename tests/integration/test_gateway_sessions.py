@@ -1,0 +1,151 @@
+"""FIX sessions of gateways on a real Redis: logon, limits, another gateway, resend, reset, stop."""
+
+from __future__ import annotations
+
+from gateway.fixlog import FixLogFilter, read_fixlog
+from gateway.server import Gateway
+from router.users import disable_user
+from tests.helpers import eventually_async
+from tests.venue import PASSWORD, Venue, limit_order
+
+
+async def test_full_gateway_says_so(venue: Venue) -> None:
+    small = venue.settings.gateway.model_copy(update={"max_sessions": 1})
+    async with venue.gateway(settings=small) as gateway:
+        first = await venue.trader(gateway, "first")
+        second = await venue.add_user("second")
+        peer = await venue.connect(gateway)
+        peer.logon(second, "second", PASSWORD)
+        await peer.expect("5", t58="Gateway full: 1 sessions are logged on")
+        await peer.expect_closed()
+        first.send("35=5")
+        await first.expect("5")
+        await eventually_async(lambda: not gateway.stats()["sessions"])
+        await venue.log_on(gateway, second, "second")
+
+
+async def test_failed_logons_are_limited(venue: Venue) -> None:
+    strict = venue.settings.gateway.model_copy(update={"logon_attempts_per_minute_max": 1})
+    async with venue.gateway(settings=strict) as gateway:
+        account = await venue.add_user("user")
+        for number in (1, 2):
+            await (await venue.log_on(gateway, account, "user", next_out=number)).close()
+            await eventually_async(lambda: not gateway.stats()["connections"])
+        texts = []
+        for _ in range(2):
+            peer = await venue.connect(gateway)
+            peer.logon(account, "user", b"wrong")
+            texts.append((await peer.expect("5"))["58"])
+        assert texts[0].startswith("Wrong") and texts[1].startswith("Too many failed logons")
+
+
+async def test_quiet_session_gets_heartbeats_and_a_test_request(
+    venue: Venue, gateway: Gateway
+) -> None:
+    account = await venue.add_user("user")
+    peer = await venue.connect(gateway)
+    peer.logon(account, "user", PASSWORD, heart_bt_int_s=1)
+    await peer.expect("A", t108="1")
+    types = [(await peer.expect_any())["35"] for _ in range(2)]
+    assert sorted(types) == ["0", "1"]
+    await eventually_async(lambda: not gateway.stats()["connections"])
+
+
+async def test_second_connection_of_a_user_is_dropped(venue: Venue, gateway: Gateway) -> None:
+    first = await venue.trader(gateway, "user")
+    async with venue.gateway("gateway-2") as other:
+        for one in (gateway, other):
+            second = await venue.connect(one)
+            second.logon(first.account, "user", PASSWORD)
+            await second.expect_closed()
+        first.send("35=1|112=alive")
+        await first.expect("0", t112="alive")
+
+
+async def test_disabled_user_is_logged_out_and_stays_out(venue: Venue, gateway: Gateway) -> None:
+    peer = await venue.trader(gateway, "user")
+    peer.send(limit_order("a1", 1, "1", "1"))
+    await peer.expect("8", t150="0")
+    await disable_user(venue.link, account=peer.account, homes=venue.homes)
+    await peer.expect("5", t58="User disabled")
+    again = await venue.connect(gateway)
+    again.logon(peer.account, "user", PASSWORD)
+    await again.expect("5", t58="User disabled")
+
+
+async def test_session_goes_on_at_another_gateway_with_what_was_missed(venue: Venue) -> None:
+    async with venue.gateway("gateway-1") as first, venue.gateway("gateway-2") as second:
+        maker = await venue.trader(first, "maker")
+        taker = await venue.trader(second, "taker")
+        maker.send(limit_order("s1", 2, "1", "100"))
+        last = await maker.expect("8", t150="0")
+        await maker.close()
+        await eventually_async(lambda: not first.stats()["sessions"])
+        taker.send(limit_order("b1", 1, "1", "100"))
+        await taker.expect("8", t150="0")
+        await taker.expect("8", t150="F")
+        back = await venue.log_on(second, maker.account, "maker", next_out=maker.next_out)
+        missed = await back.expect("8", t150="F", t11="s1", t851="1")
+        assert int(missed["34"]) == int(last["34"]) + 2, "the Logon took one number"
+        assert "43" not in missed
+
+
+async def test_resend_gives_stored_reports_and_fills_the_gaps(
+    venue: Venue, gateway: Gateway
+) -> None:
+    peer = await venue.trader(gateway, "user")
+    for number in range(3):
+        peer.send(limit_order(f"a{number}", 1, "1", "1"))
+        await peer.expect("8", t150="0")
+    peer.send("35=1|112=t")
+    await peer.expect("0", t34="5")
+    peer.send("35=2|7=1|16=0")
+    await peer.expect("4", t34="1", t36="2", t123="Y", t43="Y")
+    for number in range(3):
+        again = await peer.expect("8", t34=str(number + 2), t43="Y", t11=f"a{number}")
+        assert "122" in again
+    await peer.expect("4", t34="5", t36="6")
+
+
+async def test_reset_in_and_outside_a_session_starts_at_one(venue: Venue, gateway: Gateway) -> None:
+    peer = await venue.trader(gateway, "user")
+    peer.send(limit_order("a0", 1, "1", "1"))
+    await peer.expect("8", t150="0", t34="2")
+    peer.next_out = 1
+    peer.send("35=A|98=0|108=30|141=Y")
+    await peer.expect("A", t34="1", t141="Y")
+    peer.send(limit_order("a1", 1, "1", "1"))
+    await peer.expect("8", t150="0", t34="2", t11="a1")
+    peer.send("35=5")
+    await peer.expect("5", t34="3")
+    await eventually_async(lambda: not gateway.stats()["sessions"])
+    back = await venue.log_on(gateway, peer.account, "user", reset="Y")
+    assert back.received[0].get(34) == b"1"
+
+
+async def test_clean_stop_logs_out_and_the_journal_reads_back(venue: Venue) -> None:
+    async with venue.gateway() as gateway:
+        peer = await venue.trader(gateway, "user")
+        peer.send(limit_order("a0", 1, "1", "1"))
+        await peer.expect("8", t150="0")
+        gateway.stop()
+        await peer.expect("5", t58="The gateway is stopping; log on again")
+        peer.send("35=5")
+        await peer.expect_closed()
+    directory = venue.settings.var_dir / "journals" / "gateway-1"
+    lines = list(read_fixlog(directory, FixLogFilter(session=peer.account)))
+    shown = [(line.direction, line.name) for line in lines]
+    assert shown[:4] == [
+        ("<", "Logon"),
+        (">", "Logon"),
+        ("<", "NewOrderSingle"),
+        (">", "ExecutionReport"),
+    ]
+    assert [name for _, name in shown[4:]].count("Logout") == 2
+    assert "|554=***|" in lines[0].text and "secret" not in lines[0].text
+    assert "|11=a0|" in lines[2].text
+    only = FixLogFilter(msg_types=frozenset("D"), from_ns=lines[2].ts_ns)
+    assert [line.msg_type for line in read_fixlog(directory, only)] == ["D"]
+    async with venue.gateway() as gateway:
+        back = await venue.log_on(gateway, peer.account, "user", next_out=peer.next_out)
+        assert back.received[0].get(34) == b"4"
