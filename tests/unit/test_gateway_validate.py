@@ -88,6 +88,34 @@ def test_anything_else_is_not(price: str) -> None:
     assert fault == Fault(SessionRejectReason.INCORRECT_DATA_FORMAT, b"44")
 
 
+@pytest.mark.parametrize(
+    ("field", "reason"),
+    [
+        ("201=1", None),
+        ("461=ESXXXX", None),
+        ("479=USD", None),
+        ("388=0", None),
+        ("711=1|311=x|315=1|318=USD", None),
+        ("864=1|865=99|866=20260102|867=1.5|868=split", None),
+        ("453=1|448=x|447=D|452=38", None),
+        ("453=1|448=x|447=D|452=23", SessionRejectReason.VALUE_INCORRECT),
+        ("453=1|448=x|447=D|452=x", SessionRejectReason.INCORRECT_DATA_FORMAT),
+        ("22=XX", SessionRejectReason.VALUE_INCORRECT),
+        ("63=A", SessionRejectReason.VALUE_INCORRECT),
+        ("167=CRYPTO", SessionRejectReason.VALUE_INCORRECT),
+        ("201=2", SessionRejectReason.VALUE_INCORRECT),
+        ("206=xx", SessionRejectReason.INCORRECT_DATA_FORMAT),
+        ("227=x", SessionRejectReason.INCORRECT_DATA_FORMAT),
+        ("847=1000", None),
+    ],
+)
+def test_optional_fields_have_the_values_of_fix44(
+    field: str, reason: SessionRejectReason | None
+) -> None:
+    fault = MessageReader().read(fix(f"35=D|{_HEADER}{_ORDER}{field}|")).fault
+    assert (fault.reason if fault else None) == reason
+
+
 def test_unsupported_types_have_no_fault_and_unknown_ones_have() -> None:
     assert MessageReader().read(fix(f"35=V|{_HEADER}")).fault is None
     unknown = MessageReader().read(fix(f"35=I|{_HEADER}"))
