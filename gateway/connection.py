@@ -83,6 +83,8 @@ class Connection(asyncio.Protocol):
         bucket: limits the rate of orders and replaces.
         storing_from: the first MsgSeqNum of the batch that is being stored; 0 = none is.
         numbers_wanted: MsgSeqNums that must be leased before reporting can go on.
+        unanswered_from: the first MsgSeqNum received that nobody could be answered, because the
+            connection had ended; 0 = none. What came behind it is not admitted.
     """
 
     __slots__ = (
@@ -106,6 +108,7 @@ class Connection(asyncio.Protocol):
         "numbers_wanted",
         "session",
         "storing_from",
+        "unanswered_from",
     )
 
     def __init__(self, host: Host, limits: ConnectionLimits) -> None:
@@ -128,6 +131,7 @@ class Connection(asyncio.Protocol):
         self.cursor = 0
         self.numbers_wanted = 0
         self.storing_from = 0
+        self.unanswered_from = 0
         self.in_flight: set[str] = set()
         self.bucket = TokenBucket(limits.orders_per_s_max, period_ns=NS_PER_SECOND)
 

@@ -10,7 +10,8 @@ session has leased.
     out of memory                  380=4         380=4
 
 A message that got 380=4 is marked as dealt with as soon as that can be written, so that a resend
-after a crash of this gateway does not bring it to life.
+after a crash of this gateway does not bring it to life. Where the connection is gone already, and
+so nobody can be told, it counts as never received: the next logon asks for it again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from engine.commands import NewOrder, ReplaceOrder
@@ -100,7 +102,8 @@ class Dispatcher:
         self._on_refused = on_refused
         self._on_fenced = on_fenced
         self._call: asyncio.Task[None] | None = None
-        self._unmarked: dict[Connection, int] = {}
+        # (account, epoch) → the last MsgSeqNum that got 380=4 and is not marked as dealt with.
+        self._unmarked: dict[tuple[int, int], int] = {}
         self.memory_low = False
         self.admitted = 0
         self.refused = 0
@@ -111,9 +114,13 @@ class Dispatcher:
         call = self._call
         while call is not None and not call.done() and self._admission.available:
             await asyncio.wait((call,), timeout=_LOOK_S)
-        requests = [entry for entry in entries if entry.request is not None]
+        requests = [
+            entry
+            for entry in entries
+            if entry.request is not None and not entry.connection.unanswered_from
+        ]
         if call is not None and not call.done():
-            self._answer_unavailable(requests, AWAY)
+            self._answer(requests, AWAY)
             self._pass_on(entries)
         elif requests:
             self._call = self._spawn(self._forward(requests, entries))
@@ -132,10 +139,23 @@ class Dispatcher:
         try:
             await self._admit(requests)
         except RedisUnavailable:
-            self._answer_unavailable(requests, AWAY)
+            self._answer(requests, AWAY)
         except OutOfMemory:
-            self._answer_unavailable(requests, FULL)
+            self._answer(requests, FULL)
         self._pass_on(entries)
+        await self._mark()
+
+    async def _mark(self) -> None:
+        """Mark what got 380=4 as dealt with; for want of memory, after the next batch."""
+        while self._unmarked:
+            marks = list(islice(self._unmarked.items(), ADMISSION_BATCH_MAX))
+            try:
+                await self._admission.admit([MarkItem(*session, last) for session, last in marks])
+            except OutOfMemory:
+                return
+            for session, last in marks:
+                if self._unmarked[session] == last:
+                    del self._unmarked[session]
 
     async def _admit(self, requests: list[Inbound]) -> None:
         """Admit a batch; under newer rules, if they have changed meanwhile.
@@ -147,17 +167,16 @@ class Dispatcher:
         while True:
             self._encoder.refresh(requests)
             await self._lookups.complete(requests)
-            marks = self._take_marks(ADMISSION_BATCH_MAX - len(requests))
             kept_out = self.memory_low
             items = [self._item(entry, kept_out) for entry in requests]
             try:
-                results = await self._admission.admit([*marks, *items])
+                results = await self._admission.admit(items)
             except RulesChanged as change:
                 logger.warning("Rules have changed, translating again: %s", change)
                 self._admission.homes = await self._read_homes()
                 self._symbols.update(home.rules for home in self._admission.homes.values())
                 continue
-            self._settle(requests, results[len(marks) :])
+            self._settle(requests, results)
             return
 
     def _item(self, entry: Inbound, kept_out: bool) -> AdmissionItem:
@@ -184,15 +203,7 @@ class Dispatcher:
             else:
                 assert result == MARKED, "Invariant: a known result of admission"
                 kept_out.append(entry)
-        self._answer(kept_out, LOW)
-
-    def _take_marks(self, count: int) -> list[MarkItem]:
-        """Return items that mark what got 380=4 without being marked as dealt with."""
-        marks: list[MarkItem] = []
-        while self._unmarked and len(marks) < count:
-            connection, msg_seq_num = self._unmarked.popitem()
-            marks.append(MarkItem(connection.account, connection.epoch, msg_seq_num))
-        return marks
+        self._answer(kept_out, LOW, marked=True)
 
     def _pass_on(self, entries: Sequence[Inbound]) -> None:
         for entry in entries:
@@ -204,35 +215,37 @@ class Dispatcher:
 
     # ------------------------------------------------------------ 380=4
 
-    def _answer_unavailable(self, requests: Sequence[Inbound], text: str) -> None:
-        """Answer messages that were not admitted, and remember to mark them."""
-        for entry in requests:
-            event = entry.event
-            assert isinstance(event, AppMessage), "Invariant: only such messages become requests"
-            self._unmarked[entry.connection] = event.msg_seq_num
-        self._answer(requests, text)
+    def _answer(self, entries: Sequence[Inbound], text: str, *, marked: bool = False) -> None:
+        """Send 380=4 for each, and note up to where each session has been answered.
 
-    def _answer(self, entries: Sequence[Inbound], text: str) -> None:
-        """Send 380=4 for each, without storing it; a connection that is closing gets none."""
+        Args:
+            marked: whether admission has marked them as dealt with.
+        """
         connections: dict[Connection, None] = {}
         for entry in entries:
             self.unavailable += 1
             _forget_in_flight(entry)
             connection, event = entry.connection, entry.event
-            session = connection.session
-            if not isinstance(event, AppMessage) or not session.can_send:
-                continue
+            assert isinstance(event, AppMessage), "Invariant: only such messages become requests"
             connections[connection] = None
-            if session.out_remaining < 1:
-                session.logout("Out of sequence numbers", now_ns=self._now_ns())
-                continue
-            origin = Origin(connection.account, connection.number, event.msg_seq_num, False)
-            body = business_reject_body(not_available(event.message, origin, text))
-            session.send_application(
-                BUSINESS_MESSAGE_REJECT, body, now_ns=self._now_ns(), stored=False
-            )
+            if not self._send_unavailable(connection, event, text):
+                connection.unanswered_from = connection.unanswered_from or event.msg_seq_num
+            elif not marked:
+                self._unmarked[connection.account, connection.epoch] = event.msg_seq_num
         for connection in connections:
             connection.settle()
+
+    def _send_unavailable(self, connection: Connection, event: AppMessage, text: str) -> bool:
+        """Send 380=4, without storing it; return False where nothing can be sent any more."""
+        session = connection.session
+        if session.can_send and session.out_remaining < 1:
+            session.logout("Out of sequence numbers", now_ns=self._now_ns())
+        if not session.can_send:
+            return False
+        origin = Origin(connection.account, connection.number, event.msg_seq_num, False)
+        body = business_reject_body(not_available(event.message, origin, text))
+        session.send_application(BUSINESS_MESSAGE_REJECT, body, now_ns=self._now_ns(), stored=False)
+        return True
 
 
 def _forget_in_flight(entry: Inbound) -> None:

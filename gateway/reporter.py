@@ -233,6 +233,7 @@ class Reporter:
             connection.storing_from = 0
             if not is_ours:
                 self._on_fenced(connection)
+                connection.release_output([])
             elif late:
                 connection.write_late(self._as_resends(batch.messages))
             else:

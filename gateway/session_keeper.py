@@ -151,6 +151,9 @@ class SessionKeeper:
             now_ns=self._now_ns(),
         )
         if session.can_send:
+            before = self.active.get(account)
+            if before is not None and before is not connection:
+                self.fenced(before)
             self.active[account] = connection
             logger.info(
                 "%d: logged on from %s, next in %d, next out %d",
@@ -185,7 +188,7 @@ class SessionKeeper:
         await self._release(
             connection.account,
             connection.epoch,
-            dealt=session.next_in - 1,
+            dealt=(connection.unanswered_from or session.next_in) - 1,
             next_out=session.next_out,
         )
 
@@ -203,9 +206,12 @@ class SessionKeeper:
 
     def fenced(self, connection: Connection) -> None:
         """Part with a connection that does not own its session any more; say why if we may."""
-        if connection.epoch and self.active.get(connection.account) is connection:
+        if not connection.epoch:
+            return
+        connection.epoch = 0
+        if self.active.get(connection.account) is connection:
             del self.active[connection.account]
-            self._stages.spawn(self._part(connection))
+        self._stages.spawn(self._part(connection))
 
     async def _part(self, connection: Connection) -> None:
         account = connection.account
@@ -213,7 +219,6 @@ class SessionKeeper:
             user = await read_user(self._link, account)
         except RedisUnavailable:
             user = None
-        connection.epoch = 0
         if user is not None and user.disabled:
             self._log_out(connection, _DISABLED)
         else:

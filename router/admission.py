@@ -14,7 +14,7 @@ import msgspec
 
 from engine.instrument import AMOUNT_MAX
 from engine.limits import ADMISSION_BATCH_MAX
-from router.errors import HomeMismatch, RulesChanged
+from router.errors import HomeMismatch, OutOfMemory, RulesChanged
 from router.homes import Home
 from router.redis_client import RedisLink, retry_while_away
 from router.scripts import Script, pack
@@ -115,6 +115,9 @@ class Admission:
             reply = await retry_while_away(
                 lambda: _ADMIT.run(self._link, *args), what="admission", on_change=self._on_change
             )
+        except OutOfMemory:
+            self.available = True
+            raise
         finally:
             self._in_flight = False
         if reply[0] == b"RULES":

@@ -22,7 +22,7 @@ for i = 1, #stores / 5 do
   local p = 5 * i - 4
   local account, last, cursor = stores[p], stores[p + 3], stores[p + 4]
   local key = 'session:' .. account
-  local s = call('HMGET', key, 'epoch', 'number')
+  local s = call('HMGET', key, 'epoch', 'number', 'cursor')
   if tonumber(s[1]) ~= stores[p + 1] then
     results[i] = 0
   else
@@ -36,7 +36,10 @@ for i = 1, #stores / 5 do
         return {'ORDER', account, last}
       end
     end
-    call('HSET', key, 'cursor', cursor)
+    -- A call that was thought lost may come after its successor: the cursor never falls.
+    if cursor > (tonumber(s[3]) or 0) then
+      call('HSET', key, 'cursor', cursor)
+    end
     if cursor > behind then
       call('XTRIM', 'outbox:' .. account, 'MINID', '~', (cursor - behind) .. '-0')
     end

@@ -296,6 +296,21 @@ async def test_out_of_memory_writes_nothing_and_is_told(
     assert await admission.admit([order(1, amount=60)]) == [2]
 
 
+async def test_redis_back_without_memory_is_back(venue: SmallVenue, redis_url: str) -> None:
+    await venue.give(ALICE, "USD", 100)
+    await venue.link.call("CONFIG", "SET", "maxmemory", 1)
+    try:
+        async with LossyProxy(redis_url) as proxy, make_link(proxy.url) as link:
+            admission = Admission(link, venue.homes)
+            proxy.replies_to_lose = 1
+            with pytest.raises(OutOfMemory):
+                await admission.admit([order(1, amount=60)])
+            assert proxy.lost == 1
+            assert admission.available
+    finally:
+        await venue.link.call("CONFIG", "SET", "maxmemory", 0)
+
+
 async def test_full_batch_of_sessions_and_symbols(venue: SmallVenue, admission: Admission) -> None:
     items = []
     for account in range(1, ADMISSION_BATCH_MAX + 1):

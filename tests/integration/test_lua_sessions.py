@@ -171,6 +171,19 @@ async def test_store_after_a_lost_reply_keeps_one_copy(link: RedisLink, redis_ur
         assert await sent(gateway) == [SentMessages(1, 2, b"ab"), SentMessages(3, 3, b"c")]
 
 
+async def test_store_that_comes_after_its_successor_moves_no_cursor_back(
+    link: RedisLink, gateway: Sessions
+) -> None:
+    epoch = (await opened(gateway)).epoch
+    first, second = Store(ALICE, epoch, 1, 2, 2, b"ab"), Store(ALICE, epoch, 3, 3, 3, b"c")
+    await gateway.store([first])
+    await gateway.store([second])
+
+    assert await gateway.store([first]) == [True]
+
+    assert await link.call("HGET", keys.session(ALICE), "cursor") == b"3"
+
+
 async def test_number_below_what_is_stored_is_a_bug(gateway: Sessions) -> None:
     epoch = (await opened(gateway)).epoch
     await gateway.store([Store(ALICE, epoch, 1, 5, 1, b"x")])
