@@ -131,7 +131,7 @@ def test_data_of_another_redis_version_is_refused_by_name(
 
 def test_a_missing_redis_server_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(EmbeddedServerFailed, match=r"redis\.binary = path.*redis\.url"):
+    with pytest.raises(EmbeddedServerFailed, match=r"redis\.binary = path.*redis_url"):
         find_redis_server("path")
 
 
