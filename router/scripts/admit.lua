@@ -25,10 +25,10 @@
 -- overflow: amounts, balances and totals are at most 2^62.
 -- Limits: 512 items; seq < 10^14, where Lua begins to print with an exponent.
 
-local call, match = redis.call, string.match
+local call, match, format = redis.call, string.match, string.format
 local symbols, items = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[2])
 local time = call('TIME')
-local now = time[1] .. string.format('%06d', time[2])
+local now = time[1] .. format('%06d', time[2])
 
 -- The symbols: where they live, and where their streams end.
 for s = 1, #symbols, 4 do
@@ -62,6 +62,8 @@ if db ~= 0 then
 end
 
 local epochs, dealt, raised, outbox_ids = {}, {}, {}, {}
+-- bal:{account} by account, put together once: to Lua a number in a text is a double to be printed.
+local bal = {}
 
 local function outbox_id(account)
   local id = outbox_ids[account]
@@ -71,12 +73,12 @@ local function outbox_id(account)
   end
   id = id + 1
   outbox_ids[account] = id
-  return id .. '-0'
+  return format('%d-0', id)
 end
 
 -- Take what the item reserves; false if the account does not have it.
 local function reserve(account, asset, amount)
-  local key = 'bal:' .. account
+  local key = bal[account]
   if call('HINCRBY', key, asset .. ':a', '-' .. amount) < 0 then
     call('HINCRBY', key, asset .. ':a', amount)
     return false
@@ -96,6 +98,7 @@ for i = 1, #items / 7 do
     local session = call('HMGET', 'session:' .. account, 'epoch', 'dealt')
     epoch = tonumber(session[1]) or 0
     epochs[account] = epoch
+    bal[account] = 'bal:' .. account
     dealt[account] = tonumber(session[2]) or 0
   end
   if epoch ~= items[p + 3] then
@@ -135,7 +138,7 @@ for s = 1, #symbols, 4 do
     call('SELECT', symbols[s + 1])
     local key, seq, stamp = 'orders:' .. symbols[s], seqs[index], stamps[index]
     for i = 1, #list do
-      call('XADD', key, (seq + i) .. '-0', 'c', list[i], 't', stamp)
+      call('XADD', key, format('%d-0', seq + i), 'c', list[i], 't', stamp)
     end
   end
 end

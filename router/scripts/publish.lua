@@ -18,7 +18,7 @@
 -- cannot be compared and count as equal.
 -- All checks come before the first write. Limits: 256 entries (callers cut), seq < 10^14.
 
-local call, match = redis.call, string.match
+local call, match, format = redis.call, string.match, string.format
 local head, meta = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[2])
 
 local names, settled, refused = {}, {}, nil
@@ -36,12 +36,13 @@ local lease = call('HMGET', 'lease', 'owner', 'epoch')
 if lease[1] ~= head[2] or tonumber(lease[2]) ~= head[3] then
   return {'LEASE'}
 end
-local ends = {}
+local streams, ends = {}, {}
 for s = 1, #names do
   if call('GET', 'home:' .. names[s]) ~= head[2 * s + 3] then
     refused = refused or {'HOME', names[s]}
   end
-  local last = call('XREVRANGE', 'events:' .. names[s], '+', '-', 'COUNT', 1)[1]
+  streams[s] = 'events:' .. names[s]
+  local last = call('XREVRANGE', streams[s], '+', '-', 'COUNT', 1)[1]
   ends[s] = last and tonumber(match(last[1], '^(%d+)')) or 0
 end
 if refused then
@@ -59,8 +60,8 @@ for i = 1, #meta / 2 do
     return {'UNSETTLED', names[s], settled[s], seq}
   end
   if seq <= ends[s] then
-    local id = seq .. '-0'
-    local stored = call('XRANGE', 'events:' .. names[s], id, id)[1]
+    local id = format('%d-0', seq)
+    local stored = call('XRANGE', streams[s], id, id)[1]
     if stored and stored[2][2] ~= ARGV[i + 2] then
       return {'DIFFERS', names[s], seq}
     end
@@ -73,6 +74,6 @@ for i = 1, #meta / 2 do
 end
 for n = 1, #new do
   local i = new[n]
-  call('XADD', 'events:' .. names[meta[2 * i - 1]], meta[2 * i] .. '-0', 'e', ARGV[i + 2])
+  call('XADD', streams[meta[2 * i - 1]], format('%d-0', meta[2 * i]), 'e', ARGV[i + 2])
 end
 return {'OK', #new}

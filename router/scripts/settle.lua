@@ -23,7 +23,7 @@
 -- int64 is taken back like a negative balance.
 -- Limits: 256 entries (callers cut), seq < 10^14.
 
-local call, try, match = redis.call, redis.pcall, string.match
+local call, try, match, format = redis.call, redis.pcall, string.match, string.format
 local head, meta = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[2])
 
 local names, settled, first, last_of = {}, {}, {}, {}
@@ -52,18 +52,28 @@ if refused then
   return refused
 end
 
+-- Keys by account, each put together once: to Lua a number in a text is a double to be printed.
+local function prefixed(prefix)
+  return setmetatable({}, {__index = function(keys, account)
+    local key = prefix .. account
+    keys[account] = key
+    return key
+  end})
+end
+
+local bal, outbox = prefixed('bal:'), prefixed('outbox:')
 local outbox_ids, wake = {}, {}
 
 local function outbox_id(account)
   local id = outbox_ids[account]
   if not id then
-    local last = call('XREVRANGE', 'outbox:' .. account, '+', '-', 'COUNT', 1)[1]
+    local last = call('XREVRANGE', outbox[account], '+', '-', 'COUNT', 1)[1]
     id = last and tonumber(match(last[1], '^(%d+)')) or 0
     wake[#wake + 1] = account
   end
   id = id + 1
   outbox_ids[account] = id
-  return id .. '-0'
+  return format('%d-0', id)
 end
 
 -- Take back the first `count` of the changes meta[p + 1 …].
@@ -71,7 +81,7 @@ local function undo(p, count)
   for i = p + 1, p + 3 * count, 3 do
     local amount = meta[i + 2]
     local back = string.sub(amount, 1, 1) == '-' and string.sub(amount, 2) or '-' .. amount
-    call('HINCRBY', 'bal:' .. meta[i], meta[i + 1], back)
+    call('HINCRBY', bal[meta[i]], meta[i + 1], back)
   end
 end
 
@@ -80,7 +90,7 @@ end
 local function apply(p, count)
   for change = 1, count do
     local i = p + 3 * change - 2
-    local result = try('HINCRBY', 'bal:' .. meta[i], meta[i + 1], meta[i + 2])
+    local result = try('HINCRBY', bal[meta[i]], meta[i + 1], meta[i + 2])
     if type(result) ~= 'number' then
       if string.find(result.err, 'OOM', 1, true) then
         return result
@@ -142,7 +152,7 @@ while p < #meta do
     end
     for i = 1, reports do
       account = meta[reports_at + i]
-      call('XADD', 'outbox:' .. account, outbox_id(account), 'e', ARGV[report + i])
+      call('XADD', outbox[account], outbox_id(account), 'e', ARGV[report + i])
     end
     for i = opens_at, opens_at + 3 * (opens - 1), 3 do
       local fields = open_orders[meta[i + 1]]
