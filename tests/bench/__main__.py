@@ -94,6 +94,12 @@ def writer_rows(results: Results) -> list[Row]:
     return [("writer, catching up", f"{rate:,.0f} events/s", "20,000", "40,000")]
 
 
+def marketdata_rows(results: Results) -> list[Row]:
+    """Market data while catching up."""
+    cost = median(results, "marketdata_us")
+    return [("market data, catching up, CPU", f"{cost:.1f} us per output", "", "8")]
+
+
 def gateway_rows(results: Results) -> list[Row]:
     """One gateway with engines."""
     cost = median(results, "gateway_cpu_us_per_order")
@@ -150,6 +156,9 @@ BENCHES = {
     "bench_book": Bench(book_rows, quick_constants={"MESSAGES": 30_000, "RUNS": 3}),
     "bench_shard": Bench(shard_rows, quick_constants={"ORDERS": 5_000, "RUNS": 3}),
     "bench_writer": Bench(writer_rows, quick_constants={"EVENTS_PER_SYMBOL": 8_000, "RUNS": 1}),
+    "bench_marketdata": Bench(
+        marketdata_rows, quick_constants={"EVENTS_PER_SYMBOL": 5_000, "RUNS": 3}
+    ),
     "bench_gateway": Bench(gateway_rows, runs=3, quick_arguments=("--orders", "5000")),
     "bench_latency": Bench(latency_rows, runs=3, quick_arguments=("--quick",)),
     "bench_end_to_end": Bench(end_to_end_rows, runs=3, quick_arguments=("--quick",)),

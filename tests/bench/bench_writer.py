@@ -67,12 +67,12 @@ class Run:
     batches: int
 
 
-def outputs_of(symbol: str, count: int) -> list[Output]:
+def outputs_of(symbol: str, count: int, incarnation: str = INCARNATION) -> list[Output]:
     """Return what an engine says about buys that rest and sells that meet them."""
     choice = random.Random(symbol)
     shard = EngineShard()
     of = rules(symbol)
-    outputs = [shard.apply(symbol, 1, TS_US, DefineSymbol(INCARNATION, of)).output]
+    outputs = [shard.apply(symbol, 1, TS_US, DefineSymbol(incarnation, of)).output]
     for seq in range(2, count + 1):
         sells = seq % 2 == 0 and seq > 1_000
         side, price_ticks = (
