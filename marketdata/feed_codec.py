@@ -33,6 +33,9 @@ from marketdata.updates import Bbo, LevelChange, Trade, Update
 _TEXTS_CACHED: Final = 16_384
 """Formatted prices and quantities kept per symbol, some 2 MB: the levels of a large book."""
 
+_SIDES: Final = {Side.BUY: "buy", Side.SELL: "sell"}
+_EMPTY_SIDE: Final = ("null", "null")
+
 LevelText = tuple[str, str, int]
 """Price, total and number of orders of a level."""
 
@@ -176,52 +179,63 @@ class SymbolTexts:
         rules: they give the decimals.
     """
 
-    __slots__ = ("_price", "_qty", "rules")
+    __slots__ = ("_bbo", "_depth", "_id", "_price", "_qty", "_trades", "rules")
 
     def __init__(self, rules: SymbolRules) -> None:
         self.rules = rules
         self._price = lru_cache(_TEXTS_CACHED)(DecimalGrid(rules.tick_size).format)
         self._qty = lru_cache(_TEXTS_CACHED)(DecimalGrid(rules.lot_size).format)
+        # Messages of updates are put together as text: symbols and decimals need no escapes, and a
+        # dict for the encoder would cost twice as much.
+        self._trades, self._bbo, self._depth = (
+            f'{{"type":"{channel}","symbol":"{rules.symbol}","seq":'
+            for channel in ("trades", "bbo", "depth")
+        )
+        self._id = f'{{"id":"{rules.symbol}-'
 
     def trades(self, update: Update) -> bytes:
         """Return the message of an update's trades."""
-        return orjson.dumps(
-            {
-                "type": "trades",
-                "symbol": update.symbol,
-                "seq": update.seq,
-                "prev_seq": update.before.trades,
-                "ts": update.ts_us,
-                "trades": self.trade_list(update.symbol, update.trades),
-            }
+        price, qty, head = self._price, self._qty, self._id
+        trades = ",".join(
+            [
+                f'{head}{trade.seq}-{trade.trade}","price":"{price(trade.price_ticks)}",'
+                f'"qty":"{qty(trade.qty_lots)}","side":"{_SIDES[trade.aggressor]}"}}'
+                for trade in update.trades
+            ]
         )
+        return (
+            f'{self._trades}{update.seq},"prev_seq":{update.before.trades},'
+            f'"ts":{update.ts_us},"trades":[{trades}]}}'
+        ).encode()
 
     def bbo(self, update: Update) -> bytes:
         """Return the message of an update's best bid and offer, which must have changed."""
-        assert update.bbo is not None, "Invariant: a bbo message tells a change"
-        return orjson.dumps(
-            {
-                "type": "bbo",
-                "symbol": update.symbol,
-                "seq": update.seq,
-                "prev_seq": update.before.bbo,
-                "ts": update.ts_us,
-                **self.bbo_fields(update.bbo),
-            }
-        )
+        bbo = update.bbo
+        assert bbo is not None, "Invariant: a bbo message tells a change"
+        bid = ask = _EMPTY_SIDE
+        if bbo.bid_lots:
+            bid = f'"{self._price(bbo.bid_ticks)}"', f'"{self._qty(bbo.bid_lots)}"'
+        if bbo.ask_lots:
+            ask = f'"{self._price(bbo.ask_ticks)}"', f'"{self._qty(bbo.ask_lots)}"'
+        return (
+            f'{self._bbo}{update.seq},"prev_seq":{update.before.bbo},"ts":{update.ts_us},'
+            f'"bid_price":{bid[0]},"bid_qty":{bid[1]},"ask_price":{ask[0]},"ask_qty":{ask[1]}}}'
+        ).encode()
 
     def depth(self, update: Update) -> bytes:
         """Return the message of the levels that an update touched."""
-        return orjson.dumps(
-            {
-                "type": "depth",
-                "symbol": update.symbol,
-                "seq": update.seq,
-                "prev_seq": update.before.depth,
-                "ts": update.ts_us,
-                "bids": self.level_list(update.bids),
-                "asks": self.level_list(update.asks),
-            }
+        bids, asks = self._levels(update.bids), self._levels(update.asks)
+        return (
+            f'{self._depth}{update.seq},"prev_seq":{update.before.depth},"ts":{update.ts_us},'
+            f'"bids":[{bids}],"asks":[{asks}]}}'
+        ).encode()
+
+    def _levels(self, levels: list[LevelChange]) -> str:
+        if not levels:
+            return ""
+        price, qty = self._price, self._qty
+        return ",".join(
+            [f'["{price(one.price_ticks)}","{qty(one.qty_lots)}",{one.orders}]' for one in levels]
         )
 
     def level_list(self, levels: Iterable[LevelChange]) -> list[LevelText]:
@@ -236,7 +250,7 @@ class SymbolTexts:
                 "id": f"{symbol}-{trade.seq}-{trade.trade}",
                 "price": self._price(trade.price_ticks),
                 "qty": self._qty(trade.qty_lots),
-                "side": "buy" if trade.aggressor is Side.BUY else "sell",
+                "side": _SIDES[trade.aggressor],
             }
             for trade in trades
         ]

@@ -17,20 +17,31 @@ from marketdata.feed import Checkpoint
 from marketdata.feed_codec import SymbolTexts, encode_heartbeat, encode_rules
 from marketdata.updates import ChannelSeqs, Update
 from router import keys
-from router.redis_client import Argument, RedisLink, retry_while_away
+from router.redis_client import RedisLink, retry_while_away, succeeded
+
+
+def _publish_head(channel: str) -> bytes:
+    """Return all of a packed PUBLISH that comes before the message's length."""
+    name = channel.encode()
+    return b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$" % (len(name), name)
+
+
+def _publish(head: bytes, message: bytes) -> bytes:
+    # By hand: packing arguments takes twice as long, and this is market data's most frequent work.
+    return b"%b%d\r\n%b\r\n" % (head, len(message), message)
 
 
 class _Channels:
-    """One symbol's channels: names, texts, and what has been published."""
+    """One symbol's channels: heads of commands, texts, and what has been published."""
 
     __slots__ = ("bbo", "depth", "incarnation", "last", "seq", "symbol", "texts", "trades", "ts_us")
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         symbol = checkpoint.symbol
         self.symbol = symbol
-        self.trades = keys.md_trades(symbol)
-        self.bbo = keys.md_bbo(symbol)
-        self.depth = keys.md_depth(symbol)
+        self.trades = _publish_head(keys.md_trades(symbol))
+        self.bbo = _publish_head(keys.md_bbo(symbol))
+        self.depth = _publish_head(keys.md_depth(symbol))
         self.seq = checkpoint.seq
         self.ts_us = checkpoint.ts_us
         self.last: ChannelSeqs = checkpoint.last
@@ -38,33 +49,32 @@ class _Channels:
         self.texts = SymbolTexts(defined.rules) if defined else None
         self.incarnation = defined.incarnation if defined else ""
 
-    def render(self, update: Update, into: list[tuple[Argument, ...]]) -> None:
-        """Append the PUBLISH commands of an update."""
+    def render(self, update: Update, into: list[bytes]) -> None:
+        """Append the PUBLISH commands of an update, packed."""
         defined = update.defined
         if defined is not None:
             self.texts = SymbolTexts(defined.rules)
             self.incarnation = defined.incarnation
-            into.append(("PUBLISH", self.depth, encode_rules(update)))
+            into.append(_publish(self.depth, encode_rules(update)))
         texts = self.texts
         assert texts is not None, "Invariant: a stream begins with its symbol's definition"
         if update.trades:
-            into.append(("PUBLISH", self.trades, texts.trades(update)))
+            into.append(_publish(self.trades, texts.trades(update)))
         if update.bids or update.asks:
-            into.append(("PUBLISH", self.depth, texts.depth(update)))
+            into.append(_publish(self.depth, texts.depth(update)))
         if update.bbo is not None:
-            into.append(("PUBLISH", self.bbo, texts.bbo(update)))
+            into.append(_publish(self.bbo, texts.bbo(update)))
 
-    def heartbeats(self) -> list[tuple[Argument, ...]]:
-        """Return the PUBLISH commands that repeat what has been published."""
+    def heartbeats(self) -> list[bytes]:
+        """Return the PUBLISH commands, packed, that repeat what has been published."""
         return [
-            (
-                "PUBLISH",
-                channel,
+            _publish(
+                head,
                 encode_heartbeat(
                     self.symbol, name, seq=seq, ts_us=self.ts_us, incarnation=self.incarnation
                 ),
             )
-            for channel, name, seq in zip(
+            for head, name, seq in zip(
                 (self.trades, self.bbo, self.depth),
                 ChannelSeqs.__struct_fields__,
                 astuple(self.last),
@@ -97,13 +107,13 @@ class Publisher:
 
     async def __call__(self, entries: list[Update], /, *, end_of_batch: bool) -> None:
         """Publish a batch; return when Redis has taken all of it, however long that takes."""
-        commands: list[tuple[Argument, ...]] = []
+        commands: list[bytes] = []
         channels = self._channels
         for update in entries:
             channels[update.symbol].render(update, commands)
         if commands:
             await retry_while_away(
-                lambda: self._link.pipeline(commands),
+                lambda: self._send(commands),
                 what="market data publisher",
                 on_change=self._on_change,
             )
@@ -133,7 +143,10 @@ class Publisher:
             for command in one.heartbeats()
         ]
         if commands:
-            await self._link.pipeline(commands)
+            await self._send(commands)
+
+    async def _send(self, commands: list[bytes]) -> None:
+        succeeded(await self._link.exchange_packed(b"".join(commands), len(commands)))
 
     def _on_change(self, available: bool) -> None:
         self.available = available

@@ -62,8 +62,9 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand out all replies that are whole now (asyncio.Protocol)."""
         self._reader.feed(data)
-        while not self._forgotten and (reply := self._reader.gets()) is not self:
-            self._on_reply(reply)
+        next_reply, on_reply = self._reader.gets, self._on_reply
+        while not self._forgotten and (reply := next_reply()) is not self:
+            on_reply(reply)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report the end of the connection (asyncio.Protocol)."""
@@ -142,6 +143,18 @@ def translate(error: hiredis.ReplyError) -> Exception:
     return error
 
 
+def succeeded(replies: list[Any]) -> list[Any]:
+    """Return replies of which none is an error.
+
+    Raises:
+        RedisUnavailable, OutOfMemory, hiredis.ReplyError: what the first error reply stands for.
+    """
+    for reply in replies:
+        if isinstance(reply, hiredis.ReplyError):
+            raise translate(reply)
+    return replies
+
+
 class RedisLink:
     """One connection to one database, opened by the first call.
 
@@ -187,11 +200,7 @@ class RedisLink:
             RedisUnavailable, OutOfMemory, hiredis.ReplyError: see ``call``; of the first that
             failed.
         """
-        replies = await self.exchange(commands, block_ms=block_ms)
-        for reply in replies:
-            if isinstance(reply, hiredis.ReplyError):
-                raise translate(reply)
-        return replies
+        return succeeded(await self.exchange(commands, block_ms=block_ms))
 
     async def exchange(
         self, commands: Sequence[tuple[Argument, ...]], *, block_ms: int = 0
@@ -201,11 +210,22 @@ class RedisLink:
         Raises:
             RedisUnavailable: not all replies came; which commands took effect is not known.
         """
-        data = pack_commands(commands)
+        return await self.exchange_packed(pack_commands(commands), len(commands), block_ms=block_ms)
+
+    async def exchange_packed(self, data: bytes, count: int, *, block_ms: int = 0) -> list[Any]:
+        """Do as ``exchange`` does with commands that are packed already.
+
+        Args:
+            data: one or more commands as they go over the wire.
+            count: how many they are.
+
+        Raises:
+            RedisUnavailable: not all replies came; which commands took effect is not known.
+        """
         async with self._lock:
             if self._wire is None:
                 await self._open()
-            return await self._exchange(data, len(commands), self._timeout_ms + block_ms)
+            return await self._exchange(data, count, self._timeout_ms + block_ms)
 
     def sibling(self, db: int, *, name: str = "") -> RedisLink:
         """Return a new link to another database of the same server."""

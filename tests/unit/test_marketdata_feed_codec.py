@@ -63,6 +63,31 @@ def test_depth_message_tells_a_gone_level_with_zeros() -> None:
     assert decode_message(data) == DepthMessage(SYMBOL, 3, 2, TS_US, [], [("1.03", "0.0", 0)])
 
 
+def test_messages_of_updates_are_compact_json_with_the_type_first() -> None:
+    texts = SymbolTexts(rules())
+    resting = last_update(
+        output(1, defined()),
+        output(2, accepted(2, SELL, 103, 4)),
+        output(3, accepted(3, BUY, 7, 1)),
+    )
+    swept = last_update(
+        output(1, defined()),
+        *(output(seq, accepted(seq, SELL, 100 + seq, 4)) for seq in (2, 3)),
+        output(
+            4,
+            accepted(4, BUY, 103, 8),
+            *trade(4, 2, BUY, 102, 4),
+            *trade(4, 3, BUY, 103, 4, index=1),
+        ),
+    )
+    assert (len(swept.trades), len(swept.asks)) == (2, 2)
+    for update in (resting, quoted_and_traded(), swept):
+        for data in (texts.trades(update), texts.bbo(update), texts.depth(update)):
+            value = json.loads(data)
+            assert data == json.dumps(value, separators=(",", ":")).encode()
+            assert list(value)[:5] == ["type", "symbol", "seq", "prev_seq", "ts"]
+
+
 def test_rules_message() -> None:
     data = encode_rules(last_update(output(1, defined())))
     assert decode_message(data) == RulesMessage(SYMBOL, 1, 0, TS_US, "0.01", "0.1", 1)
