@@ -140,7 +140,9 @@ class MarketDataService:
         positions = {symbol: feed.seq for symbol, feed in feeds.items()}
         name = f"marketdata-reader-{shard.id}"
         async with self._link.sibling(shard.db, name=name) as link:
-            reader = StreamReader(link, streams, positions)
+            reader = StreamReader(
+                link, streams, positions, interval_ms=self._settings.read_interval_ms
+            )
             while True:
                 entries = await reader.read(block_ms=READ_BLOCK_MS)
                 for start in range(0, len(entries), READ_BATCH_MAX):

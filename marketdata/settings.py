@@ -12,6 +12,9 @@ class MarketDataSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    read_interval_ms: Annotated[int, Field(ge=0, le=100)] = 5
+    """Events of a shard are read at most so often. The first one after a quiet time is read at
+    once; under load a message may be so much later, and costs less the more are read together."""
     snapshot_interval_ms: Annotated[int, Field(ge=20, le=1_000)] = 500
     """A change is in snapshot, ticker and candles at most so long after it was published. A
     subscriber waits about as long to join; a restart repeats the messages of about as long."""

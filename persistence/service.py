@@ -106,7 +106,12 @@ class WriterService:
             async with asyncio.TaskGroup() as tasks:
                 for shard, link in zip(self._shards, links, strict=True):
                     streams = {symbol: keys.events(symbol) for symbol in shard.symbols}
-                    reader = StreamReader(link, streams, stored.positions)
+                    reader = StreamReader(
+                        link,
+                        streams,
+                        stored.positions,
+                        interval_ms=self._settings.read_interval_ms,
+                    )
                     self._readers.append(reader)
                     tasks.create_task(self._follow(reader, builder))
                 ledger = StreamReader(ledger_link, {LEDGER_STREAM: keys.LEDGER}, stored.positions)

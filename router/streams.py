@@ -6,6 +6,7 @@ own terms. A reader owns its position, and reading twice is harmless.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from engine.journal import Record
@@ -27,6 +28,9 @@ class StreamReader:
         link: for nothing else, because reading blocks it.
         streams: name → key, such as BTC-USD → events:BTC-USD.
         positions: name → the last seq that the reader has; 0 = from the first entry.
+        interval_ms: a read begins so long after the one before it brought something, at the
+            earliest, unless that one was full. So under load a read brings many entries and costs
+            each of them less; the first entry after a quiet time is read at once.
 
     Attributes:
         positions: moves with every read.
@@ -34,13 +38,20 @@ class StreamReader:
     """
 
     def __init__(
-        self, link: RedisLink, streams: Mapping[str, str], positions: Mapping[str, int]
+        self,
+        link: RedisLink,
+        streams: Mapping[str, str],
+        positions: Mapping[str, int],
+        *,
+        interval_ms: int = 0,
     ) -> None:
         assert streams, "Invariant: a reader has a stream"
         self._link = link
         self._keys = tuple(streams.values())
         self._names = {key.encode(): name for name, key in streams.items()}
         self.positions = {name: positions[name] for name in streams}
+        self._interval_s = interval_ms / 1_000
+        self._next_at_s = 0.0
         self.available = True
 
     async def read(self, *, block_ms: int, count: int = READ_BATCH_MAX) -> list[StreamEntry]:
@@ -55,6 +66,8 @@ class StreamReader:
         Raises:
             StreamGap: an entry is missing: trimmed before it was read, or lost.
         """
+        if self._interval_s:
+            await self._wait_for_turn()
         ids = [f"{seq}-0" for seq in self.positions.values()]
         block = ("BLOCK", block_ms) if block_ms else ()
         reply = await retry_while_away(
@@ -74,7 +87,14 @@ class StreamReader:
                     raise StreamGap(key.decode(), seq, entry_number(entry_id))
                 entries.append((name, seq, fields[1::2]))
             self.positions[name] = seq
+        if self._interval_s and 0 < len(entries) < count:
+            self._next_at_s = asyncio.get_running_loop().time() + self._interval_s
         return entries
+
+    async def _wait_for_turn(self) -> None:
+        wait_s = self._next_at_s - asyncio.get_running_loop().time()
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
 
     def _on_change(self, available: bool) -> None:
         self.available = available

@@ -38,9 +38,34 @@ async def append(link: RedisLink, symbol: str, *seqs: int) -> None:
         await link.call("XADD", keys.events(symbol), f"{seq}-0", "e", f"{symbol} {seq}")
 
 
-def reader_of(link: RedisLink, **positions: int) -> StreamReader:
+def reader_of(link: RedisLink, *, interval_ms: int = 0, **positions: int) -> StreamReader:
     named = {BTC: positions.get("btc", 0), ETH: positions.get("eth", 0)}
-    return StreamReader(link, {symbol: keys.events(symbol) for symbol in named}, named)
+    streams = {symbol: keys.events(symbol) for symbol in named}
+    return StreamReader(link, streams, named, interval_ms=interval_ms)
+
+
+async def test_reader_waits_between_reads_that_were_not_full(
+    link: RedisLink, other: RedisLink
+) -> None:
+    reader, loop = reader_of(link, interval_ms=50), asyncio.get_running_loop()
+    await append(other, BTC, 1)
+    assert len(await reader.read(block_ms=0)) == 1
+    start_s = loop.time()
+    await append(other, BTC, 2, 3)
+
+    assert [seq for _, seq, _ in await reader.read(block_ms=0)] == [2, 3]
+    assert loop.time() - start_s >= 0.04
+
+
+async def test_reader_does_not_wait_after_a_full_read_or_an_empty_one(
+    link: RedisLink, other: RedisLink
+) -> None:
+    reader = reader_of(link, interval_ms=3_600_000)
+    async with asyncio.timeout(TIMEOUT_MS / 1_000):
+        assert await reader.read(block_ms=0) == []
+        await append(other, BTC, 1, 2, 3)
+        assert len(await reader.read(block_ms=0, count=2)) == 2
+        assert len(await reader.read(block_ms=0, count=2)) == 1
 
 
 async def test_calls_of_many_tasks_take_turns(link: RedisLink) -> None:
