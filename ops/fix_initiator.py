@@ -6,8 +6,10 @@ sequenced, but not checked field by field.
 
 One object is one session over any number of connections. Its numbers and the messages it sent live
 in memory, so a connection that is lost goes on with ``connect(reset=False)``: what the venue lacks
-is sent again when it asks (43=Y), what we lack is asked for. A new object must begin with
-``reset=True``, or be told where the session stands.
+is sent again when it asks (43=Y), what we lack is asked for. What the venue has refused because it
+was not available (35=j, 380=4) is not sent again, although a venue whose gateway has died since may
+ask for it: it has been answered. A new object must begin with ``reset=True``, or be told where the
+session stands.
 
 In bulk, parsing every report costs more than the venue takes to make it. A load generator therefore
 counts reports itself and tells ``note_counted`` how far it has read.
@@ -24,6 +26,7 @@ from gateway.errors import LocalFixError, RemoteFixError
 from gateway.fix_framer import FixFramer
 from gateway.fix_message import FixMessage, encode_fields
 from gateway.fix_tags import (
+    BUSINESS_MESSAGE_REJECT,
     HEARTBEAT,
     LOGON,
     LOGOUT,
@@ -58,6 +61,9 @@ _MESSAGE_BYTES_MAX = 65_536
 _NUMBERS_END = 1 << 60
 """Clients do not lease numbers: theirs live and die with the object."""
 _TAG_TEXT = b"58"
+_TAG_REF_SEQ_NUM = b"45"
+_TAG_BUSINESS_REJECT_REASON = b"380"
+_NOT_AVAILABLE = b"4"
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -91,8 +97,8 @@ class Initiator:
     """
 
     __slots__ = (
-        *("_framer", "_heart_bt_int_s", "_identity", "_inbound", "_outbound", "_peer", "_sent"),
-        *("_timers", "phase", "reason"),
+        *("_framer", "_heart_bt_int_s", "_identity", "_inbound", "_outbound", "_peer"),
+        *("_refused", "_sent", "_timers", "phase", "reason"),
     )
 
     def __init__(self, identity: Identity, *, heart_bt_int_s: int = 30) -> None:
@@ -104,6 +110,7 @@ class Initiator:
         self._timers = ActiveTimers(resend_timeout_s=RESEND_TIMEOUT_S)
         self._framer = _new_framer()
         self._sent: deque[tuple[int, bytes]] = deque(maxlen=SENT_KEPT)
+        self._refused: set[int] = set()
         self.phase = Phase.OFFLINE
         self.reason = ""
         self.set_numbers(next_in=1, next_out=1)
@@ -129,6 +136,7 @@ class Initiator:
         self._inbound.open(next_in)
         self._outbound.open(self._peer, next_num=next_out, limit=_NUMBERS_END)
         self._sent.clear()
+        self._refused.clear()
 
     # ------------------------------------------------------------ a connection's life
 
@@ -273,7 +281,17 @@ class Initiator:
         elif message.msg_type == RESEND_REQUEST:
             self._on_resend_request(message, now_ns)
         elif message.msg_type not in (HEARTBEAT, LOGON):
+            if message.msg_type == BUSINESS_MESSAGE_REJECT:
+                self._note_refused(message)
             delivered.append(message)
+
+    def _note_refused(self, message: FixMessage) -> None:
+        if message.fields[_TAG_BUSINESS_REJECT_REASON] != _NOT_AVAILABLE or not self._sent:
+            return
+        self._refused.add(int(message.fields[_TAG_REF_SEQ_NUM]))
+        if len(self._refused) > SENT_KEPT:
+            oldest = self._sent[0][0]
+            self._refused = {number for number in self._refused if number >= oldest}
 
     def _on_too_high(self, message: FixMessage, number: int, now_ns: int) -> None:
         if message.msg_type == RESEND_REQUEST:
@@ -288,7 +306,10 @@ class Initiator:
         begin = int(message.fields[TAG_BEGIN_SEQ_NO])
         last = self._outbound.next_num - 1
         end = min(int(message.fields[TAG_END_SEQ_NO]) or last, last)
-        stored = [entry for entry in self._sent if begin <= entry[0] <= end]
+        refused = self._refused
+        stored = [
+            entry for entry in self._sent if begin <= entry[0] <= end and entry[0] not in refused
+        ]
         self._outbound.resend(stored, begin, end, now_ns=now_ns)
 
     def _on_logout(self, message: FixMessage, now_ns: int) -> None:

@@ -118,6 +118,22 @@ def test_a_resend_request_gets_orders_again_and_fills_for_the_rest() -> None:
     ]
 
 
+def test_what_was_refused_as_not_available_is_not_sent_again() -> None:
+    one = logged_on()
+    for name in (b"a", b"b", b"c"):
+        one.send(b"D", b"11=%b\x01" % name, now_ns=NOW_NS)
+    one.data_to_send()
+    assert receive(one, message(b"j", 2, b"45=3\x01372=D\x01380=4\x01")) == [b""]
+    assert receive(one, message(b"j", 3, b"45=4\x01372=D\x01380=3\x01")) == [b""]
+    receive(one, message(b"2", 4, b"7=2\x0116=0\x01"))
+    again = [(m[b"35"], m[b"34"], m.get(b"36"), m.get(b"11")) for m in sent(one)]
+    assert again == [
+        (b"D", b"2", None, b"a"),
+        (b"4", b"3", b"4", None),
+        (b"D", b"4", None, b"c"),
+    ]
+
+
 def test_only_so_many_orders_are_kept_for_resends() -> None:
     one = logged_on()
     for number in range(SENT_KEPT + 5):
