@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.instrument import SymbolRules
 from engine.journal_file import JournalFile
 from engine.journal_writer import FsyncPolicy, JournalWriter
 from gateway.auth import Authenticator
@@ -58,6 +59,7 @@ class Gateway:
         redis_url: the accounts' server.
         shards: every shard of the venue.
         homes: of every symbol, with the rules in force.
+        retired: rules of symbols that are not traded any more.
         journal_directory: of the raw messages; this gateway's own.
         port: to listen on; 0 takes a free one.
         now_ns: the clock, ns since 1970.
@@ -79,6 +81,7 @@ class Gateway:
         redis_url: str,
         shards: Iterable[Shard],
         homes: Mapping[str, Home],
+        retired: Iterable[SymbolRules],
         journal_directory: Path,
         port: int,
         now_ns: Callable[[], int],
@@ -124,12 +127,14 @@ class Gateway:
             orders_per_s_max=settings.orders_per_s_max,
             now_ns=now_ns,
         )
-        self._wire_up(f"{name}:{os.getpid()}:{secrets.token_hex(4)}", homes)
+        self._wire_up(f"{name}:{os.getpid()}:{secrets.token_hex(4)}", homes, retired)
 
-    def _wire_up(self, owner: str, homes: Mapping[str, Home]) -> None:
+    def _wire_up(
+        self, owner: str, homes: Mapping[str, Home], retired: Iterable[SymbolRules]
+    ) -> None:
         settings, links, now_ns = self._settings, self._links, self._now_ns
         ttl_ms = self._redis.session_ttl_ms
-        symbols = SymbolTable(home.rules for home in homes.values())
+        symbols = SymbolTable((home.rules for home in homes.values()), retired)
         self._authenticator = Authenticator(
             links["reader"],
             attempts_per_minute=settings.logon_attempts_per_minute_max,

@@ -101,12 +101,14 @@ class SymbolTable:
 
     Args:
         rules: of every symbol, as in force.
+        retired: of symbols that are not traded any more. They have a name, because reports that
+            nobody has read yet may be about them, and no Symbol (55): no message is.
     """
 
     __slots__ = ("by_name", "by_tag")
 
-    def __init__(self, rules: Iterable[SymbolRules]) -> None:
-        self.by_name: dict[str, SymbolTexts] = {}
+    def __init__(self, rules: Iterable[SymbolRules], retired: Iterable[SymbolRules] = ()) -> None:
+        self.by_name = {of_symbol.symbol: SymbolTexts(of_symbol) for of_symbol in retired}
         self.by_tag: dict[bytes, SymbolTexts] = {}
         self.update(rules)
 

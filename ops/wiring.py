@@ -29,8 +29,8 @@ from ops.settings import Settings
 from persistence.service import WriterService
 from persistence.writer import PostgresWriter
 from router.commit import Committer
-from router.errors import RedisUnavailable
-from router.homes import Home, define_symbols, read_homes
+from router.errors import OutOfMemory, RedisUnavailable
+from router.homes import Home, define_symbols, read_homes, read_retired_rules
 from router.keys import ACCOUNTS_DB
 from router.lease import Lease
 from router.process_registry import ProcessRegistry
@@ -109,13 +109,15 @@ async def run_gateway(settings: Settings, redis_url: str, name: str, port: int) 
         ExchangeError: see ``Gateway.run``.
     """
     async with accounts_link(settings, redis_url, name=name) as link:
+        homes = await read_venue(settings, link)
         gateway = Gateway(
             name,
             settings.gateway,
             settings.redis,
             redis_url=redis_url,
             shards=shard_map(settings, redis_url).shards,
-            homes=await read_venue(settings, link),
+            homes=homes,
+            retired=await retry_while_away(lambda: read_retired_rules(link, homes), what="symbols"),
             journal_directory=journal_directory(settings, name),
             port=port,
             now_ns=time.time_ns,
@@ -190,8 +192,8 @@ async def _until_cancelled(component: ShardRunner | Gateway) -> None:
 
 
 async def _release(lease: Lease) -> None:
-    """Give the lease up; without Redis it runs out by itself."""
-    with suppress(RedisUnavailable, TimeoutError):
+    """Give the lease up; where Redis does not take that, it runs out by itself."""
+    with suppress(RedisUnavailable, OutOfMemory, TimeoutError):
         async with asyncio.timeout(_FAREWELL_TIMEOUT_S):
             await lease.release()
 

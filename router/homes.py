@@ -8,7 +8,7 @@ means; a wrong URL or an emptied database is then an error, never a silent resta
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Container, Iterable, Mapping
 
 import msgspec
 
@@ -56,6 +56,27 @@ async def read_homes(link: RedisLink, shards: Iterable[Shard]) -> dict[str, Home
             homes[symbol] = home
         await _check_streams(link, shard, homes)
     return homes
+
+
+async def read_retired_rules(link: RedisLink, homes: Mapping[str, Home]) -> list[SymbolRules]:
+    """Return the last rules of symbols that are not traded any more; reports may still name them.
+
+    Args:
+        link: accounts database.
+        homes: of every symbol that is traded.
+
+    Raises:
+        RedisUnavailable: no reply.
+    """
+    return [home.rules async for home in _retired_homes(link, homes)]
+
+
+async def _retired_homes(link: RedisLink, traded: Container[str]) -> AsyncIterator[Home]:
+    async for key in scan_keys(link, keys.home("*")):
+        symbol = key.partition(":")[2]
+        home = None if symbol in traded else await _read_home(link, symbol)
+        if home is not None:
+            yield home
 
 
 async def define_symbols(
@@ -180,14 +201,10 @@ async def _refuse_unsafe_change(
 
 
 async def _refuse_removed(link: RedisLink, rules: Mapping[str, SymbolRules]) -> None:
-    async for key in scan_keys(link, keys.home("*")):
-        symbol = key.partition(":")[2]
-        home = None if symbol in rules else await _read_home(link, symbol)
-        if home is None:
-            continue
-        shard = Shard(home.shard, link.url, home.db, (symbol,))
+    async for home in _retired_homes(link, rules):
+        shard = Shard(home.shard, link.url, home.db, (home.symbol,))
         if reason := await _reason_to_keep(link, shard, home.rules):
-            raise VenueRefused(f"symbols.{symbol}", f"cannot be removed while {reason}")
+            raise VenueRefused(f"symbols.{home.symbol}", f"cannot be removed while {reason}")
 
 
 async def _reason_to_keep(link: RedisLink, shard: Shard, rules: SymbolRules) -> str | None:

@@ -8,7 +8,8 @@ exact about time; it only has to find out that a leader is dead.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,6 +17,8 @@ from router import keys
 from router.errors import Fenced
 from router.redis_client import RedisLink, retry_while_away
 from router.scripts import Script
+
+T = TypeVar("T")
 
 _LEASE = Script("lease")
 RENEWALS_PER_TTL = 3
@@ -50,7 +53,7 @@ class Lease:
         """Acquire the lease; return None, or who has it.
 
         Raises:
-            RedisUnavailable: no reply. Trying again is right in any case.
+            RedisUnavailable, OutOfMemory: trying again is right in any case.
         """
         reply = await self._run("acquire", 0)
         if reply[0] == b"HELD":
@@ -59,9 +62,9 @@ class Lease:
         return None
 
     async def acquire(self) -> None:
-        """Wait until the lease is ours, however long its holder lives and Redis is away."""
+        """Wait until the lease is ours, however long its holder lives and Redis is away or full."""
         while True:
-            held = await retry_while_away(self.try_acquire, what=f"lease of {self.owner}")
+            held = await self._when_possible(self.try_acquire)
             if held is None:
                 return
             await asyncio.sleep(min(held.remaining_ms, self._ttl_ms) / 1000)
@@ -72,27 +75,33 @@ class Lease:
         Raises:
             Fenced: another engine has acquired it.
             RedisUnavailable: no reply.
+            OutOfMemory: it was not prolonged.
         """
         if (await self._run("renew", self.epoch))[0] == b"LOST":
             raise Fenced(f"{self.owner} lost the lease of its shard (epoch {self.epoch})")
 
     async def keep(self) -> None:
-        """Renew for ever, RENEWALS_PER_TTL times per TTL; if Redis is away, as soon as it is back.
+        """Renew for ever, RENEWALS_PER_TTL times per TTL, or as soon as Redis is back or has room.
 
         Raises:
             Fenced: another engine has acquired it.
         """
         while True:
             await asyncio.sleep(self._ttl_ms / 1000 / RENEWALS_PER_TTL)
-            await retry_while_away(self.renew, what=f"lease of {self.owner}")
+            await self._when_possible(self.renew)
 
     async def release(self) -> None:
         """Give the lease up, so that a successor need not wait; does nothing to a lost one.
 
         Raises:
             RedisUnavailable: no reply; it runs out by itself.
+            OutOfMemory: likewise.
         """
         await self._run("release", self.epoch)
+
+    async def _when_possible(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        what = f"lease of {self.owner}"
+        return await retry_while_away(attempt, what=what, out_of_memory_too=True)
 
     async def _run(self, action: str, epoch: int) -> list[Any]:
         reply: list[Any] = await _LEASE.run(self._link, action, self.owner, epoch, self._ttl_ms)

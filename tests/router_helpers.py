@@ -134,6 +134,17 @@ def settlement(
     return Settlement(symbol, seq, body, list(changes), reports or [], opens or [], *bbo)
 
 
+@asynccontextmanager
+async def no_memory(link: RedisLink) -> AsyncIterator[None]:
+    """Have Redis refuse whatever would need more memory."""
+    limit = (await link.call("CONFIG", "GET", "maxmemory"))[1]
+    await link.call("CONFIG", "SET", "maxmemory", 1)
+    try:
+        yield
+    finally:
+        await link.call("CONFIG", "SET", "maxmemory", limit)
+
+
 class LossyProxy:
     """Stands between a client and Redis, and can lose replies: the command was carried out.
 
@@ -164,6 +175,12 @@ class LossyProxy:
         for writer in self._writers:
             writer.transport.abort()
         await asyncio.gather(*self._tasks)
+
+    def cut(self) -> None:
+        """End all connections, and refuse new ones."""
+        self.refused = True
+        for writer in self._writers:
+            writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -16,7 +17,7 @@ from gateway.server import Gateway
 from gateway.settings import GatewaySettings
 from ops.settings import Settings, load_settings
 from ops.wiring import accounts_link, define_venue, run_engine, shard_map
-from router.homes import Home
+from router.homes import Home, read_retired_rules
 from router.ledger import Balance, deposit, read_balances
 from router.redis_client import RedisLink
 from router.users import add_user
@@ -90,9 +91,18 @@ class Venue:
         self._refs = 0
         self._peers: list[Peer] = []
 
-    async def connect(self, gateway: Gateway) -> Peer:
-        """Open a connection; nothing is sent yet. It is closed with the venue."""
-        peer = Peer(*await asyncio.open_connection("127.0.0.1", gateway.bound_port))
+    async def connect(self, gateway: Gateway, *, receive_bytes: int = 0) -> Peer:
+        """Open a connection; nothing is sent yet. It is closed with the venue.
+
+        Args:
+            receive_bytes: what the socket takes before it has to be read; 0: as usual.
+        """
+        raw = socket.socket()
+        raw.setblocking(False)
+        if receive_bytes:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", gateway.bound_port))
+        peer = Peer(*await asyncio.open_connection(sock=raw))
         self._peers.append(peer)
         return peer
 
@@ -121,10 +131,14 @@ class Venue:
         """Create a user with PASSWORD and deposits in smallest units; return the account."""
         account = await add_user(self.link, username=username, password_hash=PASSWORD_HASH)
         for asset, amount in deposits.items():
-            self._refs += 1
-            ref = f"{username}-{self._refs}"
-            await deposit(self.link, account=account, asset=asset, amount=amount, ref=ref)
+            await self.deposit(account, asset, amount)
         return account
+
+    async def deposit(self, account: int, asset: str, amount: int) -> None:
+        """Give an account something, in smallest units."""
+        self._refs += 1
+        ref = f"test-{self._refs}"
+        await deposit(self.link, account=account, asset=asset, amount=amount, ref=ref)
 
     async def balances(self, account: int) -> dict[str, Balance]:
         """Return an account's balances."""
@@ -153,6 +167,7 @@ class Venue:
             redis_url=self.redis_url,
             shards=shard_map(self.settings, self.redis_url).shards,
             homes=self.homes,
+            retired=await read_retired_rules(self.link, self.homes),
             journal_directory=self.settings.var_dir / "journals" / name,
             port=0,
             now_ns=time.time_ns,

@@ -11,7 +11,7 @@ from engine.turn import OpenUpdate
 from router import keys
 from router.commit import Committer
 from router.errors import HomeMismatch, VenueRefused
-from router.homes import define_symbols, read_homes
+from router.homes import define_symbols, read_homes, read_retired_rules
 from router.lease import Lease
 from router.shards import Shard
 from tests.router_helpers import (
@@ -140,6 +140,19 @@ async def test_symbol_in_use_may_not_be_removed(redis_url: str) -> None:
             await define_symbols(venue.link, shards, rules)
 
         assert caught.value.key == f"symbols.{BTC}"
+
+
+async def test_symbol_that_is_removed_leaves_its_rules_behind(redis_url: str) -> None:
+    async with small_venue(redis_url) as venue:
+        await settle_all(venue)
+        rules = {symbol: rule for symbol, rule in venue.rules.items() if symbol != BTC}
+        shards = [Shard(1, redis_url, 1, (ETH,)), venue.shards[1]]
+
+        homes = await define_symbols(venue.link, shards, rules)
+
+        assert set(homes) == {ETH, SOL}
+        assert await read_retired_rules(venue.link, homes) == [venue.rules[BTC]]
+        assert await read_retired_rules(venue.link, venue.homes) == []
 
 
 async def test_symbol_in_another_shard_is_refused(redis_url: str) -> None:
