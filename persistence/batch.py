@@ -22,12 +22,11 @@ from engine.enums import Liquidity
 from engine.errors import SequenceGap
 from engine.events import (
     BalanceChange,
-    BusinessRejected,
-    CancelRejected,
     OrderAccepted,
+    OrderCanceled,
     OrderFilled,
     OrderRejected,
-    OrderStatusReported,
+    OrderReplaced,
     Output,
     SymbolDefined,
 )
@@ -45,9 +44,6 @@ from persistence.rows import OpeningEvent, OrderEvent, SymbolFormat, Table
 
 LEDGER_STREAM = "ledger"
 """The ledger's name among the streams; symbols are upper case."""
-
-_OPENING = (OrderAccepted, OrderRejected)
-_ABOUT_NO_ORDER = (CancelRejected, OrderStatusReported)
 
 
 class _OrderRow(msgspec.Struct, gc=False):
@@ -83,6 +79,8 @@ class Batch:
     def __init__(self, scales: dict[str, int]) -> None:
         self.positions: dict[str, tuple[int, int]] = {}
         """Stream → (position before, position after)."""
+        self.executions: list[bytes] = []
+        """Rows of EXECUTIONS, binary."""
         self.entries = 0
         self._scales = scales
         self._ts_us = -1
@@ -95,14 +93,13 @@ class Batch:
         self._orders: dict[str, dict[int, _OrderRow]] = {}
         self._orders_touched = 0
         self._trades: list[str] = []
-        self._executions: list[str] = []
         self._balances: dict[tuple[int, str], list[int]] = {}
 
     @property
     def rows(self) -> int:
         """Return how many rows of the large tables the batch holds."""
         return (
-            self._orders_touched + len(self._trades) + len(self._executions) + len(self._transfers)
+            self._orders_touched + len(self._trades) + len(self.executions) + len(self._transfers)
         )
 
     def add_output(self, of: SymbolFormat, output: Output) -> None:
@@ -111,24 +108,25 @@ class Batch:
         ts = self._timestamp(output.ts_us)
         orders = self._orders.setdefault(symbol, {})
         maker: OrderFilled | None = None
+        self.executions += of.executions.of_output(output)
         for event in output.events:
-            if isinstance(event, SymbolDefined):
-                self._symbols[symbol] = event
-                continue
-            assert not isinstance(event, BusinessRejected), "Invariant: engines make no 35=j"
-            self._executions.append(rows.execution_line(symbol, seq, ts, event))
-            if isinstance(event, OrderFilled):
+            # By type, not isinstance: the events' metaclass makes a miss of isinstance slow.
+            if type(event) is OrderFilled:
                 if event.liquidity is Liquidity.MAKER:
                     maker = event
                 else:
                     assert maker is not None, "Invariant: the maker's fill comes first"
                     self._trades.append(rows.trade_line(of, seq, ts, maker, event))
-            elif isinstance(event, _OPENING):
+            elif type(event) is OrderAccepted or type(event) is OrderRejected:
                 assert event.order_seq == seq, "Invariant: an order's number is its input's"
                 orders[seq] = _OrderRow(of, event, ts, event, ts)
                 self._orders_touched += 1
                 continue
-            elif isinstance(event, _ABOUT_NO_ORDER):
+            elif type(event) is SymbolDefined:
+                self._symbols[symbol] = event
+                continue
+            elif type(event) is not OrderCanceled and type(event) is not OrderReplaced:
+                # CancelRejected, OrderStatusReported: no order is another after it.
                 continue
             row = orders.get(event.order_seq)
             if row is None:
@@ -163,7 +161,7 @@ class Batch:
     def tables(self) -> Iterator[tuple[Table, list[str]]]:
         """Yield the lines of each table that has any, in the order in which they must be written.
 
-        Users come before what refers to them.
+        Users come before what refers to them. Executions are not lines: see `executions`.
         """
         users = self._users.values()
         orders = [row for orders in self._orders.values() for row in orders.values()]
@@ -203,7 +201,6 @@ class Batch:
                 ],
             ),
             (rows.TRADES, self._trades),
-            (rows.EXECUTIONS, self._executions),
             (
                 rows.BALANCE_CHANGES,
                 [

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 import psycopg
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection, AsyncCursor, sql
 
 from persistence import rows
 from persistence.batch import LEDGER_STREAM, Batch
@@ -158,8 +158,8 @@ class PostgresWriter:
                 connection = await self._connected()
                 async with connection.transaction():
                     moved = await _move_positions(connection, batch, was_in_doubt=was_in_doubt)
-                    for table, lines in batch.tables() if moved else ():
-                        await _write_table(connection, table, lines)
+                    if moved:
+                        await _write_rows(connection, batch)
         except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as e:
             raise await self._lost(e) from e
         except psycopg.Error as e:
@@ -275,18 +275,43 @@ async def _move_positions(connection: AsyncConnection, batch: Batch, *, was_in_d
     )
 
 
+async def _write_rows(connection: AsyncConnection, batch: Batch) -> None:
+    for table, lines in batch.tables():
+        await _write_table(connection, table, lines)
+    if batch.executions:
+        await _write_executions(connection, batch.executions)
+
+
 async def _write_table(connection: AsyncConnection, table: Table, lines: list[str]) -> None:
-    copy = sql.SQL("COPY {} ({}) FROM STDIN").format(
-        sql.Identifier(table.name), sql.SQL(", ").join(map(sql.Identifier, table.columns))
-    )
+    data = "".join(lines).encode()
     async with connection.cursor() as cursor:
-        async with cursor.copy(copy) as target:
-            await target.write("".join(lines).encode())
+        await _copy(cursor, table, "text", data)
         if statement := _APPLY.get(table.name):
             await cursor.execute(statement.encode(), prepare=True)
-        assert cursor.rowcount == len(lines), (
-            f"Invariant: {table.name} takes {len(lines)} rows, it took {cursor.rowcount}"
-        )
+        _check_count(cursor, table, len(lines))
+
+
+async def _write_executions(connection: AsyncConnection, executions: list[bytes]) -> None:
+    data = b"".join([rows.BINARY_HEADER, *executions, rows.BINARY_TRAILER])
+    async with connection.cursor() as cursor:
+        await _copy(cursor, rows.EXECUTIONS, "binary", data)
+        _check_count(cursor, rows.EXECUTIONS, len(executions))
+
+
+async def _copy(cursor: AsyncCursor, table: Table, form: str, data: bytes) -> None:
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(
+        sql.Identifier(table.name),
+        sql.SQL(", ").join(map(sql.Identifier, table.columns)),
+        sql.Identifier(form),
+    )
+    async with cursor.copy(statement) as target:
+        await target.write(data)
+
+
+def _check_count(cursor: AsyncCursor, table: Table, count: int) -> None:
+    assert cursor.rowcount == count, (
+        f"Invariant: {table.name} takes {count} rows, it took {cursor.rowcount}"
+    )
 
 
 def _range(batch: Batch) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import struct
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from engine.commands import (
@@ -109,6 +111,26 @@ def filled(
         last_qty_lots=lots,
         fee=fee,
     )
+
+
+def execution_row(data: bytes) -> dict[str, str]:
+    """Return a row of executions, as COPY's binary format has it, as text by column."""
+    [count], at = struct.unpack_from(">h", data), 2
+    values = []
+    for _ in range(count):
+        [size] = struct.unpack_from(">i", data, at)
+        values.append(data[at + 4 : at + 4 + size])
+        at += 4 + size
+    assert at == len(data), "a row ends with its last field"
+    user_id, symbol, seq, index, kind, event, executed_at = values
+    assert [len(value) for value in (user_id, seq, index, executed_at)] == [8, 8, 4, 8]
+    numbers = [str(int.from_bytes(value, "big")) for value in (user_id, seq, index)]
+    time = datetime(2000, 1, 1, tzinfo=UTC) + timedelta(
+        microseconds=int.from_bytes(executed_at, "big", signed=True)
+    )
+    names = ("user_id", "seq", "index", "symbol", "kind", "event", "executed_at")
+    texts = (*numbers, symbol.decode(), kind.decode(), event.hex(), time.isoformat(sep=" "))
+    return dict(zip(names, texts, strict=True))
 
 
 def scenario() -> list[Output]:

@@ -27,6 +27,7 @@ from tests.persistence_events import (
     SYMBOL,
     TS_US,
     accepted,
+    execution_row,
     random_outputs,
     rules,
     scenario,
@@ -69,6 +70,12 @@ def builder(*, rows_max: int = 1_000_000, age_ns_max: int = 1_000) -> BatchBuild
 
 def write(tables: Tables, batch: Batch) -> None:
     """Do to dictionaries what the writer does to tables."""
+    executions = tables.setdefault("executions", {})
+    for data in batch.executions:
+        row = execution_row(data)
+        key = tuple(row[column] for column in KEYS["executions"])
+        assert key not in executions, f"execution {key} is written twice"
+        executions[key] = row
     for table, lines in batch.tables():
         name = table.name.replace("_changes", "s")
         stored = tables.setdefault(name, {})

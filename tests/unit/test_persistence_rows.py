@@ -9,11 +9,19 @@ import pytest
 
 from engine.enums import CancelReason, Liquidity, OrdRejReason, Side
 from engine.errors import DecodeError
-from engine.events import OrderCanceled, OrderRejected, OrderReplaced, SymbolDefined
+from engine.events import OrderCanceled, OrderRejected, OrderReplaced, Output, SymbolDefined
 from engine.instrument import DecimalGrid
 from persistence import rows
 from persistence.rows import SymbolFormat, Table
-from tests.persistence_events import INCARNATION, TS_US, accepted, filled, order_fields, rules
+from tests.persistence_events import (
+    INCARNATION,
+    TS_US,
+    accepted,
+    execution_row,
+    filled,
+    order_fields,
+    rules,
+)
 
 TS = rows.timestamp_text(TS_US)
 OF = SymbolFormat.of_event(SymbolDefined(0, INCARNATION, rules()))
@@ -163,10 +171,12 @@ def test_trade_names_both_orders_users_and_fees() -> None:
 
 def test_execution_holds_the_whole_event() -> None:
     event = filled(1, 7, 12, Liquidity.MAKER, 4, 5)
-    row = columns(rows.EXECUTIONS, rows.execution_line("ALFA-USD", 15, TS, event))
-    assert (row["user_id"], row["seq"], row["index"], row["kind"]) == ("7", "15", "1", "filled")
-    assert row["event"].startswith("\\\\x")
-    assert rows.decode_event(bytes.fromhex(row["event"][3:])) == event
+    output = Output("ALFA-USD", 15, TS_US, [SymbolDefined(0, INCARNATION, rules()), event], [])
+    [data] = OF.executions.of_output(output)
+    row = execution_row(data)
+    assert (row["user_id"], row["symbol"], row["seq"]) == ("7", "ALFA-USD", "15")
+    assert (row["index"], row["kind"], row["executed_at"]) == ("1", "filled", TS)
+    assert rows.decode_event(bytes.fromhex(row["event"])) == event
 
 
 def test_bytes_that_are_no_event_are_refused() -> None:
