@@ -183,7 +183,7 @@ def define_rules(
         InstrumentError: a decimal lies off its grid, tick × lot is no whole number of quote units,
             or the largest notional with fees does not fit in 2^62. The message starts with the key.
     """
-    prices, lots = DecimalGrid(tick_size), DecimalGrid(lot_size)
+    prices, lots = _grid("tick_size", tick_size), _grid("lot_size", lot_size)
     tick, lot = Decimal(tick_size), Decimal(lot_size)
     unit = _whole("tick_size", tick * lot * 10**quote_scale, f"tick × lot in units of {quote}")
     base_unit = _whole("lot_size", lot * 10**base_scale, f"a lot in units of {base}")
@@ -216,6 +216,13 @@ def define_rules(
         taker_fee_ppm=taker_fee_ppm,
         version=version,
     )
+
+
+def _grid(key: str, step: str) -> DecimalGrid:
+    try:
+        return DecimalGrid(step)
+    except InstrumentError as error:
+        raise InstrumentError(f"{key}: {error}") from error
 
 
 def _whole(key: str, amount: Decimal, what: str) -> int:

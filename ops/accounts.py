@@ -60,5 +60,5 @@ def parse_amount(settings: Settings, asset: str, text: str) -> int:
     grid = asset_grid(settings, asset)
     amount = grid.parse(text)
     if amount is None:
-        raise CommandFailed(f"{text}: expected a multiple of {grid.step} {asset}")
+        raise CommandFailed(f"{text}: expected a plain decimal, a multiple of {grid.step} {asset}")
     return amount

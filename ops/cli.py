@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 import orjson
 
 from ops.endpoints import find_redis
-from ops.errors import CommandFailed
 from ops.settings import DEFAULT_CONFIG, Settings, load_settings
 from ops.terminal import table
 from ops.wiring import accounts_link
@@ -98,12 +97,12 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     print("\n".join(table(header, rows)))
 
 
-def parse_number(text: str, *, what: str) -> int:
-    """Return a whole number from the command line.
+def positive_number(text: str) -> int:
+    """Return a whole number above 0 from the command line: a ``type`` for argparse.
 
     Raises:
-        CommandFailed: it is none.
+        ArgumentTypeError: it is none.
     """
-    if not (text.isascii() and text.isdigit()):
-        raise CommandFailed(f"{what}: expected a whole number, received {text}")
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, received {text}")
     return int(text)

@@ -9,13 +9,22 @@ import argparse
 import gzip
 import random
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TextIO, TypeVar, cast
 
 import msgspec
 
-from ops.cli import EXIT_FAILED, EXIT_OK, Subparsers, add_command, print_data, settings_of
+from ops.cli import (
+    EXIT_FAILED,
+    EXIT_OK,
+    Subparsers,
+    add_command,
+    positive_number,
+    print_data,
+    settings_of,
+)
 from ops.commands_market import check_symbol
 from ops.demo import ORDERS_PER_S, run_demo
 from ops.endpoints import Endpoints, endpoints_path, read_endpoints
@@ -55,9 +64,9 @@ _SHAPE = FlowShape(
     resting=300,
 )
 _REPLAY_DETAILS = """The flow goes through one FIX session, as the last user of endpoints.json (its
-MsgSeqNums begin at 1 again), into a symbol whose book is empty; what still rests at the end is
-cancelled. Prices count the symbol's ticks, quantities its lots. Exit code 1 where anything is
-refused or differs."""
+MsgSeqNums begin at 1 again), into a symbol whose book is empty; what still rests at the end, or
+at Ctrl-C, is cancelled. Prices count the symbol's ticks, quantities its lots. Exit code 1 where
+anything is refused or differs."""
 _SIMULATE_DETAILS = """The same seed makes the same flow. Its expected outcome comes from the naive
 book, which shares no code with the engine's."""
 
@@ -75,7 +84,7 @@ def add_parsers(commands: Subparsers) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="order flow (.csv or .csv.gz)")
     parser.add_argument("--expected", type=Path, metavar="FILE", help="its makers and quotes")
     parser.add_argument("--depth", type=Path, metavar="FILE", help="its depth")
-    parser.add_argument("--rows", type=int, metavar="N", help="only the first N rows")
+    parser.add_argument("--rows", type=positive_number, metavar="N", help="only the first N rows")
     _add_common(parser, symbol_required=True)
     parser = add_command(
         commands,
@@ -87,7 +96,11 @@ def add_parsers(commands: Subparsers) -> None:
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the flow (default: 1)")
     parser.add_argument(
-        "--orders", type=int, default=20_000, metavar="N", help="rows to make (default: 20000)"
+        "--orders",
+        type=positive_number,
+        default=20_000,
+        metavar="N",
+        help="rows to make (default: 20000)",
     )
     parser.add_argument(
         "--write",
@@ -109,7 +122,7 @@ def _add_demo_market(commands: Subparsers) -> None:
     )
     parser.add_argument(
         "--orders-per-s",
-        type=int,
+        type=positive_number,
         default=ORDERS_PER_S,
         metavar="N",
         help=f"requests per second over all symbols (default: {ORDERS_PER_S})",
@@ -140,10 +153,11 @@ def _add_common(parser: argparse.ArgumentParser, *, symbol_required: bool) -> No
 def _speed(text: str) -> float | None:
     if text == "max":
         return None
-    speed = float(text)
-    if not 0 < speed < float("inf"):
-        raise ValueError(text)
-    return speed
+    with suppress(ValueError):
+        speed = float(text)
+        if 0 < speed < float("inf"):
+            return speed
+    raise argparse.ArgumentTypeError(f"expected max or a number above 0, received {text}")
 
 
 # ---------------------------------------------------------------- the commands
@@ -159,8 +173,6 @@ def _replay_flow(args: argparse.Namespace) -> int:
 
 
 def _simulate(args: argparse.Namespace) -> int:
-    if args.orders < 1:
-        raise CommandFailed(f"--orders: expected a positive number, received {args.orders}")
     rows = list(FlowGenerator(_SHAPE, random.Random(args.seed).random).rows(args.orders))
     expected = list(expected_rows(rows))
     if args.write is not None:
@@ -170,10 +182,6 @@ def _simulate(args: argparse.Namespace) -> int:
 
 
 def _demo_market(args: argparse.Namespace) -> int:
-    if args.orders_per_s < 1:
-        raise CommandFailed(
-            f"--orders-per-s: expected a positive number, received {args.orders_per_s}"
-        )
     settings = settings_of(args)
     configure_logging(settings.log_level)
     run_until_signal(run_demo(settings, orders_per_s=args.orders_per_s, seed=args.seed))

@@ -7,7 +7,16 @@ import asyncio
 
 from engine.instrument import DecimalGrid
 from marketdata.feed_codec import SnapshotMessage, decode_snapshot
-from ops.cli import EXIT_OK, Subparsers, add_command, connect, print_data, print_table, settings_of
+from ops.cli import (
+    EXIT_OK,
+    Subparsers,
+    add_command,
+    connect,
+    positive_number,
+    print_data,
+    print_table,
+    settings_of,
+)
 from ops.endpoints import find_redis
 from ops.errors import CommandFailed
 from ops.processes import run_until_signal
@@ -38,7 +47,7 @@ def add_parsers(commands: Subparsers) -> None:
         json=True,
     )
     parser.add_argument("symbol", metavar="SYMBOL")
-    parser.add_argument("--levels", type=int, default=_LEVELS, help="per side (default: 10)")
+    _add_levels(parser)
     parser = add_command(
         commands,
         "watch",
@@ -49,7 +58,17 @@ def add_parsers(commands: Subparsers) -> None:
         json=True,
     )
     parser.add_argument("symbol", metavar="SYMBOL")
-    parser.add_argument("--levels", type=int, default=_LEVELS, help="per side (default: 10)")
+    _add_levels(parser)
+
+
+def _add_levels(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--levels",
+        type=positive_number,
+        default=_LEVELS,
+        metavar="N",
+        help=f"per side (default: {_LEVELS})",
+    )
 
 
 def _symbols(args: argparse.Namespace) -> int:

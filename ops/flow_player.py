@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -32,6 +33,9 @@ BATCH_ROWS = 200
 
 STALL_TIMEOUT_S = 30.0
 """No answer for so long ends the replay."""
+
+GIVE_UP_TIMEOUT_S = 5.0
+"""How long a replay that is interrupted takes to cancel what rests; then it stays in the book."""
 
 _POLL_S = 0.05
 _NS_PER_S = 1_000_000_000
@@ -95,7 +99,7 @@ async def replay(
     speed: float | None,
     on_progress: Callable[[int], None],
 ) -> ReplayResult:
-    """Play a flow and compare.
+    """Play a flow and compare; the book is empty afterwards, also where it is cancelled.
 
     Args:
         target: where.
@@ -125,7 +129,11 @@ async def replay(
         async with player.client:
             await player.client.connect(target.host, target.port, reset=True)
             started_s = time.monotonic()
-            await player.play(rows, speed=speed, on_progress=on_progress)
+            try:
+                await player.play(rows, speed=speed, on_progress=on_progress)
+            except asyncio.CancelledError:
+                await player.give_up()
+                raise
             await player.wait_for_barrier()
             elapsed_s = time.monotonic() - started_s
             last_input = answers.last_input
@@ -247,6 +255,13 @@ class _Player:
         for request in self._requests.cancel_rest(time=now):
             self.client.send(*request)
         await self.wait_for_barrier()
+
+    async def give_up(self) -> None:
+        """Leave an empty book, if the venue still answers in time."""
+        with suppress(FixClientFailed, TimeoutError):
+            async with asyncio.timeout(GIVE_UP_TIMEOUT_S):
+                await self.wait_for_barrier()
+                await self.cancel_rest()
 
     async def _hear(self) -> None:
         self._heard.clear()

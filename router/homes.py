@@ -8,7 +8,7 @@ means; a wrong URL or an emptied database is then an error, never a silent resta
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Container, Iterable, Mapping
+from collections.abc import AsyncIterator, Container, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -84,7 +84,8 @@ async def define_symbols(
 ) -> dict[str, Home]:
     """Give new symbols a home, append changed rules to their streams, and return all homes.
 
-    Running it again, or in several processes at once, changes nothing more.
+    Running it again, or in several processes at once, changes nothing more. A change that is
+    refused leaves all symbols as they were.
 
     Args:
         link: accounts database.
@@ -95,10 +96,15 @@ async def define_symbols(
         HomeMismatch: see ``read_homes``.
     """
     shards = tuple(shards)
+    placed = [(shard, rules[symbol]) for shard in shards for symbol in shard.symbols]
     await _refuse_removed(link, rules)
-    for shard in shards:
-        for symbol in shard.symbols:
-            await _define(link, shard, rules[symbol])
+    for shard, wanted in placed:
+        home = await _read_home(link, wanted.symbol)
+        if home is not None:
+            _check_place(home, shard)
+            await _refuse_unsafe_change(link, shard, home.rules, wanted)
+    for shard, wanted in placed:
+        await _define(link, shard, wanted)
     return await read_homes(link, shards)
 
 
@@ -193,7 +199,11 @@ async def _refuse_unsafe_change(
     link: RedisLink, shard: Shard, old: SymbolRules, new: SymbolRules
 ) -> None:
     changed = [key for key in (*_GRID_KEYS, *_SCALE_KEYS) if getattr(old, key) != getattr(new, key)]
-    if changed and (reason := await _reason_to_keep(link, shard, old)):
+    if not changed:
+        return
+    rescaled = old.quote == new.quote and old.quote_scale != new.quote_scale
+    assets = (old.base, old.quote) if rescaled else (old.base,)
+    if reason := await _reason_to_keep(link, shard, old.symbol, assets):
         key = f"symbols.{old.symbol}.{changed[0]}"
         if changed[0] in _SCALE_KEYS:
             key = f"assets.{getattr(old, changed[0].removesuffix('_scale'))}.scale"
@@ -203,16 +213,18 @@ async def _refuse_unsafe_change(
 async def _refuse_removed(link: RedisLink, rules: Mapping[str, SymbolRules]) -> None:
     async for home in _retired_homes(link, rules):
         shard = Shard(home.shard, link.url, home.db, (home.symbol,))
-        if reason := await _reason_to_keep(link, shard, home.rules):
+        if reason := await _reason_to_keep(link, shard, home.symbol, (home.rules.base,)):
             raise VenueRefused(f"symbols.{home.symbol}", f"cannot be removed while {reason}")
 
 
-async def _reason_to_keep(link: RedisLink, shard: Shard, rules: SymbolRules) -> str | None:
-    """Return why a symbol's grid may not change: its orders, or balances of its base asset."""
-    symbol = rules.symbol
-    for total in await link.call("HMGET", keys.TOTALS, rules.base):
+async def _reason_to_keep(
+    link: RedisLink, shard: Shard, symbol: str, assets: Sequence[str]
+) -> str | None:
+    """Return why a symbol's grid may not change: balances of the assets, or its orders."""
+    totals = await link.call("HMGET", keys.TOTALS, *assets)
+    for asset, total in zip(assets, totals, strict=True):
         if int(total or 0):
-            return f"there are balances of {rules.base}"
+            return f"there are balances of {asset}"
     async with link.sibling(shard.db) as shard_link:
         last = await shard_link.call("XREVRANGE", keys.orders(symbol), "+", "-", "COUNT", 1)
     settled = await read_settled(link, (symbol,))

@@ -241,7 +241,20 @@ def test_assertions_must_be_on(tmp_path: Path) -> None:
     assert "python -O removes the checks of invariants: refused" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [[], ["nothing"], ["deposit", "1"], ["up", "--levels"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nothing"],
+        ["deposit", "1"],
+        ["up", "--levels"],
+        ["book", "ALFA-USD", "--levels", "0"],
+        ["replay-flow", "flow.csv", "--symbol", "ALFA-USD", "--rows", "-1"],
+        ["simulate", "--orders", "many"],
+        ["simulate", "--speed", "0"],
+        ["simulate", "--speed", "fast"],
+    ],
+)
 def test_wrong_usage_is_exit_code_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,6 +20,8 @@ from ops.demo import run_demo
 from ops.fix_client import FixClient
 from ops.fix_initiator import Initiator
 from ops.fix_orders import Message, OrderBodies
+from ops.flow import NEW, ExpectedRow, FlowRow, Quote
+from ops.flow_player import Truth, replay
 from ops.private_venue import PrivateSymbol, PrivateVenue, private_venue
 from ops.progress import ProgressReader
 from ops.wiring import accounts_link, shard_map
@@ -109,6 +111,34 @@ def test_a_refused_row_fails(
         file.write("1,0,N,1,B,500,2000000,,\n")
     assert replayed(venue, flow) == EXIT_FAILED
     assert "1 refused\n  row 1: OrderQty" in capsys.readouterr().out
+
+
+async def test_a_replay_that_is_interrupted_leaves_an_empty_book(venue: PrivateVenue) -> None:
+    target = target_of(venue.endpoints, SYMBOL, "0.01", "1")
+    rows = [
+        FlowRow(1, 0, NEW, 1, Side.BUY, 500, 30, 0, ""),
+        FlowRow(2, 10**15, NEW, 2, Side.BUY, 500, 1, 0, ""),
+    ]
+    answered = asyncio.Event()
+
+    def on_progress(count: int) -> None:
+        if count:
+            answered.set()
+
+    playing = asyncio.create_task(replay(target, rows, Truth(), speed=1.0, on_progress=on_progress))
+    await answered.wait()
+    playing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await playing
+
+    result = await replay(
+        target,
+        rows[:1],
+        Truth([ExpectedRow(1, Quote(500, 30, 0, 0), ())]),
+        speed=None,
+        on_progress=on_progress,
+    )
+    assert result.is_right and result.quotes_checked == 1
 
 
 def test_a_book_that_is_not_empty_is_refused(

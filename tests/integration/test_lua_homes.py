@@ -119,6 +119,36 @@ async def test_grid_with_balances_may_not_change(
         assert await venue.dump() == before
 
 
+async def test_scale_of_a_quote_asset_with_balances_may_not_change(redis_url: str) -> None:
+    async with small_venue(redis_url) as venue:
+        await settle_all(venue)
+        await venue.link.call("HSET", keys.TOTALS, "USD", 1)
+        before = await venue.dump()
+
+        with pytest.raises(VenueRefused, match="balances of USD") as caught:
+            await redefine(venue, quote_scale=6)
+
+        assert caught.value.key == "assets.USD.scale"
+        assert await venue.dump() == before
+
+
+async def test_refused_change_leaves_the_other_symbols_as_they_were(redis_url: str) -> None:
+    async with small_venue(redis_url) as venue:
+        before = await venue.dump()
+        await venue.link.call("HSET", keys.TOTALS, "SOL", 1)
+        rules = {
+            **venue.rules,
+            BTC: make_rules(BTC, taker_fee_ppm=100),
+            SOL: make_rules(SOL, tick_size="0.05"),
+        }
+
+        with pytest.raises(VenueRefused, match="balances of SOL"):
+            await define_symbols(venue.link, venue.shards, rules)
+
+        await venue.link.call("DEL", keys.TOTALS)
+        assert await venue.dump() == before
+
+
 async def test_grid_with_orders_may_not_change(redis_url: str) -> None:
     async with small_venue(redis_url) as venue:
         with pytest.raises(VenueRefused, match="waiting for the engine"):

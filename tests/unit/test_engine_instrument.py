@@ -93,6 +93,8 @@ def test_the_largest_order_with_its_fee_fits_in_2_to_the_62() -> None:
     ("key", "changes"),
     [
         ("tick_size", {"tick_size": "0.001"}),
+        ("tick_size", {"tick_size": "0"}),
+        ("lot_size", {"lot_size": "1e2"}),
         ("lot_size", {"lot_size": "0.5", "tick_size": "0.02"}),
         ("min_qty", {"min_qty": "0"}),
         ("min_qty", {"min_qty": "501"}),

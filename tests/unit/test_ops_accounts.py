@@ -45,10 +45,10 @@ def test_amounts_are_exact() -> None:
 @pytest.mark.parametrize(
     ("asset", "amount", "reason"),
     [
-        ("USD", "0.0000001", r"expected a multiple of 0\.000001 USD"),
-        ("USD", "-1", "expected a multiple"),
-        ("USD", "1e3", "expected a multiple"),
-        ("ALFA", "1.5", "expected a multiple of 1 ALFA"),
+        ("USD", "0.0000001", r"a multiple of 0\.000001 USD"),
+        ("USD", "-1", "expected a plain decimal"),
+        ("USD", "1e3", "expected a plain decimal"),
+        ("ALFA", "1.5", "a multiple of 1 ALFA"),
         ("EUR", "1", r"EUR: no \[\[assets\]\] block has this name"),
     ],
 )
