@@ -144,6 +144,7 @@ class SessionKeeper:
         connection.epoch = opened.epoch
         connection.number = opened.number
         connection.cursor = opened.cursor
+        connection.unanswered_from = 0
         session.accept_logon(
             next_in=opened.next_in,
             next_out=opened.next_out,
