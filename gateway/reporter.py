@@ -35,6 +35,7 @@ from gateway.reports_out import ReportWriter
 from gateway.reservations import refused_for_funds, with_order
 from gateway.session_events import Outbound
 from gateway.symbol_texts import SymbolTable
+from router.errors import StreamGap
 from router.open_orders import read_open_orders
 from router.outbox import OutboxEntry, RefusedCommand, Report, read_outboxes
 from router.redis_client import RedisLink, retry_while_away
@@ -142,7 +143,9 @@ class Reporter:
     async def _report(self, connections: Mapping[int, Connection]) -> None:
         if not connections:
             return
-        found = await retry_while_away(lambda: self._read(connections), what="outboxes")
+        found = await retry_while_away(
+            lambda: self._read(connections), what="outboxes", out_of_memory_too=True
+        )
         batches = []
         for account, entries in found.items():
             outputs = [
@@ -160,8 +163,23 @@ class Reporter:
             await self._store(batches)
 
     async def _read(self, connections: Mapping[int, Connection]) -> dict[int, list[OutboxEntry]]:
+        """Read what is new; part with sessions that others have gone on with meanwhile.
+
+        Raises:
+            StreamGap: an outbox of ours lacks entries.
+        """
         cursors = {account: connection.cursor for account, connection in connections.items()}
-        return await read_outboxes(self._link, cursors, count=READ_BATCH_MAX)
+        while True:
+            try:
+                return await read_outboxes(self._link, cursors, count=READ_BATCH_MAX)
+            except StreamGap:
+                # Where a session goes on elsewhere, its outbox is trimmed beyond our cursor.
+                lost = await self._sessions.renew({one: connections[one].epoch for one in cursors})
+                if not lost:
+                    raise
+                for account in lost:
+                    del cursors[account]
+                    self._on_fenced(connections[account])
 
     async def _refusal_of(self, account: int, entry: RefusedCommand) -> Output:
         """Return the refusal of a command that admission could not reserve for."""

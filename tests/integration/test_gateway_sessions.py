@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.fixlog import FixLogFilter, read_fixlog
 from gateway.server import Gateway
+from router import keys
 from router.users import disable_user
 from tests.helpers import eventually_async
 from tests.venue import PASSWORD, Venue, limit_order
@@ -88,6 +89,26 @@ async def test_session_goes_on_at_another_gateway_with_what_was_missed(venue: Ve
         missed = await back.expect("8", t150="F", t11="s1", t851="1")
         assert int(missed["34"]) == int(last["34"]) + 2, "the Logon took one number"
         assert "43" not in missed
+
+
+async def test_gateway_parts_with_a_session_whose_outbox_has_gone_on_without_it(
+    venue: Venue, gateway: Gateway
+) -> None:
+    stuck, other = await venue.trader(gateway, "stuck"), await venue.trader(gateway, "other")
+    account = stuck.account
+    entries = [("XADD", keys.outbox(account), f"{n}-0", "e", b"") for n in range(1, 5)]
+    # In one write, so that the gateway does not hear of it bit by bit.
+    await venue.link.pipeline(
+        [
+            ("HINCRBY", keys.session(account), "epoch", 1),
+            *entries,
+            ("XTRIM", keys.outbox(account), "MINID", "4-0"),
+            ("PUBLISH", keys.WAKE_CHANNEL, f"{account} {other.account}"),
+        ]
+    )
+    await stuck.expect_closed()
+    other.send(limit_order("a1", 1, "1", "1"))
+    await other.expect("8", t150="0")
 
 
 async def test_resend_gives_stored_reports_and_fills_the_gaps(
