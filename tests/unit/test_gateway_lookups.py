@@ -1,0 +1,107 @@
+"""Market orders and replaces are completed from what stands in a real Redis."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from engine.commands import NewOrder, ReplaceOrder, decode_command
+from engine.enums import OrdStatus
+from engine.events import CancelRejected, OrderRejected, decode_output
+from gateway.lookups import Lookups
+from gateway.pipeline import Inbound
+from router import keys
+from router.admission import PublishItem, RefuseItem
+from router.redis_client import RedisLink
+from tests.router_helpers import make_link
+from tests.unit.test_gateway_encoder import CANCEL
+from tests.unit.test_gateway_encoder import World as Encoding
+from tests.unit.test_gateway_orders_in import fix, order
+
+MARKET = order(t40="1", t44=None)
+
+
+class World(Encoding):
+    """The encode stage, with the look that comes behind it."""
+
+    def __init__(self, link: RedisLink) -> None:
+        super().__init__()
+        self.link = link
+        self.lookups = Lookups(link, self.symbols, self.encoder, protection_ppm=50_000)
+
+    async def rests(self, cl_ord_id: str, order_text: str) -> None:
+        field = keys.open_field("BTC-USD", cl_ord_id)
+        await self.link.call("HSET", keys.open_orders(1001), field, order_text)
+
+
+@pytest.fixture
+async def world(redis_url: str) -> AsyncIterator[World]:
+    async with make_link(redis_url) as link:
+        yield World(link)
+
+
+def published(entry: Inbound) -> NewOrder | ReplaceOrder:
+    assert isinstance(entry.item, PublishItem)
+    command = decode_command(entry.item.command)
+    assert isinstance(command, NewOrder | ReplaceOrder)
+    assert command.reserved == entry.item.amount
+    return command
+
+
+def refused(entry: Inbound) -> object:
+    assert isinstance(entry.item, RefuseItem)
+    (event,) = decode_output(entry.item.output).events
+    return event
+
+
+async def test_market_order_takes_a_price_beyond_the_best(world: World) -> None:
+    await world.link.call("HSET", keys.BBO, "BTC-USD", "1990 2000 7")
+    entry = world.encode(MARKET)
+    await world.lookups.complete([entry])
+    assert published(entry).price_ticks == 2_100
+
+
+async def test_market_order_without_a_quote_is_refused(world: World) -> None:
+    entry = world.encode(MARKET)
+    await world.lookups.complete([entry])
+    assert isinstance(refused(entry), OrderRejected)
+
+
+async def test_each_replace_of_a_batch_reserves_on_top_of_its_own_order(world: World) -> None:
+    # 1.50 at 100.05 are held; 2.50 are wanted, then 0.50.
+    await world.rests("r1", "5 1 2001 150 0 1501126")
+    await world.rests("r2", "6 1 2001 150 0 1501126")
+    entries = [
+        world.encode(order("G", t11="a1", t41="r1", t38="2.5")),
+        world.encode(fix(CANCEL)),
+        world.encode(order("G", t11="a2", t41="r2", t38="0.5")),
+    ]
+    await world.lookups.complete(entries)
+    assert published(entries[0]).reserved == 1_000_500 + 251
+    assert published(entries[2]).reserved == 0
+
+
+async def test_replace_of_an_order_that_is_on_its_way_reserves_the_whole(world: World) -> None:
+    entry = world.encode(order("G"))
+    await world.lookups.complete([entry])
+    assert published(entry).reserved == 1_500_750 + 376
+
+
+async def test_refused_cancel_names_the_order_where_there_is_one(world: World) -> None:
+    await world.rests("a0", "5 1 2001 100 50 1")
+    known = world.encode(fix(f"{CANCEL}|1=8"))
+    unknown = world.encode(fix(f"{CANCEL}|1=8".replace("41=a0", "41=zz")))
+    await world.lookups.complete([known, unknown])
+    first, second = refused(known), refused(unknown)
+    assert isinstance(first, CancelRejected) and isinstance(second, CancelRejected)
+    assert (first.order_seq, first.ord_status) == (5, OrdStatus.PARTIALLY_FILLED)
+    assert (second.order_seq, second.ord_status) == (0, OrdStatus.REJECTED)
+
+
+async def test_what_is_complete_is_left_alone(world: World) -> None:
+    entry = world.encode(order())
+    item = entry.item
+    await world.link.close()
+    await world.lookups.complete([entry])
+    assert entry.item is item
