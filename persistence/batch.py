@@ -312,7 +312,8 @@ class BatchBuilder:
         """
         symbol = output.symbol
         self._step(symbol, output.seq, now_ns)
-        if output.events and isinstance(first := output.events[0], SymbolDefined):
+        first = output.events[0] if output.events else None
+        if type(first) is SymbolDefined:
             of = self._formats[symbol] = SymbolFormat.of_event(first)
             self._scales.update({of.base: of.base_scale, of.quote: of.quote_scale})
         self._batch.add_output(self._formats[symbol], output)
