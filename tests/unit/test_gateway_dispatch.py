@@ -1,0 +1,227 @@
+"""The forward stage with an admission that answers what the test says: results, 380=4, marks."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+
+from gateway.dispatch import AWAY, FULL, LOW, Dispatcher
+from gateway.encoder import Encoder
+from gateway.pipeline import Inbound
+from gateway.session_events import AppMessage, Closed, LogonRequested
+from gateway.settings import GatewaySettings
+from gateway.symbol_texts import SymbolTable
+from router.admission import (
+    FENCED,
+    MARKED,
+    REFUSED,
+    SKIPPED,
+    AdmissionItem,
+    MarkItem,
+    PublishItem,
+)
+from router.errors import OutOfMemory, RedisUnavailable, RulesChanged
+from tests.helpers import eventually_async
+from tests.unit.test_gateway_connection import World as Client
+from tests.unit.test_gateway_orders_in import TIME, fix, order, rules_of
+
+CANCEL = f"35=F|41=a0|11=c1|55=BTC-USD|54=1|60={TIME.decode()}"
+
+
+class Admission:
+    """Notes each call, and answers with what ``answers`` holds next: 1 for each item, else."""
+
+    def __init__(self) -> None:
+        self.available = True
+        self.homes: dict[str, Any] = {}
+        self.calls: list[list[AdmissionItem]] = []
+        self.answers: list[list[int] | Exception] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def admit(self, items: Sequence[AdmissionItem]) -> list[int]:
+        self.calls.append(list(items))
+        await self.gate.wait()
+        if not self.answers:
+            return [MARKED if isinstance(item, MarkItem) else 1 for item in items]
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class World:
+    """A dispatcher between a client that is logged on and that admission."""
+
+    def __init__(self) -> None:
+        self.client = Client()
+        self.connection = self.client.log_on()
+        self.connection.account, self.connection.epoch = 1001, 5
+        self.admission = Admission()
+        self.symbols = SymbolTable([rules_of()])
+        self.encoder = Encoder(self.symbols, GatewaySettings())
+        self.look: Exception | None = None
+        self.told: list[str] = []
+        self.dispatcher = Dispatcher(
+            self.admission,
+            self.symbols,
+            self.encoder,
+            self,
+            now_ns=lambda: self.client.now_ns,
+            read_homes=self._read_homes,
+            spawn=asyncio.create_task,
+            on_logon=lambda connection, logon: self.told.append("logon"),
+            on_closed=lambda connection: self.told.append("closed"),
+            on_refused=lambda connection: self.told.append("refused"),
+            on_fenced=lambda connection: self.told.append("fenced"),
+        )
+        self._number = 1
+
+    async def complete(self, entries: Sequence[Inbound]) -> None:
+        """Stand in for the look at Redis."""
+        if self.look is not None:
+            raise self.look
+
+    async def _read_homes(self) -> dict[str, Any]:
+        self.told.append("homes")
+        return {}
+
+    def entry(self, text: str = "") -> Inbound:
+        self._number += 1
+        message = fix(text) if text else order(t11=f"a{self._number}")
+        event = AppMessage(message.raw, message, self._number, False, False, None)
+        entry = Inbound(self.connection, event, self.client.now_ns)
+        self.encoder.encode([entry], end_of_batch=True)
+        return entry
+
+    async def forward(self, *entries: Inbound) -> None:
+        await self.dispatcher.forward(list(entries), end_of_batch=True)
+
+    async def done(self) -> None:
+        await self.dispatcher.idle()
+
+    def texts(self) -> list[str]:
+        """Return Text (58) of each message that the client got."""
+        found = re.findall(rb"\x0158=([^\x01]+)", b"".join(self.client.transport.written))
+        return [text.decode() for text in found]
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    made = World()
+    yield made
+    made.client.connection.connection_lost(None)
+
+
+async def test_each_result_goes_where_it_belongs(world: World) -> None:
+    entries = [world.entry() for _ in range(4)]
+    world.admission.answers = [[7, REFUSED, SKIPPED, FENCED]]
+    await world.forward(*entries)
+    await world.done()
+    assert world.told == ["refused", "fenced"]
+    assert (world.dispatcher.admitted, world.dispatcher.refused) == (1, 1)
+    assert world.connection.in_flight == {"a2", "a3", "a5"}, "the skipped one was answered before"
+    assert world.texts() == []
+
+
+async def test_what_comes_during_a_call_is_the_next_batch(world: World) -> None:
+    world.admission.gate.clear()
+    await world.forward(world.entry())
+    second = asyncio.create_task(world.forward(world.entry(), world.entry()))
+    await eventually_async(lambda: world.admission.calls)
+    assert not second.done()
+    world.admission.gate.set()
+    await second
+    await world.done()
+    assert [len(call) for call in world.admission.calls] == [1, 2]
+
+
+async def test_logons_and_endings_wait_for_what_was_said_before(world: World) -> None:
+    logon = LogonRequested(b"", 1001, None, None, 30, True, 9, None, True)
+    ends = Inbound(world.connection, Closed("over"), 0)
+    world.admission.gate.clear()
+    await world.forward(world.entry(), Inbound(world.connection, logon, 0), ends)
+    await eventually_async(lambda: world.admission.calls)
+    assert world.told == []
+    world.admission.gate.set()
+    await world.done()
+    assert world.told == ["logon", "closed"]
+
+
+async def test_without_redis_new_messages_are_answered_and_marked_later(world: World) -> None:
+    world.admission.gate.clear()
+    await world.forward(world.entry())
+    await eventually_async(lambda: world.admission.calls)
+    world.admission.available = False
+    await world.forward(world.entry(), world.entry(CANCEL))
+    assert world.texts() == [AWAY, AWAY]
+    assert world.connection.in_flight == {"a2"}
+    world.admission.gate.set()
+    await world.done()
+    assert world.admission.calls[1:] == [[MarkItem(1001, 5, 4)]]
+
+
+async def test_a_look_that_fails_admits_nothing(world: World) -> None:
+    world.look = RedisUnavailable("away")
+    await world.forward(world.entry())
+    await world.done()
+    assert world.texts() == [AWAY]
+    assert world.admission.calls == [[MarkItem(1001, 5, 2)]]
+
+
+async def test_out_of_memory_is_said_and_marked_when_there_is_some(world: World) -> None:
+    world.admission.answers = [OutOfMemory("no"), OutOfMemory("no")]
+    await world.forward(world.entry(), world.entry(CANCEL))
+    await world.done()
+    assert world.texts() == [FULL, FULL]
+    await world.forward(world.entry())
+    await world.done()
+    assert [type(call[0]) for call in world.admission.calls[2:]] == [PublishItem, MarkItem]
+    assert world.admission.calls[-1] == [MarkItem(1001, 5, 3)]
+    await world.forward(world.entry())
+    await world.done()
+    assert len(world.admission.calls) == 5, "what is marked is not marked again"
+
+
+async def test_low_memory_keeps_orders_out_and_lets_cancels_in(world: World) -> None:
+    world.dispatcher.memory_low = True
+    await world.forward(world.entry(), world.entry(CANCEL))
+    await world.done()
+    ((kept_out, let_in),) = world.admission.calls
+    assert kept_out == MarkItem(1001, 5, 2) and isinstance(let_in, PublishItem)
+    assert world.texts() == [LOW]
+
+
+async def test_changed_rules_are_read_and_the_batch_is_translated_again(world: World) -> None:
+    world.admission.answers = [RulesChanged("BTC-USD", 4)]
+    await world.forward(world.entry())
+    await world.done()
+    assert world.told == ["homes"]
+    assert len(world.admission.calls) == 2 and world.dispatcher.admitted == 1
+
+
+async def test_message_of_a_client_that_is_gone_is_asked_for_again(world: World) -> None:
+    world.look = RedisUnavailable("away")
+    entries = [world.entry(), world.entry()]
+    world.connection.connection_lost(None)
+    await world.forward(*entries)
+    await world.done()
+    world.look = None
+    await world.forward(world.entry())
+    await world.done()
+    assert world.connection.unanswered_from == 2
+    assert world.admission.calls == []
+
+
+async def test_without_numbers_the_session_ends(world: World) -> None:
+    session = world.connection.session
+    for _ in range(session.out_remaining):
+        session.send_application(b"8", b"37=x\x01", now_ns=world.client.now_ns)
+    world.look = RedisUnavailable("away")
+    await world.forward(world.entry())
+    await world.done()
+    assert not session.can_send and world.connection.unanswered_from == 2
