@@ -14,7 +14,7 @@ import msgspec
 
 from engine.enums import Liquidity
 from engine.errors import SequenceGap
-from engine.events import Event, OrderFilled, Output, SymbolDefined
+from engine.events import Event, OrderFilled, OutputEvents, SymbolDefined
 from marketdata.depth import DepthBook
 from marketdata.errors import StateMismatch
 from marketdata.updates import NO_BBO, NO_MESSAGES, Bbo, ChannelSeqs, LevelChange, Trade, Update
@@ -60,7 +60,7 @@ class SymbolFeed:
         self._last = checkpoint.last
         self._bbo = self.book.bbo() if checkpoint.defined else NO_BBO
 
-    def apply(self, output: Output) -> Update:
+    def apply(self, output: OutputEvents) -> Update:
         """Apply the next output.
 
         Raises:
@@ -113,7 +113,7 @@ class SymbolFeed:
         return event
 
 
-def _trades(output: Output) -> list[Trade]:
+def _trades(output: OutputEvents) -> list[Trade]:
     return [
         Trade(
             output.seq,

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
-from engine.events import decode_output
+from engine.events import decode_output_events
 from engine.limits import READ_BATCH_MAX, RING_SLOTS
 from engine.ring import RingBuffer
 from engine.ring_loop import run_consumer, wait_for_capacity
@@ -147,7 +147,7 @@ class MarketDataService:
                 entries = await reader.read(block_ms=READ_BLOCK_MS)
                 for start in range(0, len(entries), READ_BATCH_MAX):
                     updates = [
-                        feeds[symbol].apply(decode_output(values[0]))
+                        feeds[symbol].apply(decode_output_events(values[0]))
                         for symbol, _, values in entries[start : start + READ_BATCH_MAX]
                     ]
                     await wait_for_capacity(ring, len(updates))

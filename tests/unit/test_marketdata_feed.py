@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from engine.enums import Side
-from engine.errors import SequenceGap
-from engine.events import Output
+from engine.errors import DecodeError, SequenceGap
+from engine.events import Output, decode_output, decode_output_events, encode_output
 from marketdata.board import Board
 from marketdata.candles import CandleBook
 from marketdata.errors import StateMismatch
 from marketdata.feed import Checkpoint, SymbolFeed
 from marketdata.updates import Bbo, ChannelSeqs
 from tests.market_events import SYMBOL, accepted, canceled, defined, output, rules, trade
+from tests.persistence_events import scenario
 
 BUY, SELL = Side.BUY, Side.SELL
 
@@ -123,3 +124,14 @@ def test_canceling_all_of_the_best_tells_the_next_one() -> None:
         feed.apply(one)
     update = feed.apply(output(7, canceled(2, BUY, 100, 5)))
     assert update.bbo == Bbo(99, 5, 0, 0)
+
+
+def test_events_are_read_without_the_changes_of_balances() -> None:
+    for whole in scenario():
+        data = encode_output(whole)
+        read = decode_output_events(data)
+        assert (read.symbol, read.seq, read.ts_us) == (whole.symbol, whole.seq, whole.ts_us)
+        assert read.events == whole.events
+        assert decode_output(data) == whole
+        with pytest.raises(DecodeError):
+            decode_output_events(data[: len(data) // 2])
