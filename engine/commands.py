@@ -61,7 +61,7 @@ class CancelOrder(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False)
 
 class ReplaceOrder(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False):
     """OrderCancelReplaceRequest (35=G). ``qty_lots`` is the new total OrderQty, filled part
-    included."""
+    included. ``stp`` None: the order keeps its own."""
 
     account: int
     session: int
@@ -77,6 +77,7 @@ class ReplaceOrder(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False
     qty_lots: int
     rules_version: int
     reserved: int
+    stp: SelfTradePrevention | None = None
 
 
 class QueryOrder(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):

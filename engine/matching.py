@@ -173,6 +173,8 @@ class Matcher:
         order.qty_lots = command.qty_lots
         order.time_in_force = command.time_in_force
         order.post_only = command.post_only
+        if command.stp is not None:
+            order.stp = command.stp
         order.hold = plan.hold
         reports.replaced(
             turn,

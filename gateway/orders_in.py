@@ -127,6 +127,7 @@ class OrderReader:
         order_seq = read_order_seq(fields)
         if isinstance(order_seq, Problem):
             return order_seq
+        stp = fields.get(TAG_SELF_TRADE_PREVENTION)
         return Request(
             texts.rules.symbol,
             ReplaceOrder(
@@ -144,6 +145,7 @@ class OrderReader:
                 qty_lots=terms.qty_lots,
                 rules_version=texts.rules.version,
                 reserved=0,
+                stp=None if stp is None else _STP[stp],
             ),
         )
 

@@ -47,6 +47,24 @@ def test_acceptance_shows_the_order_before_it_trades() -> None:
     assert (accepted.post_only, accepted.stp) == (False, SelfTradePrevention.CANCEL_BOTH)
 
 
+@pytest.mark.parametrize(
+    ("stp", "fills"),
+    [(None, 0), (SelfTradePrevention.CANCEL_OLDEST, 0), (SelfTradePrevention.NONE, 2)],
+)
+def test_replace_gives_the_order_its_own_self_trade_prevention_or_leaves_it(
+    stp: SelfTradePrevention | None, fills: int
+) -> None:
+    world = World()
+    world.new(1, "a1", Side.BUY, 4, 100)
+    world.new(1, "a2", Side.SELL, 4, 110)
+    command = world.replacing(1, "a3", "a2", Side.SELL, 4, 100)
+    output = world.apply(msgspec.structs.replace(command, stp=stp))
+    assert sum(isinstance(event, OrderFilled) for event in output.events) == fills
+    canceled = [event.cl_ord_id for event in output.events if isinstance(event, OrderCanceled)]
+    expected = {None: ["a3"], SelfTradePrevention.CANCEL_OLDEST: ["a1"]}
+    assert canceled == expected.get(stp, [])
+
+
 def test_order_that_meets_too_many_orders_is_canceled_for_the_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -276,7 +276,12 @@ def test_replace_becomes_a_command_without_its_reservation(reader: OrderReader) 
     assert isinstance(command, ReplaceOrder)
     assert (command.cl_ord_id, command.orig_cl_ord_id, command.order_seq) == ("a1", "a0", 9)
     assert (command.price_ticks, command.qty_lots) == (2001, 150)
-    assert (command.rules_version, command.reserved) == (3, 0)
+    assert (command.rules_version, command.reserved, command.stp) == (3, 0, None)
+
+
+def test_replace_may_change_self_trade_prevention(reader: OrderReader) -> None:
+    command = reader.read(order("G", t7928="2"), ORIGIN).content
+    assert isinstance(command, ReplaceOrder) and command.stp is SelfTradePrevention.CANCEL_OLDEST
 
 
 def test_replace_cannot_make_a_market_order(reader: OrderReader) -> None:
