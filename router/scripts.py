@@ -28,13 +28,14 @@ class Script:
 
     Args:
         name: the file's name in ``scripts/``, without ``.lua``.
+        before: the name of a file of functions that the script uses; put before it.
     """
 
     __slots__ = ("digest", "name", "source")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, before: str | None = None) -> None:
         self.name = name
-        self.source = files("router").joinpath("scripts", f"{name}.lua").read_bytes()
+        self.source = (b"" if before is None else _read(before)) + _read(name)
         self.digest = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
     async def run(self, link: RedisLink, *args: Argument) -> Any:
@@ -45,6 +46,10 @@ class Script:
             OutOfMemory: nothing was written.
         """
         return (await run_scripts(link, ((self, args),)))[0]
+
+
+def _read(name: str) -> bytes:
+    return files("router").joinpath("scripts", f"{name}.lua").read_bytes()
 
 
 async def run_scripts(

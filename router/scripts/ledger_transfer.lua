@@ -55,13 +55,6 @@ else
   call('HINCRBY', 'totals', asset, '-' .. amount)
 end
 
-local time = call('TIME')
-local now = time[1] .. string.format('%06d', time[2])
-local last = call('XREVRANGE', 'ledger', '+', '-', 'COUNT', 1)[1]
-local n = (last and tonumber(string.match(last[1], '^(%d+)')) or 0) + 1
-if last and tonumber(last[2][4]) > tonumber(now) then
-  now = last[2][4]
-end
-call('XADD', 'ledger', n .. '-0', 'e', entry, 't', now)
+local n = append_to_ledger(entry)
 call('HSET', 'ledger:refs', ref, n .. ' ' .. request)
 return {'OK', n}

@@ -21,14 +21,7 @@ local next_account = (tonumber(call('GET', 'user_ids')) or 0) + 1
 if next_account ~= tonumber(account) then
   return {'NEXT', next_account}
 end
-local time = call('TIME')
-local now = time[1] .. string.format('%06d', time[2])
-local last = call('XREVRANGE', 'ledger', '+', '-', 'COUNT', 1)[1]
-local n = (last and tonumber(string.match(last[1], '^(%d+)')) or 0) + 1
-if last and tonumber(last[2][4]) > tonumber(now) then
-  now = last[2][4]
-end
-call('XADD', 'ledger', n .. '-0', 'e', ARGV[4], 't', now)
+local n, now = append_to_ledger(ARGV[4])
 call('SET', 'user_ids', account)
 call('HSET', 'usernames', ARGV[2], account)
 call('HSET', 'user:' .. account, 'username', ARGV[2], 'password_hash', ARGV[3], 'created_us', now,

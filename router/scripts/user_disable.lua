@@ -43,10 +43,7 @@ for i = 1, #symbols, 3 do
 end
 call('SELECT', 0)
 
-local last = call('XREVRANGE', 'ledger', '+', '-', 'COUNT', 1)[1]
-local n = (last and tonumber(string.match(last[1], '^(%d+)')) or 0) + 1
-local stamp = last and tonumber(last[2][4]) > tonumber(now) and last[2][4] or now
-call('XADD', 'ledger', n .. '-0', 'e', ARGV[2], 't', stamp)
+local n = append_to_ledger(ARGV[2])
 call('HSET', key, 'disabled', '1')
 call('HINCRBY', 'session:' .. account, 'epoch', 1)
 call('HSET', 'session:' .. account, 'owner', '', 'until_ms', 0)

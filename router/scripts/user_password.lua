@@ -13,13 +13,6 @@ local key = 'user:' .. ARGV[1]
 if call('EXISTS', key) == 0 then
   return {'UNKNOWN'}
 end
-local time = call('TIME')
-local now = time[1] .. string.format('%06d', time[2])
-local last = call('XREVRANGE', 'ledger', '+', '-', 'COUNT', 1)[1]
-local n = (last and tonumber(string.match(last[1], '^(%d+)')) or 0) + 1
-if last and tonumber(last[2][4]) > tonumber(now) then
-  now = last[2][4]
-end
-call('XADD', 'ledger', n .. '-0', 'e', ARGV[3], 't', now)
+local n = append_to_ledger(ARGV[3])
 call('HSET', key, 'password_hash', ARGV[2])
 return {'OK', n}
