@@ -13,7 +13,9 @@ from collections.abc import AsyncIterator, Container, Iterable, Mapping, Sequenc
 import msgspec
 
 from engine.commands import DefineSymbol, decode_command, encode_command
+from engine.events import decode_output
 from engine.instrument import SymbolRules
+from engine.limits import READ_BATCH_MAX
 from router import keys
 from router.errors import HomeMismatch, VenueRefused
 from router.redis_client import RedisLink, scan_keys
@@ -203,7 +205,11 @@ async def _refuse_unsafe_change(
         return
     rescaled = old.quote == new.quote and old.quote_scale != new.quote_scale
     assets = (old.base, old.quote) if rescaled else (old.base,)
-    if reason := await _reason_to_keep(link, shard, old.symbol, assets):
+    reason = await _reason_to_keep(link, shard, old.symbol, assets)
+    if reason is None and await _has_unread_reports(link, old.symbol):
+        # They count in the ticks and lots of their time.
+        reason = "there are reports about it that their account has not received"
+    if reason is not None:
         key = f"symbols.{old.symbol}.{changed[0]}"
         if changed[0] in _SCALE_KEYS:
             key = f"assets.{getattr(old, changed[0].removesuffix('_scale'))}.scale"
@@ -235,3 +241,22 @@ async def _reason_to_keep(
         if any(field.startswith(prefix) for field in await link.call("HKEYS", key)):
             return "it has open orders"
     return None
+
+
+async def _has_unread_reports(link: RedisLink, symbol: str) -> bool:
+    async for key in scan_keys(link, keys.outbox_pattern()):
+        account = int(key.rpartition(":")[2])
+        start = f"({int(await link.call('HGET', keys.session(account), 'cursor') or 0)}-0"
+        while entries := await link.call("XRANGE", key, start, "+", "COUNT", READ_BATCH_MAX):
+            if any(_names(symbol, fields) for _, fields in entries):
+                return True
+            start = f"({entries[-1][0].decode()}"
+    return False
+
+
+def _names(symbol: str, fields: list[bytes]) -> bool:
+    """Tell whether an outbox entry, a refused command or an output, is about a symbol."""
+    entry = dict(zip(fields[::2], fields[1::2], strict=True))
+    if b"s" in entry:
+        return entry[b"s"].decode() == symbol
+    return decode_output(entry[b"e"]).symbol == symbol

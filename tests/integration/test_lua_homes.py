@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from engine.commands import DefineSymbol, decode_command
+from engine.events import Output, encode_output
 from engine.turn import OpenUpdate
 from router import keys
 from router.commit import Committer
@@ -158,6 +159,26 @@ async def test_grid_with_orders_may_not_change(redis_url: str) -> None:
 
         with pytest.raises(VenueRefused, match="open orders"):
             await redefine(venue, tick_size="0.05")
+
+
+async def test_grid_may_not_change_below_reports_that_nobody_has_read(redis_url: str) -> None:
+    async with small_venue(redis_url) as venue:
+        await settle_all(venue)
+        for symbol in (ETH, BTC):
+            report = encode_output(Output(symbol, 1, 1, [], []))
+            await venue.link.call("XADD", keys.outbox(7), "*", "e", report)
+        await venue.link.call("XADD", keys.outbox(8), "1-0", "c", b"x", "s", BTC)
+        await venue.link.call("HSET", keys.session(8), "cursor", 1)
+
+        with pytest.raises(VenueRefused, match="has not received") as caught:
+            await redefine(venue, tick_size="0.05")
+        await redefine(venue, taker_fee_ppm=100)
+        await venue.link.call("DEL", keys.outbox(7))
+
+        assert caught.value.key == "symbols.BTC-USD.tick_size"
+        await venue.link.call("HSET", keys.SETTLED, BTC, 2)
+        await redefine(venue, tick_size="0.05", taker_fee_ppm=100)
+        assert venue.homes[BTC].rules.version == 3
 
 
 async def test_symbol_in_use_may_not_be_removed(redis_url: str) -> None:
