@@ -16,7 +16,9 @@ from tests.venue import BTC, PASSWORD, Peer, Venue, limit_order, utc_timestamp
 
 
 async def test_slow_reader_is_cut_and_gets_its_reports_at_the_next_logon(venue: Venue) -> None:
-    narrow = venue.settings.gateway.model_copy(update={"write_buffer_bytes_max": 65_536})
+    # Time enough for its Logout, however slowly this machine reads.
+    limits = {"write_buffer_bytes_max": 65_536, "logout_timeout_s": 60}
+    narrow = venue.settings.gateway.model_copy(update=limits)
     async with venue.gateway(settings=narrow) as gateway:
         other = await venue.trader(gateway, "other")
         account = await venue.add_user("slow", BTC=10 * BTC)
