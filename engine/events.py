@@ -109,6 +109,8 @@ class OrderReplaced(OrderState, frozen=True, array_like=True, tag=5, gc=False):
     old_price_ticks: int
     old_leaves_lots: int
     kept_priority: bool
+    post_only: bool
+    stp: SelfTradePrevention
 
 
 class CancelRejected(msgspec.Struct, frozen=True, array_like=True, tag=6, gc=False):

@@ -161,6 +161,8 @@ def replaced(
             old_price_ticks,
             old_leaves_lots,
             kept_priority,
+            order.post_only,
+            order.stp,
         )
     )
 

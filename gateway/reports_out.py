@@ -61,6 +61,7 @@ _UNKNOWN_STATUS = (
 _STATUS_TEXTS = {
     status: b"C" if status is OrdStatus.EXPIRED else b"%d" % status for status in OrdStatus
 }
+_POST_ONLY = b"18=6\x01"
 _DIGITS = tuple(b"%d" % digit for digit in range(10))
 _LIMIT = OrdType.LIMIT
 _UNSOLICITED_TEXTS = {
@@ -116,7 +117,7 @@ class ReportWriter:
 
     def _accepted(self, entry: _Entry, event: OrderAccepted) -> Body:
         state = _state(entry, event, b"0", b"1" if event.cum_lots else b"0")
-        return EXECUTION_REPORT, state + b"18=6\x01" if event.post_only else state
+        return EXECUTION_REPORT, state + _POST_ONLY if event.post_only else state
 
     def _filled(self, entry: _Entry, event: OrderFilled) -> Body:
         texts = entry.known_symbol()
@@ -143,7 +144,8 @@ class ReportWriter:
 
     def _replaced(self, entry: _Entry, event: OrderReplaced) -> Body:
         state = _state(entry, event, b"5", b"1" if event.cum_lots else b"0")
-        return EXECUTION_REPORT, b"%b41=%b\x01" % (state, event.orig_cl_ord_id.encode())
+        body = b"%b41=%b\x01" % (state, event.orig_cl_ord_id.encode())
+        return EXECUTION_REPORT, body + _POST_ONLY if event.post_only else body
 
     def _status(self, entry: _Entry, event: OrderStatusReported) -> Body:
         if event.order_seq:

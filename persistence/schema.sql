@@ -60,7 +60,7 @@ CREATE TABLE orders (
     side               text NOT NULL,                 -- buy, sell
     type               text NOT NULL,                 -- limit, market (its price is the protection price)
     time_in_force      text NOT NULL,                 -- day, gtc, ioc, fok
-    post_only          boolean NOT NULL,
+    post_only          boolean NOT NULL,              -- as it was accepted
     price              numeric NOT NULL,
     quantity           numeric NOT NULL,
     remaining_quantity numeric NOT NULL,              -- 0 once it is done

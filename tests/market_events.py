@@ -124,6 +124,8 @@ def replaced(
         old_price_ticks=old[0],
         old_leaves_lots=old[1],
         kept_priority=kept_priority,
+        post_only=False,
+        stp=SelfTradePrevention.NONE,
     )
 
 

@@ -120,7 +120,8 @@ def test_replaced() -> None:
         old_leaves_lots=56,
         kept_priority=True,
     )
-    assert last(turn) == STATE | terms | {"kept_priority": True}
+    instructions = {"post_only": True, "stp": SelfTradePrevention.CANCEL_BOTH}
+    assert last(turn) == STATE | terms | instructions | {"kept_priority": True}
 
 
 def test_cancel_rejected_of_open_done_and_unknown_orders() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from engine.enums import (
@@ -172,9 +173,13 @@ def test_replaced_order(cum_lots: int, status: str) -> None:
         old_price_ticks=1999,
         old_leaves_lots=3,
         kept_priority=False,
+        post_only=False,
+        stp=SelfTradePrevention.NONE,
     )
     tags = render(event)
     assert (tags["150"], tags["39"], tags["11"], tags["41"]) == ("5", status, "a1", "a0")
+    assert "18" not in tags
+    assert render(msgspec.structs.replace(event, post_only=True))["18"] == "6"
 
 
 def test_order_that_the_engine_refused() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.enums import CancelReason, Liquidity, OrdRejReason, Side
+from engine.enums import CancelReason, Liquidity, OrdRejReason, SelfTradePrevention, Side
 from engine.errors import DecodeError
 from engine.events import OrderCanceled, OrderRejected, OrderReplaced, Output, SymbolDefined
 from engine.instrument import DecimalGrid
@@ -117,6 +117,8 @@ def replaced(**changes: Any) -> OrderReplaced:
         old_price_ticks=1,
         old_leaves_lots=10,
         kept_priority=False,
+        post_only=False,
+        stp=SelfTradePrevention.NONE,
     )
 
 
