@@ -12,6 +12,9 @@ write, and one fdatasync follows. So groups form by themselves, as long as the d
 written; because the write waited for the fdatasync before it, no more than one group is ever in
 doubt. The write itself runs in the loop: it is a copy into the page cache, and the thread has no
 write of this file to compete with.
+
+What nobody waits for is written at once too, but its fdatasync may wait for the next append's, at
+most ADDED_SYNC_DELAY_S: an append that comes right behind would have to wait for it.
 """
 
 from __future__ import annotations
@@ -29,6 +32,9 @@ from engine.journal_file import JournalFile
 from engine.limits import JOURNAL_PENDING_RECORDS_MAX
 
 logger = logging.getLogger("engine")
+
+ADDED_SYNC_DELAY_S = 0.02
+"""Longest time from the write of records that nobody waits for to their fdatasync."""
 
 
 class FsyncPolicy(enum.Enum):
@@ -78,6 +84,7 @@ class JournalWriter:
         self._pending_count = 0
         self._durability_waiters: list[asyncio.Future[None]] = []
         self._is_busy = False
+        self._delayed_sync: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
 
@@ -113,7 +120,8 @@ class JournalWriter:
             JournalWriteFailed: The disk refused to take those that were added; they stay.
             JournalSyncFailed: The journal is broken; stop.
         """
-        if self._is_busy or self._pending or self.failure is not None:
+        is_idle = not self._is_busy and self._delayed_sync is None
+        if not is_idle or self._pending or self.failure is not None:
             await self._enqueue((), until_durable=True)
 
     async def close(self) -> None:
@@ -159,9 +167,11 @@ class JournalWriter:
         except (JournalWriteFailed, JournalSyncFailed) as error:
             self._refuse(error)
             return
+        is_awaited = False
         for item in self._pending:
             if item.waiter is None:
                 continue
+            is_awaited = True
             if item.until_durable:
                 self._durability_waiters.append(item.waiter)
             elif not item.waiter.done():
@@ -169,10 +179,18 @@ class JournalWriter:
         self._pending = []
         self._pending_count = 0
         self.failure = None
-        self._start(self._file.sync)
+        if is_awaited:
+            self._start(self._file.sync)
+        elif self._delayed_sync is None:
+            self._delayed_sync = self._loop.call_later(
+                ADDED_SYNC_DELAY_S, self._start, self._file.sync
+            )
 
     def _start(self, job: Callable[[], None]) -> None:
         self._is_busy = True
+        if self._delayed_sync is not None:
+            self._delayed_sync.cancel()
+            self._delayed_sync = None
         self._loop.run_in_executor(self._thread, job).add_done_callback(self._job_done)
 
     def _job_done(self, job: asyncio.Future[None]) -> None:
