@@ -21,6 +21,7 @@ from engine.journal import Record
 from engine.journal_file import JournalFile
 from engine.journal_reader import JournalReader, segment_paths
 from engine.journal_writer import FsyncPolicy, JournalWriter
+from tests.helpers import eventually_async
 
 DEADLINE_S = 5
 
@@ -210,6 +211,27 @@ async def test_roll_makes_the_old_segment_durable_before_the_new_one_is_written(
         assert writer.durable_count == 21
     assert len(segment_paths(tmp_path)) > 2
     assert seqs(tmp_path) == list(range(1, 22))
+
+
+async def test_an_append_behind_added_records_takes_their_fsync_along(
+    tmp_path: Path, disk: Disk
+) -> None:
+    async with writer_on(disk, tmp_path) as writer:
+        disk.open_gate()
+        writer.add(batch(1))
+        writer.add(batch(2))
+        assert disk.calls == ["write", "write"]
+        await writer.append(batch(3))
+        await eventually_async(lambda: writer.durable_count == 3)
+        assert disk.calls == ["write", "write", "write", "sync"]
+
+
+async def test_added_records_alone_become_durable_before_long(tmp_path: Path, disk: Disk) -> None:
+    async with writer_on(disk, tmp_path) as writer:
+        disk.open_gate()
+        writer.add(batch(1))
+        await eventually_async(lambda: writer.durable_count == 1)
+        assert disk.calls == ["write", "sync"]
 
 
 async def test_close_makes_everything_durable(tmp_path: Path, disk: Disk) -> None:
