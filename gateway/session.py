@@ -198,7 +198,7 @@ class FixSession:
         self._ignore(message, verdict.reason)
         if verdict.text is not None:
             peer = message.fields[TAG_SENDER_COMP_ID]
-            self._outbound.send_unnumbered_logout(peer, verdict.text, now_ns=now_ns)
+            self._outbound.send_refusal(peer, verdict.text, msg_seq_num=1, now_ns=now_ns)
         self._close(verdict.reason)
 
     def _on_logon_in_session(self, message: FixMessage, now_ns: int) -> None:
@@ -254,12 +254,14 @@ class FixSession:
         if wanted is not None and wanted < next_out:
             self._resends.request(wanted, next_out - 1)
 
-    def refuse_logon(self, text: str | None, *, now_ns: int) -> None:
+    def refuse_logon(self, text: str | None, *, msg_seq_num: int, now_ns: int) -> None:
         """Refuse the pending Logon and close.
 
         Args:
             text: Text (58) of the Logout; None to close without a word (unknown CompID, or a
                 session that is logged on elsewhere).
+            msg_seq_num: of that Logout, where the session is not logged on: peers that keep their
+                numbers count it. 1 where the session's own is not to be had.
 
         Raises:
             LocalFixError: no Logon is pending.
@@ -271,7 +273,7 @@ class FixSession:
             self._outbound.send_logout(text, now_ns=now_ns)
         elif text is not None:
             peer = b"%d" % logon.sender_comp_id
-            self._outbound.send_unnumbered_logout(peer, text, now_ns=now_ns)
+            self._outbound.send_refusal(peer, text, msg_seq_num=msg_seq_num, now_ns=now_ns)
         self._close(f"Logon refused: {text or 'silently'}")
 
     # ------------------------------------------------------------ messages out
@@ -320,7 +322,9 @@ class FixSession:
         if self.state is Connection.ACTIVE:
             self._end(Ending(text or "logged out by the venue", text, waits=True), now_ns)
         elif self.state is Connection.LOGON_PENDING:
-            self.refuse_logon(text, now_ns=now_ns)
+            # Before the first Logon is decided no number is known to say it with.
+            said = text if self._flow.peer else None
+            self.refuse_logon(said, msg_seq_num=1, now_ns=now_ns)
         elif self.state is Connection.AWAITING_LOGON:
             self._close(text or "closed by the venue")
 

@@ -92,8 +92,11 @@ class SessionKeeper:
 
     async def _logon(self, connection: Connection, logon: LogonRequested) -> None:
         decide = self._reset if logon.in_session else self._open
+        number = 1
         try:
             decision = await decide(connection, logon)
+            if not isinstance(decision, Opened) and decision.text is not None and not logon.reset:
+                number = await self._take_number(logon.sender_comp_id)
         except (RedisUnavailable, OutOfMemory) as error:
             logger.warning("%d: logon refused: %s", logon.sender_comp_id, error)
             decision = Denied(_UNAVAILABLE)
@@ -102,8 +105,28 @@ class SessionKeeper:
             await self._accept(connection, logon, decision)
         elif session.awaits_decision:
             logger.info("%d: logon refused: %s", logon.sender_comp_id, decision.text)
-            session.refuse_logon(decision.text, now_ns=self._now_ns())
+            session.refuse_logon(decision.text, msg_seq_num=number, now_ns=self._now_ns())
             connection.settle()
+
+    async def _take_number(self, account: int) -> int:
+        """Return the MsgSeqNum for a Logout that refuses a Logon: the session's next, now taken.
+
+        1 where the session is not to be had: somebody is logged on, or the user is disabled. The
+        number of the refused Logon stays open. Nobody has proved who sent it, and a stranger could
+        else put the user's next Logon below what is expected; a number that is left open is filled
+        by the resend that the next Logon brings about.
+
+        Raises:
+            RedisUnavailable: no reply.
+            OutOfMemory: no number was taken.
+        """
+        opened = await self._sessions.logon(account, reset=False)
+        if not isinstance(opened, Opened):
+            return 1
+        await self._release(
+            account, opened.epoch, dealt=opened.next_in - 1, next_out=opened.next_out + 1
+        )
+        return opened.next_out
 
     async def _open(self, connection: Connection, logon: LogonRequested) -> Opened | Denied:
         account = logon.sender_comp_id

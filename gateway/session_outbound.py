@@ -168,11 +168,11 @@ class OutboundSide:
         """Send a Logout (35=5), with Text (58) where there is one."""
         self._send_session(LOGOUT, _text_fields(text), now_ns=now_ns)
 
-    def send_unnumbered_logout(self, peer: bytes, text: str, *, now_ns: int) -> None:
-        """Refuse a Logon: a Logout with MsgSeqNum 1, before the session's numbers are known."""
+    def send_refusal(self, peer: bytes, text: str, *, msg_seq_num: int, now_ns: int) -> None:
+        """Refuse a Logon: a Logout before the session is open, under a number from outside."""
         self._peer = peer
-        data = self._render(LOGOUT, 1, encode_fields(_text_fields(text)), now_ns)
-        self._out.append(Outbound(1, LOGOUT, data, False))
+        data = self._render(LOGOUT, msg_seq_num, encode_fields(_text_fields(text)), now_ns)
+        self._out.append(Outbound(msg_seq_num, LOGOUT, data, False))
 
     def send_heartbeat(self, test_req_id: bytes | None, *, now_ns: int) -> None:
         """Send a Heartbeat (35=0); without a TestReqID it is not worth holding."""

@@ -128,7 +128,7 @@ class Player:
             self.session.accept_logon(**numbers, now_ns=self.now_ns)
         elif decision != "hold":
             text = None if decision == "silent" else decision
-            self.session.refuse_logon(text, now_ns=self.now_ns)
+            self.session.refuse_logon(text, msg_seq_num=1, now_ns=self.now_ns)
 
     def take_outbound(self, outbound: Outbound) -> None:
         if outbound.stored:

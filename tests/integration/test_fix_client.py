@@ -55,7 +55,7 @@ class Acceptor:
         now_ns = time.time_ns()
         if isinstance(event, LogonRequested):
             if event.password != PASSWORD:
-                session.refuse_logon("wrong password", now_ns=now_ns)
+                session.refuse_logon("wrong password", msg_seq_num=1, now_ns=now_ns)
                 return False
             if event.reset:
                 self.next_in, self.next_out, self.stored = 1, 1, []

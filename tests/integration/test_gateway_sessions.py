@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
+
+from engine.enums import Side, TimeInForce
+from gateway.fix_time import UtcTimestampWriter
 from gateway.fixlog import FixLogFilter, read_fixlog
 from gateway.server import Gateway
+from ops.errors import FixClientFailed
+from ops.fix_client import FixClient
+from ops.fix_initiator import Identity, Initiator
+from ops.fix_orders import OrderBodies
 from router import keys
 from router.users import disable_user
 from tests.helpers import eventually_async
-from tests.venue import PASSWORD, Venue, limit_order
+from tests.venue import PASSWORD, USD, Venue, limit_order
 
 
 async def test_full_gateway_says_so(venue: Venue) -> None:
@@ -38,6 +48,56 @@ async def test_failed_logons_are_limited(venue: Venue) -> None:
             peer.logon(account, "user", b"wrong")
             texts.append((await peer.expect("5"))["58"])
         assert texts[0].startswith("Wrong") and texts[1].startswith("Too many failed logons")
+
+
+@pytest.mark.parametrize("counts", [True, False])
+async def test_client_that_was_refused_goes_on_with_its_numbers_at_the_first_right_logon(
+    venue: Venue, gateway: Gateway, counts: bool
+) -> None:
+    account = await venue.add_user("user", USD=10_000 * USD)
+
+    def identity(password: bytes) -> Identity:
+        return Identity(str(account), "SHARDEX", "user", password.decode())
+
+    client = FixClient(Initiator(identity(PASSWORD)), on_messages=lambda messages: None)
+    await client.connect("127.0.0.1", gateway.bound_port, reset=False)
+    await client.logout()
+    next_in, next_out = client.initiator.next_in, client.initiator.next_out
+    await eventually_async(lambda: not gateway.stats()["sessions"])
+
+    for _ in range(3):
+        wrong = FixClient(Initiator(identity(b"wrong")), on_messages=lambda messages: None)
+        wrong.initiator.set_numbers(next_in=next_in, next_out=next_out)
+        with pytest.raises(FixClientFailed, match="Wrong"):
+            await wrong.connect("127.0.0.1", gateway.bound_port, reset=False)
+        assert wrong.initiator.next_in == next_in + 1, "the Logout has the number expected"
+        if counts:
+            next_in, next_out = wrong.initiator.next_in, wrong.initiator.next_out
+        else:
+            break
+
+    received: list[str] = []
+    client = FixClient(
+        Initiator(identity(PASSWORD)),
+        on_messages=lambda messages: received.extend(one.msg_type.decode() for one in messages),
+    )
+    client.initiator.set_numbers(next_in=next_in, next_out=next_out)
+    await client.connect("127.0.0.1", gateway.bound_port, reset=False)
+    bodies = OrderBodies("BTC-USD", tick_size="0.05", lot_size="0.01", stp=None)
+    now = UtcTimestampWriter().write(time.time_ns())
+    client.send(
+        *bodies.new(
+            b"a1",
+            Side.BUY,
+            price_ticks=20,
+            qty_lots=100,
+            time_in_force=TimeInForce.GTC,
+            time=now,
+        )
+    )
+    client.flush()
+    await eventually_async(lambda: received == ["8"])
+    await client.logout()
 
 
 async def test_quiet_session_gets_heartbeats_and_a_test_request(

@@ -223,7 +223,7 @@ def test_misuse_is_refused_and_changes_nothing() -> None:
     with pytest.raises(LocalFixError, match="no Logon"):
         session.accept_logon(next_in=1, next_out=1, out_limit=9, now_ns=_NOW_NS)
     with pytest.raises(LocalFixError, match="no Logon"):
-        session.refuse_logon(None, now_ns=_NOW_NS)
+        session.refuse_logon(None, msg_seq_num=1, now_ns=_NOW_NS)
     receive(session, message(b"A", 1, b"98=0\x01108=30\x01141=Y\x01"))
     for numbers in ((1, 2, 9), (2, 1, 9), (1, 1, 0), (0, 1, 9)):
         with pytest.raises(LocalFixError):

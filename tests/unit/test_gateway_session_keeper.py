@@ -160,6 +160,31 @@ async def test_denied_logon_is_answered_with_its_text_or_not_at_all(
     assert keeping.world.transport.closed and not keeping.keeper.active
 
 
+async def test_refusing_logout_takes_the_next_number_and_leaves_the_logons_open(
+    keeping: Keeping,
+) -> None:
+    keeping.denied = Denied("Wrong")
+    keeping.store.answer = Opened(4, 3, 6, 17, 1_016, 99)
+    await keeping.log_on(6)
+    await keeping.done()
+    assert b"\x0134=17\x01" in keeping.world.transport.written[-1]
+    assert keeping.store.released == [(7, 4, 5, 18)]
+
+
+@pytest.mark.parametrize("why", ["reset", "taken"])
+async def test_refusing_logout_without_a_number_of_the_session_has_number_1(
+    keeping: Keeping, why: str
+) -> None:
+    keeping.denied = Denied("Wrong")
+    keeping.store.answer = (
+        Taken("gateway-2", 900) if why == "taken" else Opened(4, 3, 1, 17, 1_016, 0)
+    )
+    await keeping.log_on(1, *(((b"141", b"Y"),) if why == "reset" else ()))
+    await keeping.done()
+    assert b"\x0134=1\x01" in keeping.world.transport.written[-1]
+    assert not keeping.store.released
+
+
 async def test_session_that_another_gateway_serves_is_closed_without_a_word(
     keeping: Keeping,
 ) -> None:

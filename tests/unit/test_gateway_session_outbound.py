@@ -77,7 +77,8 @@ def test_resend_fills_every_number_that_is_not_stored(outbound: OutboundSide) ->
     assert outbound.next_num == 4
 
 
-def test_refused_logon_takes_no_number(outbound: OutboundSide) -> None:
-    outbound.send_unnumbered_logout(b"7", "no\x01\xe4", now_ns=1)
+def test_refused_logon_is_numbered_from_outside(outbound: OutboundSide) -> None:
+    outbound.send_refusal(b"7", "no\x01\xe4", msg_seq_num=9, now_ns=1)
     (message,) = outbound.drain()
-    assert (message.msg_seq_num, outbound.next_num) == (1, 4)
+    assert (message.msg_seq_num, outbound.next_num) == (9, 4)
+    assert b"\x0134=9\x01" in message.data
