@@ -211,7 +211,10 @@ class Dispatcher:
             if type(event) is LogonRequested:
                 self._on_logon(entry.connection, event)
             elif type(event) is Closed:
-                self._on_closed(entry.connection)
+                connection = entry.connection
+                who = connection.journal_key or connection.address
+                logger.info("%s: session ended: %s", who, event.reason)
+                self._on_closed(connection)
 
     # ------------------------------------------------------------ 380=4
 

@@ -50,19 +50,8 @@ class FixSession:
     """
 
     __slots__ = (
-        "_deadline_ns",
-        "_events",
-        "_flow",
-        "_framer",
-        "_inbound",
-        "_logon",
-        "_outbound",
-        "_reader",
-        "_resends",
-        "_rules",
-        "_stopped_early",
-        "_timers",
-        "state",
+        *("_deadline_ns", "_ended_by", "_events", "_flow", "_framer", "_inbound", "_logon"),
+        *("_outbound", "_reader", "_resends", "_rules", "_stopped_early", "_timers", "state"),
     )
 
     def __init__(self, rules: SessionRules, *, now_ns: int) -> None:
@@ -81,6 +70,7 @@ class FixSession:
         self._timers = ActiveTimers(resend_timeout_s=rules.resend_timeout_s)
         self._logon: LogonRequested | None = None
         self._stopped_early = False
+        self._ended_by = ""
 
     # ------------------------------------------------------------ what the shell looks at
 
@@ -274,7 +264,7 @@ class FixSession:
         elif text is not None:
             peer = b"%d" % logon.sender_comp_id
             self._outbound.send_refusal(peer, text, msg_seq_num=msg_seq_num, now_ns=now_ns)
-        self._close(f"Logon refused: {text or 'silently'}")
+        self._close(f"Logon of {logon.sender_comp_id} refused: {text or 'without a word'}")
 
     # ------------------------------------------------------------ messages out
 
@@ -374,6 +364,7 @@ class FixSession:
                 self._outbound.send_logout(ending.text, now_ns=now_ns)
             if ending.waits:
                 self._step(ConnectionTrigger.LOGOUT_SENT)
+                self._ended_by = f"{ending.reason}; then "
                 self._deadline_ns = now_ns + self._rules.logout_timeout_s * NS_PER_SECOND
                 return
         self._close(ending.reason)
@@ -384,7 +375,7 @@ class FixSession:
         self._drop_queue("the session closed")
         self._logon = None
         self._step(ConnectionTrigger.CLOSED)
-        self._events.append(Closed(reason))
+        self._events.append(Closed(self._ended_by + reason))
 
     def _drop_queue(self, cause: str) -> None:
         for message in self._inbound.drop_queue():

@@ -154,7 +154,11 @@ class NeedOutLimit(msgspec.Struct, frozen=True, gc=False):
 
 
 class Closed(msgspec.Struct, frozen=True, gc=False):
-    """The session is over; write what ``data_to_send`` gives, then close the connection."""
+    """The session is over; write what ``data_to_send`` gives, then close the connection.
+
+    Args:
+        reason: why, for the log: also what our Logout said, where one came before.
+    """
 
     reason: str
 

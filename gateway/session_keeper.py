@@ -104,7 +104,6 @@ class SessionKeeper:
         if isinstance(decision, Opened):
             await self._accept(connection, logon, decision)
         elif session.awaits_decision:
-            logger.info("%d: logon refused: %s", logon.sender_comp_id, decision.text)
             session.refuse_logon(decision.text, msg_seq_num=number, now_ns=self._now_ns())
             connection.settle()
 

@@ -152,6 +152,15 @@ async def test_logons_and_endings_wait_for_what_was_said_before(world: World) ->
     assert world.told == ["logon", "closed"]
 
 
+async def test_end_of_a_session_is_logged_with_its_reason(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.connection.journal_key = "1001"
+    with caplog.at_level("INFO", logger="gateway"):
+        await world.forward(Inbound(world.connection, Closed("because"), 0))
+    assert [record.args for record in caplog.records] == [("1001", "because")]
+
+
 async def test_without_redis_new_messages_are_answered_and_marked_later(world: World) -> None:
     world.admission.gate.clear()
     await world.forward(world.entry())

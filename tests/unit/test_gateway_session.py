@@ -218,6 +218,13 @@ def test_a_closed_session_does_nothing_more() -> None:
     assert session.close_expected()
 
 
+def test_end_after_our_logout_says_why_it_was_sent() -> None:
+    session = logged_on()
+    session.logout("Slow reader", now_ns=_NOW_NS)
+    session.handle_timer(now_ns=_NOW_NS * 2)
+    assert session.events_received() == [Closed("Slow reader; then Logout timed out")]
+
+
 def test_misuse_is_refused_and_changes_nothing() -> None:
     session = connected()
     with pytest.raises(LocalFixError, match="no Logon"):
