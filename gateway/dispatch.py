@@ -10,19 +10,23 @@ session has leased.
     out of memory                  380=4         380=4
 
 A message that got 380=4 is marked as dealt with as soon as that can be written, so that a resend
-after a crash of this gateway does not bring it to life. Where the connection is gone already, and
-so nobody can be told, it counts as never received: the next logon asks for it again.
+after a crash of this gateway does not bring it to life. If its session has ended by then, the
+refusal itself is written, for the next logon: nobody knows whether the client read the first one.
+Where the connection is gone already, and so nobody can be told, it counts as never received: the
+next logon asks for it again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from engine.commands import NewOrder, ReplaceOrder
+from engine.events import BusinessRejected
 from engine.limits import ADMISSION_BATCH_MAX
 from gateway.connection import Connection
 from gateway.encoder import Encoder
@@ -33,7 +37,7 @@ from gateway.fix_tags import (
 )
 from gateway.lookups import Lookups
 from gateway.pipeline import Inbound
-from gateway.refusals import Origin, not_available
+from gateway.refusals import Origin, Request, not_available
 from gateway.reports_out import business_reject_body
 from gateway.session_events import AppMessage, Closed, LogonRequested
 from gateway.symbol_texts import SymbolTable
@@ -102,8 +106,8 @@ class Dispatcher:
         self._on_refused = on_refused
         self._on_fenced = on_fenced
         self._call: asyncio.Task[None] | None = None
-        # (account, epoch) → the last MsgSeqNum that got 380=4 and is not marked as dealt with.
-        self._unmarked: dict[tuple[int, int], int] = {}
+        # What got 380=4 and is not marked as dealt with; at most the MsgSeqNums that are leased.
+        self._unmarked: deque[tuple[Connection, AdmissionItem]] = deque()
         self.memory_low = False
         self.admitted = 0
         self.refused = 0
@@ -148,14 +152,13 @@ class Dispatcher:
     async def _mark(self) -> None:
         """Mark what got 380=4 as dealt with; for want of memory, after the next batch."""
         while self._unmarked:
-            marks = list(islice(self._unmarked.items(), ADMISSION_BATCH_MAX))
+            batch = list(islice(self._unmarked, ADMISSION_BATCH_MAX))
             try:
-                await self._admission.admit([MarkItem(*session, last) for session, last in marks])
+                await self._admission.admit(_marks(batch))
             except OutOfMemory:
                 return
-            for session, last in marks:
-                if self._unmarked[session] == last:
-                    del self._unmarked[session]
+            for _ in batch:
+                self._unmarked.popleft()
 
     async def _admit(self, requests: list[Inbound]) -> None:
         """Admit a batch; under newer rules, if they have changed meanwhile.
@@ -183,8 +186,8 @@ class Dispatcher:
         event = entry.event
         assert isinstance(event, AppMessage), "Invariant: only messages with a request are admitted"
         if kept_out and event.message.msg_type in _ORDERS:
-            connection = entry.connection
-            return MarkItem(connection.account, connection.epoch, event.msg_seq_num)
+            (item,) = _marks([(entry.connection, self._refusal(entry, event, LOW))])
+            return item
         assert entry.item is not None, "Invariant: what was looked up has an item"
         return entry.item
 
@@ -234,7 +237,7 @@ class Dispatcher:
             if not self._send_unavailable(connection, event, text):
                 connection.unanswered_from = connection.unanswered_from or event.msg_seq_num
             elif not marked:
-                self._unmarked[connection.account, connection.epoch] = event.msg_seq_num
+                self._unmarked.append((connection, self._refusal(entry, event, text)))
         for connection in connections:
             connection.settle()
 
@@ -245,10 +248,34 @@ class Dispatcher:
             session.logout("Out of sequence numbers", now_ns=self._now_ns())
         if not session.can_send:
             return False
-        origin = Origin(connection.account, connection.number, event.msg_seq_num, False)
-        body = business_reject_body(not_available(event.message, origin, text))
+        body = business_reject_body(_not_available(connection, event, text))
         session.send_application(BUSINESS_MESSAGE_REJECT, body, now_ns=self._now_ns(), stored=False)
         return True
+
+    def _refusal(self, entry: Inbound, event: AppMessage, text: str) -> AdmissionItem:
+        """Return what puts 380=4 into the account's outbox."""
+        assert entry.request is not None, "Invariant: only requests are answered here"
+        rejected = _not_available(entry.connection, event, text)
+        return self._encoder.make_item(entry, Request(entry.request.symbol, rejected))
+
+
+def _marks(refusals: Sequence[tuple[Connection, AdmissionItem]]) -> list[AdmissionItem]:
+    """Return one mark for all refusals of a session that is open; those of an ended one as such."""
+    items: list[AdmissionItem] = []
+    marks: dict[tuple[int, int], MarkItem] = {}
+    for connection, refusal in refusals:
+        session = connection.session
+        if session.can_send or session.awaits_decision:
+            mark = MarkItem(refusal.account, refusal.epoch, refusal.msg_seq_num)
+            marks[mark.account, mark.epoch] = mark
+        else:
+            items.append(refusal)
+    return [*items, *marks.values()]
+
+
+def _not_available(connection: Connection, event: AppMessage, text: str) -> BusinessRejected:
+    origin = Origin(connection.account, connection.number, event.msg_seq_num, False)
+    return not_available(event.message, origin, text)
 
 
 def _forget_in_flight(entry: Inbound) -> None:

@@ -271,6 +271,9 @@ class Trader:
                 self._answered(fields["11"], fields, "FG")
             elif message.msg_type == b"j" and fields["380"] == "4":
                 name = self._names.get(int(fields["45"]), "?")
+                if name in self.unavailable:
+                    # Said again after a logon: the venue could not know that it had been read.
+                    continue
                 self._answered(name, fields, "")
                 self.unavailable.add(name)
             else:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from engine.events import BusinessRejected, decode_output
 from gateway.dispatch import AWAY, FULL, LOW, Dispatcher
 from gateway.encoder import Encoder
 from gateway.pipeline import Inbound
@@ -23,6 +24,7 @@ from router.admission import (
     AdmissionItem,
     MarkItem,
     PublishItem,
+    RefuseItem,
 )
 from router.errors import OutOfMemory, RedisUnavailable, RulesChanged
 from tests.helpers import eventually_async
@@ -110,6 +112,14 @@ class World:
         return [text.decode() for text in found]
 
 
+def event_of(item: AdmissionItem) -> BusinessRejected:
+    """Return the refusal that an item puts into the outbox."""
+    assert isinstance(item, RefuseItem)
+    (event,) = decode_output(item.output).events
+    assert isinstance(event, BusinessRejected)
+    return event
+
+
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     made = World()
@@ -172,6 +182,43 @@ async def test_without_redis_new_messages_are_answered_and_marked_later(world: W
     world.admission.gate.set()
     await world.done()
     assert world.admission.calls[1:] == [[MarkItem(1001, 5, 4)]]
+
+
+async def test_refusal_is_kept_for_the_next_logon_where_its_session_ended_before_the_mark(
+    world: World,
+) -> None:
+    world.admission.gate.clear()
+    await world.forward(world.entry())
+    await eventually_async(lambda: world.admission.calls)
+    world.admission.available = False
+    await world.forward(world.entry(), world.entry(CANCEL))
+    assert world.texts() == [AWAY, AWAY]
+    world.connection.connection_lost(None)
+    world.admission.gate.set()
+    await world.done()
+    (kept,) = world.admission.calls[1:]
+    assert [(item.account, item.epoch, item.msg_seq_num) for item in kept] == [
+        (1001, 5, 3),
+        (1001, 5, 4),
+    ]
+    rejected = [event_of(item) for item in kept]
+    assert [(one.ref_seq_num, one.ref_id, one.text) for one in rejected] == [
+        (3, "a3", AWAY),
+        (4, "c1", AWAY),
+    ]
+
+
+async def test_order_that_low_memory_keeps_out_is_refused_at_the_next_logon_if_its_session_ended(
+    world: World,
+) -> None:
+    world.dispatcher.memory_low = True
+    world.admission.answers = [[REFUSED]]
+    entry = world.entry()
+    world.connection.connection_lost(None)
+    await world.forward(entry)
+    await world.done()
+    ((item,),) = world.admission.calls
+    assert event_of(item).text == LOW and world.connection.unanswered_from == 0
 
 
 async def test_a_look_that_fails_admits_nothing(world: World) -> None:
