@@ -30,7 +30,13 @@ from persistence.service import WriterService
 from persistence.writer import PostgresWriter
 from router.commit import Committer
 from router.errors import OutOfMemory, RedisUnavailable
-from router.homes import Home, define_symbols, read_homes, read_retired_rules
+from router.homes import (
+    Home,
+    define_symbols,
+    read_homes,
+    read_retired_rules,
+    refuse_removed_assets,
+)
 from router.keys import ACCOUNTS_DB
 from router.lease import Lease
 from router.process_registry import ProcessRegistry
@@ -78,13 +84,17 @@ async def define_venue(settings: Settings, link: RedisLink) -> dict[str, Home]:
     """Give new symbols a home, check the known ones, and return all homes.
 
     Raises:
-        VenueRefused: a change of exchange.toml that orders or balances forbid; names the key.
+        VenueRefused: a change of exchange.toml that orders, balances or unread events forbid; names
+            the key.
         HomeMismatch: the Redis is not this venue's.
     """
     shards = shard_map(settings, link.url).shards
-    return await retry_while_away(
-        lambda: define_symbols(link, shards, venue_rules(settings)), what="symbols"
-    )
+
+    async def define() -> dict[str, Home]:
+        await refuse_removed_assets(link, {asset.name for asset in settings.assets})
+        return await define_symbols(link, shards, venue_rules(settings))
+
+    return await retry_while_away(define, what="symbols")
 
 
 async def read_venue(settings: Settings, link: RedisLink) -> dict[str, Home]:

@@ -18,6 +18,7 @@ from engine.instrument import SymbolRules
 from engine.limits import READ_BATCH_MAX
 from router import keys
 from router.errors import HomeMismatch, VenueRefused
+from router.ledger import read_totals
 from router.redis_client import RedisLink, scan_keys
 from router.scripts import Script
 from router.shards import Shard
@@ -26,6 +27,7 @@ _DEFINE = Script("define_symbol")
 _DEFINE_TRIES_MAX = 10
 _GRID_KEYS = ("base", "quote", "tick_size", "lot_size")
 _SCALE_KEYS = ("base_scale", "quote_scale")
+_READERS = {keys.POSITION_WRITER: "the writer", keys.POSITION_MARKETDATA: "market data"}
 
 
 class Home(msgspec.Struct, frozen=True):
@@ -108,6 +110,24 @@ async def define_symbols(
     for shard, wanted in placed:
         await _define(link, shard, wanted)
     return await read_homes(link, shards)
+
+
+async def refuse_removed_assets(link: RedisLink, assets: Container[str]) -> None:
+    """Refuse to go on without an asset that somebody has.
+
+    Args:
+        link: accounts database.
+        assets: all that exchange.toml has.
+
+    Raises:
+        VenueRefused: there are balances of another one; the message names the key.
+        RedisUnavailable: no reply.
+    """
+    for asset, total in sorted((await read_totals(link)).items()):
+        if total and asset not in assets:
+            raise VenueRefused(
+                f"assets.{asset}", f"cannot be removed while there are balances of {asset}"
+            )
 
 
 async def _define(link: RedisLink, shard: Shard, wanted: SymbolRules) -> None:
@@ -226,16 +246,27 @@ async def _refuse_removed(link: RedisLink, rules: Mapping[str, SymbolRules]) -> 
 async def _reason_to_keep(
     link: RedisLink, shard: Shard, symbol: str, assets: Sequence[str]
 ) -> str | None:
-    """Return why a symbol's grid may not change: balances of the assets, or its orders."""
+    """Return why a symbol's grid may not change, nor the symbol go, or None.
+
+    Balances of the assets, its orders, or outputs that a reader would find no rules for.
+    """
     totals = await link.call("HMGET", keys.TOTALS, *assets)
     for asset, total in zip(assets, totals, strict=True):
         if int(total or 0):
             return f"there are balances of {asset}"
     async with link.sibling(shard.db) as shard_link:
-        last = await shard_link.call("XREVRANGE", keys.orders(symbol), "+", "-", "COUNT", 1)
+        streams = (keys.orders(symbol), keys.events(symbol))
+        found = await shard_link.pipeline(
+            [("XREVRANGE", stream, "+", "-", "COUNT", 1) for stream in streams]
+        )
+    last_order, last_event = (entry_number(last[0][0]) if last else 0 for last in found)
     settled = await read_settled(link, (symbol,))
-    if last and entry_number(last[0][0]) > settled[symbol]:
+    if last_order > settled[symbol]:
         return "orders are waiting for the engine"
+    for position, reader in _READERS.items():
+        read = await link.call("HGET", position, symbol)
+        if read is not None and int(read) < last_event:
+            return f"{reader} has not read all of its events"
     prefix = keys.open_field(symbol, "").encode()
     async for key in scan_keys(link, "open:*"):
         if any(field.startswith(prefix) for field in await link.call("HKEYS", key)):

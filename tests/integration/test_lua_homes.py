@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from engine.commands import DefineSymbol, decode_command
 from engine.events import Output, encode_output
 from engine.turn import OpenUpdate
+from ops.wiring import define_venue
 from router import keys
 from router.commit import Committer
 from router.errors import HomeMismatch, VenueRefused
-from router.homes import define_symbols, read_homes, read_retired_rules
+from router.homes import (
+    define_symbols,
+    read_homes,
+    read_retired_rules,
+    refuse_removed_assets,
+)
 from router.lease import Lease
 from router.shards import Shard
 from tests.router_helpers import (
@@ -25,6 +32,7 @@ from tests.router_helpers import (
     settlement,
     small_venue,
 )
+from tests.venue import running_venue
 
 
 async def redefine(venue: SmallVenue, **changed: str | int) -> None:
@@ -191,6 +199,47 @@ async def test_symbol_in_use_may_not_be_removed(redis_url: str) -> None:
             await define_symbols(venue.link, shards, rules)
 
         assert caught.value.key == f"symbols.{BTC}"
+
+
+@pytest.mark.parametrize("reader", [keys.POSITION_WRITER, keys.POSITION_MARKETDATA])
+async def test_symbol_with_events_that_a_reader_lacks_may_not_be_removed(
+    redis_url: str, reader: str
+) -> None:
+    async with small_venue(redis_url) as venue:
+        await settle_all(venue)
+        await venue.link.call("HSET", reader, BTC, 0)
+        rules = {symbol: rule for symbol, rule in venue.rules.items() if symbol != BTC}
+        shards = [Shard(1, redis_url, 1, (ETH,)), venue.shards[1]]
+
+        with pytest.raises(VenueRefused, match="has not read all of its events") as caught:
+            await define_symbols(venue.link, shards, rules)
+
+        assert caught.value.key == f"symbols.{BTC}"
+        await venue.link.call("HSET", reader, BTC, 1)
+        assert set(await define_symbols(venue.link, shards, rules)) == {ETH, SOL}
+
+
+async def test_asset_with_balances_may_not_be_removed_used_by_a_symbol_or_not(
+    redis_url: str,
+) -> None:
+    async with make_link(redis_url) as link:
+        await link.call("HSET", keys.TOTALS, "EUR", 1, "USD", 1, "JPY", 0)
+
+        with pytest.raises(VenueRefused, match="balances of EUR") as caught:
+            await refuse_removed_assets(link, {"USD"})
+
+        assert caught.value.key == "assets.EUR"
+        await refuse_removed_assets(link, {"USD", "EUR"})
+
+
+async def test_venue_without_an_asset_that_somebody_has_does_not_start(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async with running_venue(redis_url, tmp_path, engines=False) as venue:
+        await venue.link.call("HSET", keys.TOTALS, "EUR", 1)
+
+        with pytest.raises(VenueRefused, match=r"^assets\.EUR: "):
+            await define_venue(venue.settings, venue.link)
 
 
 async def test_symbol_that_is_removed_leaves_its_rules_behind(redis_url: str) -> None:
