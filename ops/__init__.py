@@ -7,6 +7,7 @@ cli.py                what the commands share: parsers, settings, connections, p
 commands_up.py        up
 commands_processes.py gateway, engine, marketdata, writer: each process alone
 commands_status.py    status
+commands_reconcile.py reconcile
 commands_users.py     user add, list, passwd, disable
 commands_ledger.py    deposit, withdraw, balances
 commands_market.py    symbols, book, watch
@@ -21,6 +22,8 @@ demo_users.py         the demo's users and balances
 accounts.py           naming accounts and amounts on the command line
 progress.py           how far each symbol has got, process by process
 status.py             what `status` says, with the limits beyond which it warns
+reconcile.py          what must hold in a venue, and the replay that says so
+reconcile_reader.py   reads a venue and reconciles it; reconcile_watch.py does so in `up`
 summary.py            the live summary of `up`
 watch.py              a symbol's ladder and tape, live
 terminal.py           lines that stay, a block that is redrawn, tables

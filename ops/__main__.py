@@ -17,6 +17,7 @@ from ops import (
     commands_ledger,
     commands_market,
     commands_processes,
+    commands_reconcile,
     commands_status,
     commands_up,
     commands_users,
@@ -27,6 +28,7 @@ from ops.wiring import VERSION
 _GROUPS = (
     commands_up,
     commands_status,
+    commands_reconcile,
     commands_users,
     commands_ledger,
     commands_market,

@@ -43,6 +43,10 @@ class Settings(Venue):
     server."""
     log_level: Literal["debug", "info", "warning"] = "info"
     """Least severe lines in the logs of the processes."""
+    reconcile_interval_s: int = Field(60, ge=0)
+    """How often `up` looks at one cut through Redis whether money, holds and reservations add up,
+    and raises an alarm if not; Redis serves nobody for some 20 ms per 1,000 accounts meanwhile.
+    0: never."""
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
     engine: EngineSettings = Field(default_factory=EngineSettings)
     marketdata: MarketDataSettings = Field(default_factory=MarketDataSettings)

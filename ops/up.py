@@ -20,6 +20,7 @@ from ops.embedded_redis import EmbeddedRedis
 from ops.endpoints import Credentials, Endpoints, FixEndpoint, endpoints_path, write_endpoints
 from ops.processes import Service, Supervisor, supervise
 from ops.progress import ProgressReader
+from ops.reconcile_watch import ReconcileWatch
 from ops.services import ProcessService, ServerService
 from ops.settings import Settings, child_environment
 from ops.summary import Summary
@@ -109,10 +110,19 @@ class _Exchange:
                 if self._demo is Demo.MARKET:
                     await supervisor.start([self._participants()])
                 say(self._welcome())
-                await Summary(settings, link, self._terminal).run()
+                await self._run_open(link)
             finally:
                 endpoints_path(settings.var_dir).unlink(missing_ok=True)
                 say("Stopping ...")
+
+    async def _run_open(self, link: RedisLink) -> None:
+        """Show the summary, and look whether everything adds up, until cancelled."""
+        interval_s = self._settings.reconcile_interval_s
+        async with link.sibling(link.db, name="up-reconcile") as own, asyncio.TaskGroup() as tasks:
+            if interval_s:
+                watch = ReconcileWatch(own, interval_s, self._terminal.say)
+                tasks.create_task(watch.run())
+            await Summary(self._settings, link, self._terminal).run()
 
     async def _start_servers(self, supervisor: Supervisor) -> None:
         settings, say = self._settings, self._terminal.say

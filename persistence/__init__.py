@@ -7,5 +7,6 @@ schema.py     creates them, or refuses those of another version
 rows.py       an event or ledger entry becomes a line of COPY text
 batch.py      what stands in one transaction, and when it is written
 writer.py     batches into PostgreSQL, each exactly once
+stored.py     balances and open orders as the tables have them
 service.py    streams to batches to writer; waits while a server is away
 """

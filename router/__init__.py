@@ -20,5 +20,6 @@ subscriber.py        pub/sub
 ledger.py            deposits, withdrawals, balances
 users.py             users and their credentials
 process_registry.py  which processes live, and what they count
+venue_cut.py         the whole venue at one moment
 trimming.py          how far readers are; trims events below them
 """

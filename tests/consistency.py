@@ -1,15 +1,15 @@
 """What must hold in an exchange at rest, whatever has been killed; on data read from its servers.
 
-``Replay`` is the reference: the order streams, applied from their first entries by a shard of our
-own. All that Redis and market data say is compared with that; PostgreSQL in
-consistency_postgres.py.
+``Replay`` is the reference, as for `shardex reconcile`, whose checks are used where there are any:
+the order streams, applied from their first entries by a shard of our own. All that Redis and market
+data say is compared with that; PostgreSQL in consistency_postgres.py.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -18,11 +18,11 @@ from engine.commands import decode_command
 from engine.enums import Liquidity, Side
 from engine.events import OrderFilled, SymbolDefined, decode_output, encode_output
 from engine.instrument import DecimalGrid
-from engine.ledger_entries import Deposited, Withdrawn, decode_ledger_entry
 from engine.settlement import encode_settlement
-from engine.shard import Shard
 from marketdata.feed_codec import SnapshotMessage, decode_snapshot
 from marketdata.replica import MarketReplica
+from ops import reconcile
+from ops.reconcile_reader import amounts_of, holds_of
 from persistence.rows import encode_event
 from router import keys
 from router.homes import entry_number
@@ -112,55 +112,40 @@ def _numbers(found: Any) -> dict[str, int]:
     return {name.decode(): int(value) for name, value in found.items()}
 
 
-@dataclass
-class Replay:
-    """What the order streams, and they alone, say has happened.
+class Replay(reconcile.Replay):
+    """The product's replay of the order streams, and all that was said on the way.
 
     Attributes:
-        shard: all symbols.
-        owned: (account, asset) → available and held that orders brought or took.
-        opens: account → field → text of its open orders.
         outputs: symbol → encoded output of each input, from seq 1 on.
         reports: (account, symbol, seq) → what stands in its outbox about that input.
         executions: (account, symbol, seq, index) → encoded event.
         trades: (symbol, seq, trade) → maker, taker, price_ticks, qty_lots, fees of maker and taker.
     """
 
-    shard: Shard = field(default_factory=Shard)
-    owned: dict[tuple[int, str], list[int]] = field(default_factory=lambda: defaultdict(_nothing))
-    opens: dict[int, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
-    outputs: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
-    reports: dict[tuple[int, str, int], bytes] = field(default_factory=dict)
-    executions: dict[tuple[int, str, int, int], bytes] = field(default_factory=dict)
-    trades: dict[tuple[str, int, int], tuple[int, ...]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        super().__init__()
+        self.outputs: dict[str, list[bytes]] = defaultdict(list)
+        self.reports: dict[tuple[int, str, int], bytes] = {}
+        self.executions: dict[tuple[int, str, int, int], bytes] = {}
+        self.trades: dict[tuple[str, int, int], tuple[int, ...]] = {}
 
     def position(self) -> dict[str, int]:
         """Return the last seq of each symbol."""
         return {symbol: len(outputs) for symbol, outputs in self.outputs.items()}
 
-    def apply(self, orders: Mapping[str, Entries]) -> None:
+    def apply_entries(self, orders: Mapping[str, Entries]) -> None:
         """Apply the entries that follow, which must be dense, and check the shard itself."""
         for symbol, entries in orders.items():
             for seq, fields in entries:
-                self._apply(symbol, seq, int(fields[b"t"]), fields[b"c"])
+                self._apply_entry(symbol, seq, int(fields[b"t"]), fields[b"c"])
         self.shard.check_invariants()
 
-    def _apply(self, symbol: str, seq: int, ts_us: int, command: bytes) -> None:
-        applied = self.shard.apply(symbol, seq, ts_us, decode_command(command))
+    def _apply_entry(self, symbol: str, seq: int, ts_us: int, command: bytes) -> None:
+        applied = self.apply(symbol, seq, ts_us, decode_command(command))
         settlement = encode_settlement(applied)
         self.outputs[symbol].append(settlement.event)
         for account, report in settlement.reports:
             self.reports[account, symbol, seq] = report
-        for change in applied.output.changes:
-            owned = self.owned[change.account, change.asset]
-            owned[0] += change.available + change.pending
-            owned[1] += change.held
-        for update in applied.opens:
-            name, opens = keys.open_field(symbol, update.cl_ord_id), self.opens[update.account]
-            if update.value is None:
-                opens.pop(name, None)
-            else:
-                opens[name] = update.value
         maker = None
         for event in applied.output.events:
             if isinstance(event, SymbolDefined):
@@ -178,10 +163,6 @@ class Replay:
             )
 
 
-def _nothing() -> list[int]:
-    return [0, 0]
-
-
 # ---------------------------------------------------------------- Redis
 
 
@@ -197,64 +178,41 @@ def check_redis(state: RedisState, replay: Replay) -> None:
 
 def check_money(state: RedisState) -> None:
     """Conservation: all accounts, the fees' too, own what was deposited and not withdrawn."""
-    transferred: dict[str, int] = defaultdict(int)
-    for entry in transfers(state.ledger):
-        transferred[entry.asset] += _signed(entry)
-    assert dict(transferred) == state.totals, "totals are deposits - withdrawals"
-    for asset, total in state.totals.items():
-        owned = [of[asset] for of in state.balances.values() if asset in of]
-        assert sum(one.available + one.pending + one.held for one in owned) == total, asset
-    for account, balances in state.balances.items():
-        for asset, one in balances.items():
-            assert min(one.available, one.pending, one.held) >= 0, (account, asset, one)
-            assert one.pending == 0, f"at rest nothing is pending: {account} {asset} {one}"
+    found, balances = reconcile.Differences(), amounts_of(state.balances)
+    reconcile.check_totals(found, transfers(state.ledger), state.totals)
+    reconcile.check_money(found, balances, state.totals)
+    reconcile.check_pending(found, balances, {})
+    assert_none(found)
 
 
 def check_balances(state: RedisState, replay: Replay) -> None:
     """Each balance is what was deposited and what the order streams made of it."""
-    expected = expected_balances(state.ledger, replay)
-    found = {
-        (account, asset): (one.available, one.held)
-        for account, balances in state.balances.items()
-        for asset, one in balances.items()
-    }
-    for name in {*expected, *found}:
-        assert found.get(name, (0, 0)) == expected.get(name, (0, 0)), name
+    found = reconcile.Differences()
+    expected = reconcile.expected_balances(replay.owned, transfers(state.ledger))
+    reconcile.check_balances(found, amounts_of(state.balances), expected)
+    assert_none(found)
 
 
-def expected_balances(ledger: Entries, replay: Replay) -> dict[tuple[int, str], tuple[int, int]]:
-    """Return (account, asset) → available and held."""
-    available = {name: owned[0] for name, owned in replay.owned.items()}
-    for entry in transfers(ledger):
-        name = entry.account, entry.asset
-        available[name] = available.get(name, 0) + _signed(entry)
-    return {
-        name: (amount, replay.owned[name][1] if name in replay.owned else 0)
-        for name, amount in available.items()
-    }
-
-
-def transfers(ledger: Entries) -> list[Deposited | Withdrawn]:
-    """Return the deposits and withdrawals of a ledger."""
-    entries = [decode_ledger_entry(fields[b"e"]) for _, fields in ledger]
-    return [one for one in entries if isinstance(one, Deposited | Withdrawn)]
-
-
-def _signed(entry: Deposited | Withdrawn) -> int:
-    return entry.amount if isinstance(entry, Deposited) else -entry.amount
+def transfers(ledger: Entries) -> dict[reconcile.Owner, int]:
+    """Return deposits - withdrawals of a ledger by account and asset."""
+    sums: dict[reconcile.Owner, int] = {}
+    reconcile.add_transfers(sums, [fields[b"e"] for _, fields in ledger])
+    return sums
 
 
 def check_open_orders(state: RedisState, replay: Replay) -> None:
     """``open:{account}`` is the engine's, and what its orders hold is what the account has held."""
-    for account, opens in state.opens.items():
-        assert opens == replay.opens.get(account, {}), f"open orders of {account}"
-        held: dict[str, int] = defaultdict(int)
-        for name, value in opens.items():
-            _, side, *_, hold = value.split()
-            rules = replay.shard.matcher(name.partition("|")[0]).rules
-            held[rules.hold_asset(Side(int(side)))] += int(hold)
-        balances = state.balances[account]
-        assert {a: one.held for a, one in balances.items() if one.held} == dict(held), account
+    found, shard = reconcile.Differences(), replay.shard
+    reconcile.check_opens(found, "open order", state.opens, replay.opens)
+    rules = {symbol: shard.matcher(symbol).rules for symbol in shard.symbols()}
+    reconcile.check_held(found, amounts_of(state.balances), holds_of(state.opens, rules))
+    assert_none(found)
+
+
+def assert_none(found: reconcile.Differences) -> None:
+    """Assert that checks found no difference."""
+    differences = found.all()
+    assert not differences, "\n".join(map(str, differences))
 
 
 def check_streams(state: RedisState, replay: Replay) -> None:
@@ -267,8 +225,7 @@ def check_streams(state: RedisState, replay: Replay) -> None:
         assert events[-1][0] == end, f"{symbol}: published {events[-1][0]} of {end}"
         for seq, fields in events:
             assert fields == {b"e": outputs[seq - 1]}, f"{symbol}: output {seq} differs"
-        book = replay.shard.matcher(symbol).book
-        bbo = f"{book.best_bid() or 0} {book.best_ask() or 0} {end}"
+        bbo = replay.best_prices(symbol)
         assert state.bbo[symbol] == bbo, f"{symbol}: bbo {state.bbo[symbol]}, expected {bbo}"
 
 

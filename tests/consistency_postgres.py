@@ -9,8 +9,9 @@ from typing import Any
 
 import psycopg
 
+from ops import reconcile
 from router import keys
-from tests.consistency import Entries, Replay, expected_balances
+from tests.consistency import Entries, Replay, assert_none, transfers
 
 
 @dataclass
@@ -75,10 +76,14 @@ def check_postgres(state: PostgresState, ledger: Entries, replay: Replay) -> Non
     for stream, position in expected_positions.items():
         assert state.positions[stream] == position, stream
     assert state.executions == replay.executions, "each report is a row, once"
-    for name, (available, held) in expected_balances(ledger, replay).items():
-        unit = 10 ** state.scales[name[1]]
-        found = state.balances.get(name, (Decimal(0), Decimal(0)))
-        assert (found[0] * unit, found[1] * unit) == (available, held), name
+    found = reconcile.Differences()
+    stored = {
+        (user, asset): (available.scaleb(state.scales[asset]), held.scaleb(state.scales[asset]))
+        for (user, asset), (available, held) in state.balances.items()
+    }
+    expected = reconcile.expected_balances(replay.owned, transfers(ledger))
+    reconcile.check_stored_balances(found, stored, expected)
+    assert_none(found)
     check_trades(state, replay)
 
 

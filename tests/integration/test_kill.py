@@ -133,7 +133,7 @@ class Market:
         for trader in self.traders:
             assert not trader.wrong, (trader.account, trader.wrong[:5])
         state = read_redis(self._redis_url, ALL_SYMBOLS, since=self.replay.position())
-        self.replay.apply(state.orders)
+        self.replay.apply_entries(state.orders)
         check_redis(state, self.replay)
         rows = read_postgres(self._postgres_url)
         check_postgres(rows, state.ledger, self.replay)
