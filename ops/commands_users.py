@@ -21,6 +21,10 @@ _PASSWORD = """\
 The password is asked for, or read as one line from standard input with --password-stdin; never
 given as an argument, where other users of the machine could see it."""
 
+_DISABLED = """\
+The reports of the cancels stay in the account's outbox: it cannot log on to read them. Deposits
+and withdrawals remain possible for the operator, so that what the account has can be paid out."""
+
 
 def add_parsers(commands: Subparsers) -> None:
     """Add user add, list, passwd and disable."""
@@ -41,6 +45,7 @@ def add_parsers(commands: Subparsers) -> None:
         "disable",
         _disable,
         summary="Log a user out, cancel all orders, refuse further logons",
+        details=_DISABLED,
     )
     parser.add_argument("account", metavar="ACCOUNT", help="SenderCompID or username")
 
