@@ -136,9 +136,8 @@ def _add_common(parser: argparse.ArgumentParser, *, symbol_required: bool) -> No
     parser.add_argument(
         "--symbol",
         required=symbol_required,
-        default="SIM",
         metavar="S",
-        help="what to trade" + ("" if symbol_required else " (default: SIM, with --private)"),
+        help="what to trade" + ("" if symbol_required else " (with --private: default SIM)"),
     )
     parser.add_argument(
         "--speed", type=_speed, metavar="X", help="times the recorded pace, or max (the default)"
@@ -173,6 +172,8 @@ def _replay_flow(args: argparse.Namespace) -> int:
 
 
 def _simulate(args: argparse.Namespace) -> int:
+    if not args.private and args.symbol is None:
+        raise CommandFailed("say what to trade: --symbol of the exchange that runs, or --private")
     rows = list(FlowGenerator(_SHAPE, random.Random(args.seed).random).rows(args.orders))
     expected = list(expected_rows(rows))
     if args.write is not None:
@@ -204,7 +205,9 @@ def _play(args: argparse.Namespace, rows: Sequence[FlowRow], truth: Truth) -> in
         if not args.private:
             await play(_running_target(settings, args.symbol))
             return
-        private = PrivateSymbol(args.symbol, args.tick_size or "0.01", args.lot_size or "1")
+        private = PrivateSymbol(
+            args.symbol or "SIM", args.tick_size or "0.01", args.lot_size or "1"
+        )
         progress.say("Starting a private venue ...")
         async with private_venue([private], parent=settings.var_dir) as venue:
             await play(

@@ -264,6 +264,14 @@ def test_wrong_usage_is_exit_code_2(
     assert "usage: shardex" in capsys.readouterr().err
 
 
+def test_simulate_asks_for_a_symbol_or_a_venue_of_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["simulate", "--orders", "1"]) == 1
+    said = capsys.readouterr().err
+    assert "--symbol" in said and "--private" in said
+
+
 def test_every_command_explains_itself_and_its_exit_codes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
