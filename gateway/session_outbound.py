@@ -10,6 +10,7 @@ that order, and store before writing where ``Outbound.stored`` says so.
 
 from __future__ import annotations
 
+from engine.limits import CL_ORD_ID_LENGTH_MAX
 from gateway.errors import LocalFixError
 from gateway.fix_message import Fault, FixMessage, as_poss_dup, encode_fields, frame
 from gateway.fix_tags import (
@@ -21,7 +22,10 @@ from gateway.fix_tags import (
     RESEND_REQUEST,
     SEQUENCE_RESET,
     SESSION_REJECT_TEXTS,
+    TAG_CL_ORD_ID,
+    TAG_ORIG_CL_ORD_ID,
     TEST_REQUEST,
+    SessionRejectReason,
 )
 from gateway.fix_time import UtcTimestampWriter
 from gateway.session_events import Outbound
@@ -29,6 +33,9 @@ from gateway.session_events import Outbound
 HELD_MESSAGES_MAX = 64
 """Session messages held for want of a number; with so many no further message is read, so that
 those which still come are the answers to what had been read."""
+
+_IDS = (TAG_CL_ORD_ID, TAG_ORIG_CL_ORD_ID)
+"""Any printable text is a value of these, if it is not too long."""
 
 
 class OutboundSide:
@@ -201,7 +208,10 @@ class OutboundSide:
             fields.append((b"371", fault.ref_tag))
         fields.append((b"372", message.msg_type))
         fields.append((b"373", b"%d" % fault.reason))
-        fields += _text_fields(SESSION_REJECT_TEXTS[fault.reason])
+        text = SESSION_REJECT_TEXTS[fault.reason]
+        if fault.reason is SessionRejectReason.VALUE_INCORRECT and fault.ref_tag in _IDS:
+            text = f"{text}: at most {CL_ORD_ID_LENGTH_MAX} characters"
+        fields += _text_fields(text)
         self._send_session(REJECT, fields, now_ns=now_ns)
 
     def send_business_reject(
