@@ -232,18 +232,6 @@ class RingBuffer(Generic[T]):
         self.cursor.advance(last)
         return last
 
-    def publish_one(self, entry: T) -> int:
-        """Claim, fill and publish one slot; return its sequence.
-
-        Raises:
-            RingFull: No slot is free; nothing is published.
-        """
-        assert self.cursor.value == self._claimed, "Invariant: entries are published in order"
-        sequence = self.claim()
-        self._slots[sequence & self._mask] = entry
-        self.cursor.advance(sequence)
-        return sequence
-
     def entries(self, first: int, count: int) -> list[T]:
         """Return the published entries `first` to `first + count - 1`, in order."""
         slots = self._slots

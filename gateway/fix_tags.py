@@ -29,7 +29,6 @@ ORDER_STATUS_REQUEST: Final = b"H"
 BUSINESS_MESSAGE_REJECT: Final = b"j"
 
 # Header, trailer and session tags.
-TAG_CHECK_SUM: Final = b"10"
 TAG_MSG_SEQ_NUM: Final = b"34"
 TAG_MSG_TYPE: Final = b"35"
 TAG_POSS_DUP_FLAG: Final = b"43"
@@ -62,7 +61,6 @@ TAG_PRICE: Final = b"44"
 TAG_SIDE: Final = b"54"
 TAG_SYMBOL: Final = b"55"
 TAG_TIME_IN_FORCE: Final = b"59"
-TAG_TRANSACT_TIME: Final = b"60"
 TAG_ORD_STATUS_REQ_ID: Final = b"790"
 TAG_SELF_TRADE_PREVENTION: Final = b"7928"
 

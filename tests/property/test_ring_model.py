@@ -64,16 +64,6 @@ class RingMachine(RuleBasedStateMachine):
             self.published += entries
             assert last == len(self.published) - 1
 
-    @rule()
-    def publish_one(self) -> None:
-        try:
-            sequence = self.ring.publish_one(len(self.published))
-        except RingFull:
-            assert self.free() == 0
-        else:
-            assert self.free() > 0
-            self.published.append(sequence)
-
     @rule(count=st.integers(1, 5), data=st.data())
     def claim_fill_publish(self, count: int, data: st.DataObject) -> None:
         if count > self.free():

@@ -49,9 +49,9 @@ def test_full_ring_refuses_the_whole_batch_and_takes_it_once_there_is_room() -> 
     with pytest.raises(RingFull, match="2 slots claimed, 1 of 4 are free"):
         ring.publish_many([3, 4])
     assert ring.remaining_capacity() == 1
-    assert ring.publish_one(3) == 3
+    assert ring.publish_many([3]) == 3
     with pytest.raises(RingFull):
-        ring.publish_one(4)
+        ring.publish_many([4])
     assert drain(consumer, 2) == [0, 1]
     assert ring.publish_many([4, 5]) == 5
     assert drain(consumer) == [2, 3, 4, 5]
@@ -103,7 +103,7 @@ def test_earlier_stage_changes_an_entry_for_a_later_one() -> None:
     ring = RingBuffer[dict[str, str]](2)
     encode = ring.add_consumer("encode")
     forward = ring.add_consumer("forward", after=(encode,))
-    ring.publish_one({"raw": "35=D"})
+    ring.publish_many([{"raw": "35=D"}])
     encode.take(1)[0]["command"] = "new"
     encode.advance(0)
     assert forward.take(1) == [{"raw": "35=D", "command": "new"}]
@@ -128,7 +128,7 @@ def test_listeners_hear_each_move_until_they_unsubscribe() -> None:
     consumer.barrier.unsubscribe(on_publish)
     consumer.barrier.unsubscribe(on_publish)
     ring.unsubscribe_freed(on_freed)
-    ring.publish_one(3)
+    ring.publish_many([3])
     consumer.advance(2)
     assert heard == ["published", "freed"]
 
@@ -155,7 +155,7 @@ def test_ring_without_consumers_fills_and_stays_full() -> None:
     ring = RingBuffer[int](2)
     ring.publish_many([1, 2])
     with pytest.raises(RingFull):
-        ring.publish_one(3)
+        ring.publish_many([3])
 
 
 def test_misuse_trips_the_invariants() -> None:
@@ -165,7 +165,7 @@ def test_misuse_trips_the_invariants() -> None:
         consumer.advance(0)
     last = ring.claim(2)
     with pytest.raises(AssertionError, match="published in order"):
-        ring.publish_one(9)
+        ring.publish_many([9])
     with pytest.raises(AssertionError, match="claimed, unpublished"):
         ring.put(last + 1, 9)
     with pytest.raises(AssertionError, match="never passes what was claimed"):

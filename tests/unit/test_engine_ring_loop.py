@@ -64,7 +64,7 @@ async def test_publications_before_the_task_runs_are_one_batch_with_its_end_mark
 
     task = asyncio.create_task(run_consumer(consumer, handle, batch_max=3))
     for number in range(5):
-        ring.publish_one(number)
+        ring.publish_many([number])
     async with asyncio.timeout(DEADLINE_S):
         await wait_for_capacity(ring, ring.capacity)
     assert batches == [([0, 1, 2], False), ([3, 4], True)]
