@@ -63,7 +63,12 @@ async def test_client_that_was_refused_goes_on_with_its_numbers_at_the_first_rig
     await client.connect("127.0.0.1", gateway.bound_port, reset=False)
     await client.logout()
     next_in, next_out = client.initiator.next_in, client.initiator.next_out
-    await eventually_async(lambda: not gateway.stats()["sessions"])
+
+    async def is_released() -> bool:
+        owner = await venue.link.call("HGET", keys.session(account), "owner")
+        return bool(owner == b"")
+
+    await eventually_async(is_released)
 
     for _ in range(3):
         wrong = FixClient(Initiator(identity(b"wrong")), on_messages=lambda messages: None)
