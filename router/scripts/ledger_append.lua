@@ -1,11 +1,13 @@
--- Append to the ledger: put before the scripts that do so.
+-- Append to the ledger: put before the scripts that do so; alone it does nothing.
 --
+-- KEYS    those of the script behind it
+-- ARGV    those of the script behind it
 -- Reads   last of ledger
 -- Writes  ledger
 --
--- Gives   append_to_ledger(encoded entry) -> ledger entry's number, its stamp in µs
+-- Returns nothing; defines append_to_ledger(encoded entry) -> the entry's number, its stamp in µs
 --
--- Numbers are dense, and stamps never fall.
+-- Atomic as part of the script behind it. Numbers are dense, and stamps never fall.
 
 local function append_to_ledger(entry)
   local time = redis.call('TIME')
