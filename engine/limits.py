@@ -58,8 +58,8 @@ OUT_NUMBERS_LEASE = 1_000
 them."""
 
 SENT_MESSAGES_KEPT = 20_000
-"""Entries of a session's store of sent messages; a ResendRequest for older ones is answered with a
-gap fill."""
+"""Messages in a session's store of sent ones, some 5 MB; a ResendRequest for older ones is answered
+with a gap fill. They go in batches as they were stored, so a few more may be there."""
 
 OUTBOX_KEPT_BEHIND_CURSOR = 1_000
 """Entries of an outbox kept after their reports have been stored as sent."""

@@ -31,7 +31,7 @@ OUTBOX_LENGTH_WARNED = OUTBOX_KEPT_BEHIND_CURSOR + 100_000
 """Reports of an account that nobody has fetched: it has not logged on for long."""
 
 STORE_LENGTH_WARNED = SENT_MESSAGES_KEPT + SENT_MESSAGES_KEPT // 10
-"""Stored messages of a FIX session; more means that trimming does not keep up."""
+"""Stored batches of messages of a FIX session; more means that trimming does not keep up."""
 
 LAG_WARNED = 50_000
 """Entries that a consumer is behind, some seconds of full load."""

@@ -147,8 +147,8 @@ class Sessions:
     async def store(self, stores: Sequence[Store]) -> list[bool]:
         """Store messages before they are sent; tell for each whether it may be sent, or is fenced.
 
-        Per session SENT_MESSAGES_KEPT batches are kept, and OUTBOX_KEPT_BEHIND_CURSOR outbox
-        entries behind the cursor.
+        Per session the last SENT_MESSAGES_KEPT messages are kept, and OUTBOX_KEPT_BEHIND_CURSOR
+        outbox entries behind the cursor.
 
         Raises:
             OutOfMemory: nothing was stored.

@@ -3,7 +3,7 @@
 -- KEYS  none
 -- ARGV  1 account, 2 owner, 3 TTL in ms, 4 '1' = reset the numbers, 5 numbers leased at once
 -- Reads   user:{account} disabled
--- Writes  session:{account}
+-- Writes  session:{account}; deletes sent:{account}:{number} at a reset
 --
 -- Returns {'DISABLED'}
 --         {'TAKEN', owner, remaining ms}
@@ -12,7 +12,7 @@
 -- Atomic, so that of two gateways one gets the session, and so that the epoch that fences the other is
 -- raised together with handing out the numbers. A session that was not released, because its gateway
 -- died, goes on behind all numbers that were leased to it. A reset begins a new incarnation (number): what
--- was sent before belongs to the old one. The cursor in the outbox stays in any case.
+-- was sent before can be asked for no more, and goes. The cursor in the outbox stays in any case.
 -- Limits: epoch, numbers < 2^53.
 
 local call = redis.call
@@ -45,6 +45,10 @@ if reset then
   dealt = 0
 end
 local out_limit = next_out - 1 + block
+-- First, because it is what Redis refuses when out of memory.
 call('HSET', key, 'epoch', epoch, 'owner', owner, 'until_ms', now + ttl, 'number', number,
   'dealt', dealt, 'out_limit', out_limit, 'next_out', 0)
+if reset then
+  call('UNLINK', 'sent:' .. account .. ':' .. number - 1)
+end
 return {'OPENED', epoch, number, dealt + 1, next_out, out_limit, tonumber(s[8]) or 0}

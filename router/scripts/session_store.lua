@@ -27,7 +27,8 @@ for i = 1, #stores / 5 do
     results[i] = 0
   else
     local sent, id = 'sent:' .. account .. ':' .. s[2], last .. '-0'
-    local added = redis.pcall('XADD', sent, 'MAXLEN', '~', kept, id, 'm', ARGV[i + 3], 'f', stores[p + 2])
+    local oldest = math.max(last - kept, 0) .. '-0'
+    local added = redis.pcall('XADD', sent, 'MINID', '~', oldest, id, 'm', ARGV[i + 3], 'f', stores[p + 2])
     if type(added) == 'table' and added.err then
       if string.find(added.err, 'OOM', 1, true) then
         return added

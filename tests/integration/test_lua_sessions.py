@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from engine.limits import OUT_NUMBERS_LEASE, OUTBOX_KEPT_BEHIND_CURSOR
+from engine.limits import OUT_NUMBERS_LEASE, OUTBOX_KEPT_BEHIND_CURSOR, SENT_MESSAGES_KEPT
 from router import keys
 from router.errors import Fenced, OutOfMemory
 from router.redis_client import RedisLink
@@ -109,7 +109,7 @@ async def test_reset_begins_a_new_incarnation_and_keeps_the_cursor(
     await other.store([Store(ALICE, second.epoch, 1, 1, 5, b"new")])
 
     assert second == Opened(2, 2, 1, 1, OUT_NUMBERS_LEASE, 4)
-    assert await sent(other, number=1) == [SentMessages(1, 1, b"old")]
+    assert await sent(other, number=1) == []
     assert await sent(other, number=2) == [SentMessages(1, 1, b"new")]
 
 
@@ -203,6 +203,21 @@ async def test_resend_range_takes_whole_batches_over_pages(gateway: Sessions) ->
     assert [(one.first, one.last) for one in everything] == [(n, n + 1) for n in range(1, 601, 2)]
     assert [(one.first, one.last) for one in part] == [(9, 10), (11, 12), (13, 14)]
     assert await sent(gateway, begin=601) == []
+
+
+async def test_the_last_messages_are_kept_however_many_stand_in_an_entry(
+    gateway: Sessions,
+) -> None:
+    epoch = (await opened(gateway)).epoch
+    batch, count = 250, 2 * SENT_MESSAGES_KEPT // 250
+    for n in range(count):
+        one = Store(ALICE, epoch, n * batch + 1, (n + 1) * batch, n, b"m" * 4_096)
+        assert await gateway.store([one]) == [True]
+
+    left = await sent(gateway)
+
+    assert left[-1].last == count * batch
+    assert SENT_MESSAGES_KEPT <= left[-1].last - left[0].first + 1 < 1.2 * SENT_MESSAGES_KEPT
 
 
 async def test_outbox_is_trimmed_far_behind_the_cursor_only(
