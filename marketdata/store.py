@@ -19,7 +19,8 @@ from marketdata.errors import PositionMoved, StateMismatch
 from marketdata.feed import Checkpoint
 from marketdata.feed_codec import decode_candle, encode_candle
 from router import keys
-from router.homes import Home, entry_number
+from router.dense_ids import last_entry, last_number
+from router.homes import Home
 from router.redis_client import Argument, RedisLink
 from router.scripts import Script, pack
 
@@ -162,8 +163,8 @@ class MarketStore:
 
     async def _check_stream(self, home: Home, seq: int) -> None:
         async with self._link.sibling(home.db) as link:
-            last = await link.call("XREVRANGE", keys.events(home.symbol), "+", "-", "COUNT", 1)
-        last_seq = entry_number(last[0][0]) if last else 0
+            last = await link.call(*last_entry(keys.events(home.symbol)))
+        last_seq = last_number(last)
         if last_seq < seq:
             raise StateMismatch(
                 home.symbol, f"kept up to seq {seq}, but its events end at seq {last_seq}"

@@ -6,12 +6,11 @@ A consumer's lag is the number of entries between the end of what it reads and i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 
 from router import keys
-from router.homes import entry_number
+from router.dense_ids import last_entry, last_number
 from router.redis_client import Argument, RedisLink
 from router.shards import Shard
 
@@ -73,7 +72,7 @@ class ProgressReader:
         """
         hashes = (keys.SETTLED, keys.POSITION_MARKETDATA, keys.POSITION_WRITER, keys.BBO)
         replies = await self._link.pipeline(
-            [*(("HGETALL", key) for key in hashes), _last(keys.LEDGER), ("XLEN", keys.LEDGER)]
+            [*(("HGETALL", key) for key in hashes), last_entry(keys.LEDGER), ("XLEN", keys.LEDGER)]
         )
         settled, marketdata, writer, bbo = map(_fields, replies[:4])
         symbols: dict[str, SymbolProgress] = {}
@@ -81,16 +80,16 @@ class ProgressReader:
             commands: list[tuple[Argument, ...]] = []
             for symbol in shard.symbols:
                 for key in (keys.orders(symbol), keys.events(symbol)):
-                    commands += [_last(key), ("XLEN", key)]
+                    commands += [last_entry(key), ("XLEN", key)]
             found = await link.pipeline(commands)
             for index, symbol in enumerate(shard.symbols):
                 orders, orders_length, events, events_length = found[4 * index : 4 * index + 4]
                 bid, ask, _ = (int(text) for text in bbo.get(symbol, "0 0 0").split())
                 symbols[symbol] = SymbolProgress(
                     shard=shard.id,
-                    admitted=_number(orders),
+                    admitted=last_number(orders),
                     settled=_position(settled, symbol),
-                    published=_number(events),
+                    published=last_number(events),
                     marketdata=_position(marketdata, symbol),
                     writer=_position(writer, symbol),
                     orders_length=orders_length,
@@ -98,20 +97,14 @@ class ProgressReader:
                     best_bid_ticks=bid,
                     best_ask_ticks=ask,
                 )
-        return Progress(symbols, _number(replies[4]), _position(writer, keys.LEDGER), replies[5])
+        return Progress(
+            symbols, last_number(replies[4]), _position(writer, keys.LEDGER), replies[5]
+        )
 
     async def close(self) -> None:
         """Close the connections to the shards' databases."""
         for _, link in self._shards:
             await link.close()
-
-
-def _last(key: str) -> tuple[Argument, ...]:
-    return ("XREVRANGE", key, "+", "-", "COUNT", 1)
-
-
-def _number(found: list[Any]) -> int:
-    return entry_number(found[0][0]) if found else 0
 
 
 def _fields(reply: list[bytes]) -> dict[str, str]:

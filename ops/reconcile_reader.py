@@ -44,8 +44,8 @@ from ops.reconcile import (
 from ops.settings import Settings
 from persistence.stored import StoredState, read_stored_state
 from router import keys
+from router.dense_ids import entry_number, last_entry, last_number
 from router.errors import StreamGap
-from router.homes import entry_number
 from router.ledger import Balance
 from router.open_orders import parse_open_order
 from router.redis_client import RedisLink
@@ -309,8 +309,7 @@ class _Reconciliation:
         """Return how far a symbol's outputs are published, which is ``end`` after a moment."""
         deadline_s = time.monotonic() + PUBLISH_WAIT_S
         while True:
-            last = await link.call("XREVRANGE", keys.events(symbol), "+", "-", "COUNT", 1)
-            published = entry_number(last[0][0]) if last else 0
+            published = last_number(await link.call(*last_entry(keys.events(symbol))))
             if published >= end:
                 return published
             if time.monotonic() > deadline_s:

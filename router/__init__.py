@@ -8,6 +8,7 @@ shards.py            symbol to shard, as exchange.toml says
 settings.py          `[redis]`
 redis_client.py      one connection; retries while Redis is away
 scripts.py           loads and runs `scripts/*.lua`
+dense_ids.py         entry ids of dense streams, and where such a stream ends
 homes.py             where each symbol lives, its incarnation and rules
 admission.py         gateway to streams: reserved, published, once
 commit.py            engine to accounts and streams: settled, published, once

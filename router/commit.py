@@ -14,8 +14,9 @@ import msgspec
 from engine.limits import COMMIT_BATCH_MAX
 from engine.settlement import Settlement
 from router import keys
+from router.dense_ids import last_entry, last_number
 from router.errors import Fenced, HomeMismatch, NegativeBalance, OutputDiffers, StreamGap
-from router.homes import Home, entry_number, read_settled
+from router.homes import Home, read_settled
 from router.lease import Lease
 from router.redis_client import Argument, RedisLink, retry_while_away
 from router.scripts import Script, pack, run_scripts
@@ -93,11 +94,9 @@ class Committer:
         symbols = list(self._homes)
         settled = await read_settled(self._link, symbols)
         async with self._link.sibling(self._db) as shard_link:
-            lasts = await shard_link.pipeline(
-                [("XREVRANGE", keys.events(s), "+", "-", "COUNT", 1) for s in symbols]
-            )
+            lasts = await shard_link.pipeline([last_entry(keys.events(s)) for s in symbols])
         return {
-            symbol: Position(settled[symbol], entry_number(last[0][0]) if last else 0)
+            symbol: Position(settled[symbol], last_number(last))
             for symbol, last in zip(symbols, lasts, strict=True)
         }
 

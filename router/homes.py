@@ -17,6 +17,7 @@ from engine.events import decode_output
 from engine.instrument import SymbolRules
 from engine.limits import READ_BATCH_MAX
 from router import keys
+from router.dense_ids import last_entry, last_number
 from router.errors import HomeMismatch, VenueRefused
 from router.ledger import read_totals
 from router.redis_client import RedisLink, scan_keys
@@ -182,7 +183,7 @@ async def _check_streams(link: RedisLink, shard: Shard, homes: Mapping[str, Home
     commands: list[tuple[str | int, ...]] = []
     for symbol in shard.symbols:
         commands.append(("GET", keys.home(symbol)))
-        commands.append(("XREVRANGE", keys.orders(symbol), "+", "-", "COUNT", 1))
+        commands.append(last_entry(keys.orders(symbol)))
     async with link.sibling(shard.db) as shard_link:
         replies = await shard_link.pipeline(commands)
     for index, symbol in enumerate(shard.symbols):
@@ -192,7 +193,7 @@ async def _check_streams(link: RedisLink, shard: Shard, homes: Mapping[str, Home
                 f"{symbol}: database {shard.db} holds incarnation {incarnation!r}, its home is"
                 f" {homes[symbol].incarnation}"
             )
-        last_seq = entry_number(last[0][0]) if last else 0
+        last_seq = last_number(last)
         if last_seq < max(1, settled[symbol]):
             raise HomeMismatch(
                 f"{symbol}: its stream ends at seq {last_seq}, but {settled[symbol]} was settled"
@@ -210,11 +211,6 @@ async def read_settled(link: RedisLink, symbols: Iterable[str]) -> dict[str, int
         return {}
     values = await link.call("HMGET", keys.SETTLED, *names)
     return {name: int(value or 0) for name, value in zip(names, values, strict=True)}
-
-
-def entry_number(entry_id: bytes) -> int:
-    """Return n of a dense stream's entry id ``n-0``."""
-    return int(entry_id[:-2])
 
 
 async def _refuse_unsafe_change(
@@ -256,10 +252,8 @@ async def _reason_to_keep(
             return f"there are balances of {asset}"
     async with link.sibling(shard.db) as shard_link:
         streams = (keys.orders(symbol), keys.events(symbol))
-        found = await shard_link.pipeline(
-            [("XREVRANGE", stream, "+", "-", "COUNT", 1) for stream in streams]
-        )
-    last_order, last_event = (entry_number(last[0][0]) if last else 0 for last in found)
+        found = await shard_link.pipeline([last_entry(stream) for stream in streams])
+    last_order, last_event = map(last_number, found)
     settled = await read_settled(link, (symbol,))
     if last_order > settled[symbol]:
         return "orders are waiting for the engine"

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import msgspec
 
 from router import keys
+from router.dense_ids import entry_number
 from router.errors import StreamGap
-from router.homes import entry_number
 from router.redis_client import RedisLink
 
 

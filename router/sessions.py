@@ -14,8 +14,8 @@ import msgspec
 
 from engine.limits import OUT_NUMBERS_LEASE, OUTBOX_KEPT_BEHIND_CURSOR, SENT_MESSAGES_KEPT
 from router import keys
+from router.dense_ids import entry_number
 from router.errors import Fenced
-from router.homes import entry_number
 from router.redis_client import RedisLink
 from router.scripts import Script, pack
 

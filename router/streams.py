@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from engine.journal import Record
 from engine.limits import READ_BATCH_MAX
 from router import keys
+from router.dense_ids import entry_number, last_entry, last_number
 from router.errors import StreamGap
-from router.homes import entry_number
-from router.redis_client import Argument, RedisLink, retry_while_away
+from router.redis_client import RedisLink, retry_while_away
 
 StreamEntry = tuple[str, int, list[bytes]]
 """Name (symbol or ``ledger``), seq, and the values of the entry's fields in the order of keys.py:
@@ -119,16 +119,11 @@ class CommandSource:
     async def ends(self) -> dict[str, int]:
         """Return the last seq of each stream; waits while Redis is away."""
         symbols = list(self._reader.positions)
-        commands: list[tuple[Argument, ...]] = [
-            ("XREVRANGE", keys.orders(symbol), "+", "-", "COUNT", 1) for symbol in symbols
-        ]
+        commands = [last_entry(keys.orders(symbol)) for symbol in symbols]
         lasts = await retry_while_away(
             lambda: self._link.pipeline(commands), what=f"reader {self._link.name}"
         )
-        return {
-            symbol: entry_number(last[0][0]) if last else 0
-            for symbol, last in zip(symbols, lasts, strict=True)
-        }
+        return dict(zip(symbols, map(last_number, lasts), strict=True))
 
     async def read_batch(self, count: int) -> list[Record]:
         """Return the next commands, at most ``count`` in all; none if none came in time.

@@ -7,10 +7,9 @@ its id is where the next output goes on (see ``keys``). The writer calls this: i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from router import keys
-from router.homes import entry_number
+from router.dense_ids import last_entry, last_number
 from router.redis_client import Argument, RedisLink
 from router.shards import Shard
 
@@ -37,10 +36,12 @@ class EventStreams:
         Raises:
             RedisUnavailable: no reply.
         """
-        ends = {keys.LEDGER: _number(await self._link.call(*_last(keys.LEDGER)))}
+        ends = {keys.LEDGER: last_number(await self._link.call(*last_entry(keys.LEDGER)))}
         for shard, link in self._shards:
-            found = await link.pipeline([_last(keys.events(symbol)) for symbol in shard.symbols])
-            ends.update(zip(shard.symbols, map(_number, found), strict=True))
+            found = await link.pipeline(
+                [last_entry(keys.events(symbol)) for symbol in shard.symbols]
+            )
+            ends.update(zip(shard.symbols, map(last_number, found), strict=True))
         return ends
 
     async def trim(self, written: Mapping[str, int]) -> int:
@@ -87,11 +88,3 @@ class EventStreams:
         """Close the connections to the shards' databases."""
         for _, link in self._shards:
             await link.close()
-
-
-def _last(key: str) -> tuple[Argument, ...]:
-    return ("XREVRANGE", key, "+", "-", "COUNT", 1)
-
-
-def _number(found: list[Any]) -> int:
-    return entry_number(found[0][0]) if found else 0

@@ -13,8 +13,8 @@ from engine.errors import DecodeError
 from engine.instrument import SymbolRules
 from engine.limits import READ_BATCH_MAX
 from router import keys
+from router.dense_ids import entry_number
 from router.errors import StreamGap
-from router.homes import entry_number
 from router.ledger import Balance, parse_balances
 from router.redis_client import RedisLink, scan_keys
 from router.scripts import Script

@@ -25,7 +25,7 @@ from ops import reconcile
 from ops.reconcile_reader import amounts_of, holds_of
 from persistence.rows import encode_event
 from router import keys
-from router.homes import entry_number
+from router.dense_ids import entry_number
 from router.ledger import Balance, parse_balances
 
 Entries = list[tuple[int, dict[bytes, bytes]]]

@@ -28,7 +28,7 @@ from marketdata.subscriber import MarketSubscriber
 from ops.endpoints import Credentials
 from persistence.rows import decode_event
 from router import keys
-from router.homes import entry_number
+from router.dense_ids import last_number
 from tests.consistency import Replay, check_market_data, check_redis, read_redis
 from tests.consistency_postgres import (
     PostgresState,
@@ -193,7 +193,7 @@ def _answers(trader: Trader) -> int:
 
 def _last(client: redis.Redis, key: str) -> int:
     found: Any = client.xrevrange(key, count=1)
-    return entry_number(found[0][0]) if found else 0
+    return last_number(found)
 
 
 def _last_seqs(snapshot: SnapshotMessage) -> tuple[int, ...]:
