@@ -25,6 +25,10 @@ Accounts database (DB 0)::
     bbo                 hash    symbol -> "{bid_ticks} {ask_ticks} {seq}" (0: none), with settlement
     position:writer     hash    symbol -> seq, "ledger" -> n: what Postgres has; trimming and status
     position:marketdata hash    symbol -> seq that market data has published
+    position:{engine}   hash    symbol -> seq up to which this engine needs no orders any more: its
+                                older snapshot and its journal have them; "ledger" -> n that is
+                                durable in its journal
+    cleared             string  run id of the server whose ledger has been compared with a journal
     process:{name}      string  JSON of a live process, with a TTL
     md:{symbol}:...             market data, see docs/market-data.md
 
@@ -33,7 +37,10 @@ Shard database (DB n)::
     home:{symbol}       string  the same incarnation
     orders:{symbol}     stream  dense {seq}-0: c encoded command, t stamp in µs
     events:{symbol}     stream  dense {seq}-0: e encoded Output
-    lease               hash    the shard's leader: owner, epoch, until_ms
+    skips:{symbol}      hash    seq -> "{stamp in µs} {reason}": inputs that an operator skips
+    lease               hash    the shard's leader: owner, epoch, until_ms; handover: the epoch that
+                                is asked to hand over
+    cleared             string  run id of the server whose streams have been compared with a journal
 
 The last entry of a dense stream is never trimmed: the next number is read off it.
 
@@ -54,6 +61,7 @@ BBO = "bbo"
 POSITION_WRITER = "position:writer"
 POSITION_MARKETDATA = "position:marketdata"
 LEASE = "lease"
+CLEARED = "cleared"
 WAKE_CHANNEL = "wake"
 CONTROL_CHANNEL = "control"
 CANDLE_INTERVALS = ("1m", "5m", "1h", "1d")
@@ -137,6 +145,20 @@ def orders(symbol: str) -> str:
 def events(symbol: str) -> str:
     """Return the key of a symbol's stream of outputs, in its shard's DB."""
     return f"events:{symbol}"
+
+
+def skips(symbol: str) -> str:
+    """Return the key of the inputs of a symbol that are skipped, in its shard's DB."""
+    return f"skips:{symbol}"
+
+
+def position_engine(name: str) -> str:
+    """Return the key of what an engine needs no more of the streams.
+
+    Args:
+        name: of its process, such as engine-1 or engine-1-standby.
+    """
+    return f"position:{name}"
 
 
 def md_trades(symbol: str) -> str:
