@@ -23,6 +23,7 @@ matching.py        order types, self-trade prevention, money: one symbol
 shard.py           the symbols of one engine: next input in, all it does out
 settlement.py      an applied input as it is committed
 journal.py         records of the journal as bytes
+journal_keys.py    what an engine's journal has besides commands
 journal_file.py    append-only segments
 journal_reader.py  reads a journal; torn tails and corruption
 journal_writer.py  group commit in a thread

@@ -7,11 +7,17 @@ Each stage is a task that takes all that is ready, up to its limit; so reading, 
 go on while a commit is under way. Commit follows both others: nothing is settled that the journal
 does not have (written, or durable: the journal's own policy) or that tripped an assertion.
 
-There is no separate start-up. The source begins at the first entry of every stream; journal and
-commit pass over what they have already. So the same loop rebuilds the books, appends what the
-journal lacks, commits again from the older of the two positions, and goes on live. Everything it
-commits is the same, byte for byte, each time (the shard is deterministic, committing is
-idempotent): a crash between any two steps costs nothing but time.
+There is no separate start-up. The source begins behind what the shard was restored with (a
+snapshot, or nothing); journal and commit pass over what they have already. So the same loop
+rebuilds the books, appends what the journal lacks, commits again from the older of the two
+positions, and goes on live. Everything it commits is the same, byte for byte, each time (the shard
+is deterministic, committing is idempotent): a crash between any two steps costs nothing but time.
+
+The journal gets a digest of the outputs too, before they are committed (``journal_keys``): whoever
+replays it later can tell whether the same came out.
+
+Who leads the shard is the committer's business: that of a follower compares what the leader has
+published, and commits only once it leads itself.
 
 Who is at fault decides. Redis or the disk is away: the ports wait, or the stage does. A command
 that the shard cannot apply: it stops before committing it, and would stop there again. The lease is
@@ -29,11 +35,12 @@ from engine.commands import decode_command
 from engine.errors import DecodeError, JournalMismatch, JournalWriteFailed, PoisonCommand
 from engine.histogram import Histogram
 from engine.journal import Record
+from engine.journal_keys import hash_key, hash_record
 from engine.limits import COMMIT_BATCH_MAX, READ_BATCH_MAX, RING_SLOTS
 from engine.ring import RingBuffer
 from engine.ring_loop import run_consumer, wait_for_capacity
 from engine.settlement import Settlement, encode_settlement
-from engine.shard import Shard
+from engine.shard import Applied, Shard
 
 MATCH_BATCH_MAX = 128
 """Commands matched before other tasks get a turn: some 2 ms at 15 µs each."""
@@ -48,7 +55,7 @@ logger = logging.getLogger("engine")
 
 
 class CommandSource(Protocol):
-    """The streams of a shard's symbols, read from their first entries on."""
+    """The streams of a shard's symbols, read from behind what the shard was restored with."""
 
     async def ends(self) -> Mapping[str, int]:
         """Return the last seq of each symbol's stream."""
@@ -63,12 +70,18 @@ class Journal(Protocol):
     def append(self, records: Sequence[Record]) -> Awaitable[None]:
         """Write a batch and wait as the journal's policy says."""
 
+    def add(self, records: Sequence[Record]) -> None:
+        """Write records with the next group, without waiting for it."""
+
 
 class Committer(Protocol):
     """Where outputs go."""
 
     async def commit(self, batch: Sequence[Settlement]) -> None:
-        """Settle and publish, idempotently; return when it will not be lost."""
+        """Settle and publish, idempotently; return when it will not be lost.
+
+        Or, in an engine that follows: return when the leader has done so with the same outputs.
+        """
 
 
 class _Step:
@@ -85,10 +98,11 @@ class ShardRunner:
     """One shard, running.
 
     Args:
-        shard: empty; it is rebuilt from the streams.
-        source: from the first entries on.
+        shard: empty, or restored; it is rebuilt from the streams.
+        source: from behind what the shard has.
         journal: behind ``journalled``.
-        journalled: symbol → the last seq that the journal has; missing = none.
+        journalled: key → the last seq that the journal has; missing = none.
+        skips: symbol → seq → reason of inputs that an operator passed over.
         committer: behind ``committed``.
         committed: symbol → the older of the last settled and the last published seq.
         keep_lease: runs as long as the shard is ours; raises when it is not any more.
@@ -108,6 +122,7 @@ class ShardRunner:
         source: CommandSource,
         journal: Journal,
         journalled: Mapping[str, int],
+        skips: Mapping[str, Mapping[int, str]],
         committer: Committer,
         committed: Mapping[str, int],
         keep_lease: Callable[[], Coroutine[Any, Any, None]],
@@ -117,11 +132,16 @@ class ShardRunner:
         self._source = source
         self._journal = journal
         self._journalled = dict(journalled)
+        self._skips = skips
         self._committer = committer
         self._keep_lease = keep_lease
         self._now_ns = now_ns
-        self.applied = dict.fromkeys(committed, 0)
+        self.applied = {symbol: shard.position(symbol) for symbol in committed}
         self.committed = dict(committed)
+        self._hashed = {
+            symbol: max(journalled.get(hash_key(symbol), 0), seq)
+            for symbol, seq in self.applied.items()
+        }
         self.is_live = False
         self.commit_age = Histogram()
         self._ends: Mapping[str, int] = {}
@@ -142,6 +162,7 @@ class ShardRunner:
 
         Raises:
             JournalMismatch: the journal has commands that the streams have lost.
+            SequenceGap: the source does not go on where the shard is.
             PoisonCommand: a command cannot be applied; nothing of it was committed.
             JournalSyncFailed: the journal is broken.
             ExchangeError: what the ports raise: the lease is lost, an output differs, …
@@ -201,26 +222,24 @@ class ShardRunner:
         lacking = [e.record for e in entries if e.record.seq > journalled.get(e.record.key, 0)]
         if not lacking:
             return
-        while True:
-            try:
-                await self._journal.append(lacking)
-                break
-            except JournalWriteFailed as error:
-                logger.error("The journal cannot be written, trying again: %s", error)
-                await asyncio.sleep(JOURNAL_RETRY_DELAY_S)
+        await self._while_journal_refuses(lambda: self._journal.append(lacking))
         for record in lacking:
             journalled[record.key] = record.seq
         self._journalled_count += len(lacking)
 
     def _match(self, entries: list[_Step], *, end_of_batch: bool) -> None:
-        committed, applied_seqs, apply = self.committed, self.applied, self._shard.apply
+        committed, hashed, applied_seqs = self.committed, self._hashed, self.applied
+        skips, apply = self._skips, self._shard.apply
         for entry in entries:
             record = entry.record
             symbol, seq = record.key, record.seq
             try:
-                command = decode_command(record.payload)
-                applied = apply(symbol, seq, record.ts_ns // 1_000, command)
-                if seq > committed[symbol]:
+                if symbol in skips and seq in skips[symbol]:
+                    applied = self._skip(record, skips[symbol][seq])
+                else:
+                    command = decode_command(record.payload)
+                    applied = apply(symbol, seq, record.ts_ns // 1_000, command)
+                if seq > committed[symbol] or seq > hashed[symbol]:
                     entry.settlement = encode_settlement(applied)
             except (AssertionError, DecodeError) as error:
                 raise PoisonCommand(symbol, seq, str(error)) from error
@@ -229,8 +248,18 @@ class ShardRunner:
         if not self.is_live:
             self._note_live()
 
+    def _skip(self, record: Record, reason: str) -> Applied:
+        symbol, seq = record.key, record.seq
+        logger.warning("%s: seq %d is skipped: %s", symbol, seq, reason)
+        return self._shard.skip(symbol, seq, record.ts_ns // 1_000, record.payload, reason)
+
     async def _commit(self, entries: list[_Step], *, end_of_batch: bool) -> None:
-        batch = [entry.settlement for entry in entries if entry.settlement is not None]
+        made = [entry.settlement for entry in entries if entry.settlement is not None]
+        if not made:
+            return
+        await self._record_hashes(made, entries[-1].record.ts_ns)
+        committed = self.committed
+        batch = [one for one in made if one.seq > committed[one.symbol]]
         if not batch:
             return
         await self._committer.commit(batch)
@@ -241,6 +270,36 @@ class ShardRunner:
         age_ns = self._now_ns() - entries[-1].record.ts_ns
         self.commit_age.record(max(0, age_ns), len(batch))
 
+    async def _record_hashes(self, made: Sequence[Settlement], ts_ns: int) -> None:
+        """Write what came out into the journal; the ranges of a symbol have no gap."""
+        outputs: dict[str, list[bytes]] = {}
+        for one in made:
+            if one.seq > self._hashed[one.symbol]:
+                outputs.setdefault(one.symbol, []).append(one.event)
+        if not outputs:
+            return
+        records = [
+            hash_record(symbol, self._hashed[symbol] + 1, events, ts_ns)
+            for symbol, events in outputs.items()
+        ]
+
+        async def add() -> None:
+            self._journal.add(records)
+
+        await self._while_journal_refuses(add)
+        for symbol, events in outputs.items():
+            self._hashed[symbol] += len(events)
+
+    async def _while_journal_refuses(self, write: Callable[[], Awaitable[None]]) -> None:
+        """Repeat a write until the disk takes it; nothing goes on meanwhile, nothing is lost."""
+        while True:
+            try:
+                await write()
+                return
+            except JournalWriteFailed as error:
+                logger.error("The journal cannot be written, trying again: %s", error)
+                await asyncio.sleep(JOURNAL_RETRY_DELAY_S)
+
     async def _drain(self) -> None:
         try:
             async with asyncio.timeout(DRAIN_TIMEOUT_S):
@@ -249,8 +308,8 @@ class ShardRunner:
             logger.warning("Stopped with outputs that are not committed; the next start does it")
 
     def _check_journal(self) -> None:
-        for symbol, seq in self._journalled.items():
-            end = self._ends.get(symbol, seq)
+        for symbol, end in self._ends.items():
+            seq = self._journalled.get(symbol, 0)
             if end < seq:
                 raise JournalMismatch(
                     f"the journal has {symbol} up to seq {seq}, its stream ends at {end}:"

@@ -13,7 +13,7 @@ commands_ledger.py    deposit, withdraw, balances
 commands_market.py    symbols, book, watch
 commands_fixlog.py    fixlog
 settings.py           exchange.toml and the environment, validated; venue_file.py is the venue in it
-wiring.py             builds each process from its settings
+wiring.py             builds each process from its settings; engine_process.py the engines
 up.py                 the whole exchange: start, endpoints, summary, stop
 processes.py          supervision: start and stop order, restart with back-off, signals
 services.py           what is supervised: processes of the exchange, private servers

@@ -11,10 +11,11 @@ from typing import Any
 from engine.errors import ExchangeError
 from ops.cli import EXIT_FAILED, EXIT_OK, Subparsers, add_command, settings_of
 from ops.endpoints import find_postgres, find_redis
+from ops.engine_process import run_engine
 from ops.logs import configure_logging
 from ops.processes import run_until_signal
 from ops.settings import Settings
-from ops.wiring import run_engine, run_gateway, run_marketdata, run_writer
+from ops.wiring import run_gateway, run_marketdata, run_writer
 
 logger = logging.getLogger("ops")
 

@@ -9,27 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import secrets
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from engine.instrument import SymbolRules
-from engine.journal_file import JournalFile
-from engine.journal_writer import FsyncPolicy, JournalWriter
-from engine.runner import ShardRunner
-from engine.shard import Shard as MatchingShard
 from gateway.server import Gateway
 from marketdata.service import MarketDataService
-from ops.errors import CommandFailed
 from ops.settings import Settings
 from persistence.service import WriterService
 from persistence.writer import PostgresWriter
-from router.commit import Committer
-from router.errors import OutOfMemory, RedisUnavailable
+from router.errors import RedisUnavailable
 from router.homes import (
     Home,
     define_symbols,
@@ -38,16 +31,25 @@ from router.homes import (
     refuse_removed_assets,
 )
 from router.keys import ACCOUNTS_DB
-from router.lease import Lease
 from router.process_registry import ProcessRegistry
 from router.redis_client import RedisLink, retry_while_away
 from router.shards import Shard, ShardMap
-from router.streams import CommandSource
 
 logger = logging.getLogger("ops")
 
 VERSION = version("shardex")
-_FAREWELL_TIMEOUT_S = 1.0
+FAREWELL_TIMEOUT_S = 1.0
+"""Longest wait of a process that ends for Redis to take back its sign of life, or its lease."""
+
+
+class Stoppable(Protocol):
+    """What has a clean stop of its own."""
+
+    async def run(self) -> None:
+        """Run until stopped."""
+
+    def stop(self) -> None:
+        """Ask it to end ``run``."""
 
 
 def wall_us() -> int:
@@ -132,65 +134,10 @@ async def run_gateway(settings: Settings, redis_url: str, name: str, port: int) 
             port=port,
             now_ns=time.time_ns,
         )
-        await _reported(name, link, _until_cancelled(gateway), gateway.stats)
+        await reported(name, link, until_cancelled(gateway), gateway.stats)
 
 
-async def run_engine(settings: Settings, redis_url: str, shard_id: int) -> None:
-    """Be the engine of a shard until cancelled; then commit what was read.
-
-    Raises:
-        CommandFailed: the venue has no such shard, or nothing is traded there.
-        HomeMismatch, VenueRefused: see ``define_venue``.
-        ExchangeError: see ``ShardRunner.run``.
-    """
-    name = f"engine-{shard_id}"
-    shards = shard_map(settings, redis_url)
-    if shard_id not in [shard.id for shard in shards.shards]:
-        raise CommandFailed(f"shard {shard_id}: no [[shards]] block has this id")
-    shard = shards.by_id(shard_id)
-    if not shard.symbols:
-        raise CommandFailed(f"shard {shard_id}: it has no symbols")
-    async with AsyncExitStack() as stack:
-        link = await stack.enter_async_context(accounts_link(settings, redis_url, name=name))
-        lease_link, source_link = [
-            await stack.enter_async_context(link.sibling(shard.db, name=f"{name}-{use}"))
-            for use in ("lease", "reader")
-        ]
-        venue = await define_venue(settings, link)
-        homes = {symbol: venue[symbol] for symbol in shard.symbols}
-        file = JournalFile(
-            journal_directory(settings, name),
-            kind="commands",
-            owner=f"shard-{shard_id}",
-            incarnations={symbol: home.incarnation for symbol, home in homes.items()},
-            keeps_positions=True,
-            now_ns=time.time_ns,
-        )
-        journalled = file.positions
-        journal = JournalWriter(file, policy=FsyncPolicy(settings.engine.journal_fsync))
-        stack.push_async_callback(journal.close)
-        owner = f"{name}:{os.getpid()}:{secrets.token_hex(4)}"
-        lease = Lease(lease_link, owner=owner, ttl_ms=settings.engine.lease_ttl_ms)
-        await lease.acquire()
-        stack.push_async_callback(_release, lease)
-        committer = Committer(link, lease, homes)
-        positions = await retry_while_away(committer.positions, what=name)
-        runner = ShardRunner(
-            shard=MatchingShard(),
-            source=CommandSource(
-                source_link, dict.fromkeys(homes, 0), block_ms=settings.engine.read_block_ms
-            ),
-            journal=journal,
-            journalled=journalled,
-            committer=committer,
-            committed={symbol: min(p.settled, p.published) for symbol, p in positions.items()},
-            keep_lease=lease.keep,
-            now_ns=time.time_ns,
-        )
-        await _reported(name, link, _until_cancelled(runner), runner.counters)
-
-
-async def _until_cancelled(component: ShardRunner | Gateway) -> None:
+async def until_cancelled(component: Stoppable) -> None:
     """Run what has a clean stop of its own; cancelling asks for that."""
     running = asyncio.ensure_future(component.run())
     try:
@@ -199,13 +146,6 @@ async def _until_cancelled(component: ShardRunner | Gateway) -> None:
         component.stop()
         await running
         raise
-
-
-async def _release(lease: Lease) -> None:
-    """Give the lease up; where Redis does not take that, it runs out by itself."""
-    with suppress(RedisUnavailable, OutOfMemory, TimeoutError):
-        async with asyncio.timeout(_FAREWELL_TIMEOUT_S):
-            await lease.release()
 
 
 async def run_writer(settings: Settings, redis_url: str, postgres_url: str) -> None:
@@ -226,7 +166,7 @@ async def run_writer(settings: Settings, redis_url: str, postgres_url: str) -> N
             settings=settings.writer,
             now_ns=time.monotonic_ns,
         )
-        await _reported("writer", link, service.run(), service.stats)
+        await reported("writer", link, service.run(), service.stats)
 
 
 async def run_marketdata(settings: Settings, redis_url: str) -> None:
@@ -243,10 +183,10 @@ async def run_marketdata(settings: Settings, redis_url: str) -> None:
             timeout_ms=settings.redis.call_timeout_ms,
             now_us=wall_us,
         )
-        await _reported("marketdata", link, service.run(), service.stats)
+        await reported("marketdata", link, service.run(), service.stats)
 
 
-async def _reported(
+async def reported(
     name: str,
     link: RedisLink,
     run: Coroutine[Any, Any, None],
@@ -273,6 +213,6 @@ async def _reported(
     finally:
         # It runs out by itself where this fails.
         with suppress(RedisUnavailable, TimeoutError):
-            async with asyncio.timeout(_FAREWELL_TIMEOUT_S), registry_link:
+            async with asyncio.timeout(FAREWELL_TIMEOUT_S), registry_link:
                 await registry.remove()
         logger.info("%s stopped", name)

@@ -15,8 +15,9 @@ from argon2 import PasswordHasher
 
 from gateway.server import Gateway
 from gateway.settings import GatewaySettings
+from ops.engine_process import run_engine
 from ops.settings import Settings, load_settings
-from ops.wiring import accounts_link, define_venue, run_engine, shard_map
+from ops.wiring import accounts_link, define_venue, shard_map
 from router.homes import Home, read_retired_rules
 from router.ledger import Balance, deposit, read_balances
 from router.redis_client import RedisLink

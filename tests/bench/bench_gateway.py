@@ -27,8 +27,8 @@ import uvloop
 from gateway.fix_message import encode_fields, frame
 from ops.data_dir import DataDirectory
 from ops.embedded_redis import EmbeddedRedis
+from ops.engine_process import run_engine
 from ops.settings import Settings, load_settings
-from ops.wiring import run_engine
 from tests.helpers import eventually_async
 from tests.venue import PASSWORD, Venue, running_venue, utc_timestamp
 

@@ -15,6 +15,7 @@ import pytest
 from engine.commands import CancelOrder, Command, NewOrder, decode_command, encode_command
 from engine.enums import OrdType, SelfTradePrevention, Side, TimeInForce
 from engine.journal_file import JournalFile
+from engine.journal_keys import decode_hash, digest_of, hashed_symbol
 from engine.journal_reader import JournalReader
 from engine.journal_writer import FsyncPolicy, JournalWriter
 from engine.runner import ShardRunner
@@ -119,6 +120,7 @@ async def engine(
         source=CommandSource(links[2], dict.fromkeys(homes, 0), block_ms=100),
         journal=writer,
         journalled=file.positions,
+        skips={},
         committer=committer,
         committed={s: min(p.settled, p.published) for s, p in positions.items()},
         keep_lease=lease.keep,
@@ -184,10 +186,12 @@ async def check_everything(venue: SmallVenue, folder: Path) -> None:
     """Compare events, journal, outboxes, open orders and balances with a fresh replay."""
     expected = Expected()
     commands: dict[str, list[bytes]] = {}
+    events: dict[str, list[bytes]] = {}
     for symbol in SYMBOLS:
         orders = await venue.stream(keys.orders(symbol), db=1)
         commands[symbol] = [fields["c"] for _, fields in orders]
         outputs = [(seq, {"e": expected.apply(venue, symbol, seq, f)}) for seq, f in orders]
+        events[symbol] = [fields["e"] for _, fields in outputs]
         assert await venue.stream(keys.events(symbol), db=1) == outputs
     expected.shard.check_invariants()
 
@@ -205,10 +209,26 @@ async def check_everything(venue: SmallVenue, folder: Path) -> None:
         stored = dict(zip(fields[::2], fields[1::2], strict=True))
         assert stored == expected.open_orders[account]
 
+    check_journal(folder, commands, events)
+
+
+def check_journal(
+    folder: Path, commands: dict[str, list[bytes]], events: dict[str, list[bytes]]
+) -> None:
+    """The journal has every command, and the hash of every output."""
     journalled: dict[str, list[bytes]] = {symbol: [] for symbol in SYMBOLS}
+    hashed = dict.fromkeys(SYMBOLS, 0)
     for record in JournalReader(folder):
-        journalled[record.key].append(record.payload)
+        symbol = hashed_symbol(record.key)
+        if symbol is None:
+            journalled[record.key].append(record.payload)
+            continue
+        one = decode_hash(record.payload)
+        assert one.first == hashed[symbol] + 1
+        assert one.digest == digest_of(events[symbol][hashed[symbol] : one.last])
+        hashed[symbol] = one.last
     assert journalled == commands
+    assert hashed == {symbol: len(of) for symbol, of in events.items()}
 
 
 async def test_orders_end_up_everywhere_exactly_once(venue: SmallVenue, tmp_path: Path) -> None:

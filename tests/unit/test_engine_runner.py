@@ -9,14 +9,15 @@ from contextlib import asynccontextmanager
 import pytest
 
 from engine import runner
-from engine.commands import Command, DefineSymbol, NewOrder, encode_command
+from engine.commands import Command, DefineSymbol, NewOrder, decode_command, encode_command
 from engine.enums import OrdType, SelfTradePrevention, Side, TimeInForce
 from engine.errors import JournalMismatch, JournalWriteFailed, PoisonCommand
 from engine.events import decode_output
 from engine.journal import Record
+from engine.journal_keys import OutputsHash, decode_hash, digest_of, hash_key, hashed_symbol
 from engine.limits import RING_SLOTS
 from engine.runner import ShardRunner
-from engine.settlement import Settlement
+from engine.settlement import Settlement, encode_settlement
 from engine.shard import Shard
 from tests.helpers import eventually_async
 from tests.router_helpers import BTC, ETH, make_rules
@@ -72,6 +73,24 @@ class MemoryJournal:
             raise JournalWriteFailed("disk full")
         self.records += records
 
+    def add(self, records: Sequence[Record]) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise JournalWriteFailed("disk full")
+        self.records += records
+
+    def commands(self) -> list[Record]:
+        """Return the records that are no hashes."""
+        return [one for one in self.records if hashed_symbol(one.key) is None]
+
+    def hashes(self) -> list[tuple[str, OutputsHash]]:
+        """Return what is said about outputs, by symbol."""
+        return [
+            (symbol, decode_hash(one.payload))
+            for one in self.records
+            if (symbol := hashed_symbol(one.key)) is not None
+        ]
+
 
 class MemoryCommitter:
     """Keeps settlements; can be closed for a while."""
@@ -101,19 +120,28 @@ class World:
         cut: int = 100,
         journalled: Mapping[str, int] | None = None,
         committed: Mapping[str, int] | None = None,
+        skips: Mapping[str, Mapping[int, str]] | None = None,
     ) -> None:
         self.source = MemorySource(cut=cut)
         self.journal = MemoryJournal()
         self.committer = MemoryCommitter()
         self.lease_lost = asyncio.Event()
         self.shard = Shard()
+        self._journalled = journalled or {}
+        self._committed = {BTC: 0, ETH: 0, **(committed or {})}
+        self._skips = skips or {}
+        self.restart()
+
+    def restart(self) -> None:
+        """Make the runner anew, from what the shard has by now."""
         self.runner = ShardRunner(
             shard=self.shard,
             source=self.source,
             journal=self.journal,
-            journalled=journalled or {},
+            journalled=self._journalled,
+            skips=self._skips,
             committer=self.committer,
-            committed={BTC: 0, ETH: 0, **(committed or {})},
+            committed=self._committed,
             keep_lease=self._keep_lease,
             now_ns=lambda: START_NS + 5_000_000,
         )
@@ -181,7 +209,7 @@ async def test_commands_are_journalled_matched_and_committed_in_order() -> None:
     async with world.running():
         await world.until(lambda: len(world.committer.seqs) == len(records))
 
-    assert world.journal.records == records
+    assert world.journal.commands() == records
     assert world.committer.seqs == [(one.key, one.seq) for one in records]
     outputs = [decode_output(one.event) for batch in world.committer.batches for one in batch]
     assert [output.ts_us for output in outputs] == [one.ts_ns // 1_000 for one in records]
@@ -210,7 +238,7 @@ async def test_reading_journalling_and_matching_go_on_during_a_commit() -> None:
     async with world.running():
         await world.until(lambda: world.committer.calls == 1)
         world.source.feed(*records[2:])
-        await world.until(lambda: len(world.journal.records) == len(records))
+        await world.until(lambda: len(world.journal.commands()) == len(records))
         await world.until(lambda: world.runner.counters()["applied"] == len(records))
         assert world.committer.seqs == []
         world.committer.open.set()
@@ -231,7 +259,7 @@ async def test_start_passes_over_what_is_journalled_and_committed() -> None:
 
     past_journal = {BTC: 4, ETH: 2}
     past_commit = {BTC: 3, ETH: 5}
-    assert world.journal.records == [r for r in records if r.seq > past_journal[r.key]]
+    assert world.journal.commands() == [r for r in records if r.seq > past_journal[r.key]]
     assert world.committer.seqs == [(r.key, r.seq) for r in records if r.seq > past_commit[r.key]]
 
 
@@ -249,6 +277,75 @@ async def test_outputs_are_the_same_bytes_however_batches_are_cut(cut: int) -> N
     ]
     assert flat[0] == flat[1]
     assert whole.shard.state_hash(BTC) == cut_up.shard.state_hash(BTC)
+
+
+async def test_journal_has_the_hash_of_every_output_before_it_is_committed() -> None:
+    world = World()
+    world.committer.open.clear()
+    records = history(20)
+    world.source.feed(*records[:7])
+
+    async with world.running():
+        await world.until(lambda: world.committer.calls == 1)
+        assert sum(one.last - one.first + 1 for _, one in world.journal.hashes()) == 7
+        world.source.feed(*records[7:])
+        world.committer.open.set()
+        await world.until(lambda: len(world.committer.seqs) == len(records))
+
+    check_hashes(world, {BTC: 1, ETH: 1})
+
+
+async def test_hashes_that_the_journal_lacks_are_made_again_and_only_those() -> None:
+    records = history(20)
+    # The journal says less about BTC than is committed, and more about ETH.
+    journalled = {BTC: 11, ETH: 11, hash_key(BTC): 4, hash_key(ETH): 9}
+    world = World(journalled=journalled, committed={BTC: 8, ETH: 6})
+    world.source.feed(*records)
+
+    async with world.running():
+        await world.until(lambda: world.runner.committed == {BTC: 11, ETH: 11})
+
+    check_hashes(world, {BTC: 5, ETH: 10})
+    past = {BTC: 8, ETH: 6}
+    assert world.committer.seqs == [(r.key, r.seq) for r in records if r.seq > past[r.key]]
+
+
+def check_hashes(world: World, first: Mapping[str, int]) -> None:
+    """The journal's hashes are of the outputs from ``first`` on, without a gap, to the last."""
+    shard = Shard()
+    outputs = {
+        (one.key, one.seq): encode_settlement(
+            shard.apply(one.key, one.seq, one.ts_ns // 1_000, decode_command(one.payload))
+        ).event
+        for one in world.source.records
+    }
+    following = dict(first)
+    for symbol, one in world.journal.hashes():
+        assert one.first == following[symbol]
+        covered = [outputs[symbol, seq] for seq in range(one.first, one.last + 1)]
+        assert one.digest == digest_of(covered)
+        following[symbol] = one.last + 1
+    assert following == {symbol: shard.position(symbol) + 1 for symbol in first}
+
+
+async def test_restored_shard_goes_on_behind_its_position() -> None:
+    records = history(20)
+    whole = World()
+    whole.source.feed(*records)
+    async with whole.running():
+        await whole.until(lambda: len(whole.committer.seqs) == len(records))
+    world = World(committed={BTC: 5, ETH: 5})
+    restored = [one for one in records if one.seq <= 5]
+    for one in restored:
+        world.shard.apply(one.key, one.seq, one.ts_ns // 1_000, decode_command(one.payload))
+    world.restart()
+    world.source.feed(*(one for one in records if one.seq > 5))
+
+    async with world.running():
+        await world.until(lambda: world.runner.committed == {BTC: 11, ETH: 11})
+
+    assert world.shard.state_hash(BTC) == whole.shard.state_hash(BTC)
+    assert world.committer.seqs == [(r.key, r.seq) for r in records if r.seq > 5]
 
 
 async def test_poison_command_stops_the_shard_and_names_itself() -> None:
@@ -303,7 +400,7 @@ async def test_refused_journal_writes_are_repeated(monkeypatch: pytest.MonkeyPat
     async with world.running():
         await world.until(lambda: len(world.committer.seqs) == len(records))
 
-    assert world.journal.records == records
+    assert world.journal.commands() == records
 
 
 async def test_full_ring_stops_reading_and_loses_nothing() -> None:
@@ -315,7 +412,7 @@ async def test_full_ring_stops_reading_and_loses_nothing() -> None:
     async with world.running():
         await world.until(lambda: world.committer.calls == 1)
         await world.until(lambda: world.runner.counters()["ring_used"] > RING_SLOTS - 600)
-        assert len(world.journal.records) <= RING_SLOTS
+        assert len(world.journal.commands()) <= RING_SLOTS
         world.committer.open.set()
         await world.until(lambda: len(world.committer.seqs) == len(records))
 
