@@ -9,6 +9,7 @@
         ├── VenueRefused        exchange.toml asks for a change that open orders or balances forbid
         ├── StreamGap           an entry that must follow is not there: entries were lost
         ├── Fenced              somebody else owns the shard or the session now: stop
+        ├── HandedOver          an operator wants another engine to lead: commit, release, stop
         ├── NegativeBalance     a settlement would overdraw: the shard stops, nothing was applied
         ├── OutputDiffers       the same input gave other bytes before: the shard stops
         └── LedgerRefused       a user, deposit or withdrawal that cannot be: tell the operator
@@ -85,6 +86,10 @@ class Fenced(RouterError):
     """The lease or session that a write was made under belongs to somebody else now."""
 
 
+class HandedOver(RouterError):
+    """The leader of a shard was asked to let another engine lead; its lease still holds."""
+
+
 class NegativeBalance(RouterError):
     """Settling an input would make a balance negative; nothing of that input was applied.
 
@@ -109,10 +114,11 @@ class OutputDiffers(RouterError):
     Args:
         symbol: the symbol's name.
         seq: the input.
+        versions: both, as text for an operator; empty where only Redis has seen them.
     """
 
-    def __init__(self, symbol: str, seq: int) -> None:
-        super().__init__(f"{symbol} seq {seq}: another output was published before")
+    def __init__(self, symbol: str, seq: int, versions: str = "") -> None:
+        super().__init__(f"{symbol} seq {seq}: another output was published before{versions}")
         self.symbol = symbol
         self.seq = seq
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from router import keys
-from router.errors import Fenced
+from router.errors import Fenced, HandedOver
 from router.redis_client import RedisLink, retry_while_away
 from router.scripts import Script
 
@@ -40,6 +40,7 @@ class Lease:
         ttl_ms: how long it holds without renewal.
 
     Attributes:
+        owner, ttl_ms: as given.
         epoch: of the last acquisition; 0 before.
     """
 
@@ -47,7 +48,7 @@ class Lease:
         self._link = link
         self.owner = owner
         self.epoch = 0
-        self._ttl_ms = ttl_ms
+        self.ttl_ms = ttl_ms
 
     async def try_acquire(self) -> Held | None:
         """Acquire the lease; return None, or who has it.
@@ -67,18 +68,27 @@ class Lease:
             held = await self._when_possible(self.try_acquire)
             if held is None:
                 return
-            await asyncio.sleep(min(held.remaining_ms, self._ttl_ms) / 1000)
+            await asyncio.sleep(min(held.remaining_ms, self.ttl_ms) / 1000)
+
+    @property
+    def run_id(self) -> str:
+        """The run id of the server that answered last; empty before."""
+        return self._link.run_id
 
     async def renew(self) -> None:
         """Prolong the lease by its TTL from now.
 
         Raises:
             Fenced: another engine has acquired it.
+            HandedOver: it was prolonged, but an operator wants another engine to lead.
             RedisUnavailable: no reply.
             OutOfMemory: it was not prolonged.
         """
-        if (await self._run("renew", self.epoch))[0] == b"LOST":
+        reply = await self._run("renew", self.epoch)
+        if reply[0] == b"LOST":
             raise Fenced(f"{self.owner} lost the lease of its shard (epoch {self.epoch})")
+        if reply[2] == self.epoch:
+            raise HandedOver(f"{self.owner} hands its shard over (epoch {self.epoch})")
 
     async def keep(self) -> None:
         """Renew for ever, RENEWALS_PER_TTL times per TTL, or as soon as Redis is back or has room.
@@ -87,7 +97,7 @@ class Lease:
             Fenced: another engine has acquired it.
         """
         while True:
-            await asyncio.sleep(self._ttl_ms / 1000 / RENEWALS_PER_TTL)
+            await asyncio.sleep(self.ttl_ms / 1000 / RENEWALS_PER_TTL)
             await self._when_possible(self.renew)
 
     async def release(self) -> None:
@@ -104,8 +114,24 @@ class Lease:
         return await retry_while_away(attempt, what=what, out_of_memory_too=True)
 
     async def _run(self, action: str, epoch: int) -> list[Any]:
-        reply: list[Any] = await _LEASE.run(self._link, action, self.owner, epoch, self._ttl_ms)
+        reply: list[Any] = await _LEASE.run(self._link, action, self.owner, epoch, self.ttl_ms)
         return reply
+
+
+async def ask_to_hand_over(link: RedisLink, epoch: int) -> bool:
+    """Ask the leader of an epoch to let another engine lead; return False if it leads no more.
+
+    It notices with its next renewal, commits what it has read, releases the lease and ends.
+
+    Args:
+        link: the shard's database.
+
+    Raises:
+        RedisUnavailable: no reply.
+        OutOfMemory: nothing was asked.
+    """
+    reply: list[Any] = await _LEASE.run(link, "handover", "", epoch, 0)
+    return bool(reply[0] == b"OK")
 
 
 class Leader(msgspec.Struct, frozen=True):
