@@ -19,6 +19,7 @@ open_order.py      orders with accounts and money; used ClOrdIDs
 turn.py            what one input does, while it is being applied
 reports.py         events made from orders
 replacing.py       what a replace comes to
+skip.py            what becomes of an input that an operator passes over
 matching.py        order types, self-trade prevention, money: one symbol
 shard.py           the symbols of one engine: next input in, all it does out
 settlement.py      an applied input as it is committed

@@ -135,7 +135,7 @@ class OrderStatusReported(OrderState, frozen=True, array_like=True, tag=7, gc=Fa
 
 
 class BusinessRejected(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
-    """35=j: made by gateways only, never by an engine."""
+    """35=j: made by gateways; by an engine only as the answer to a status request it skips."""
 
     index: int
     account: int
@@ -144,6 +144,21 @@ class BusinessRejected(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=F
     ref_id: str
     reason: BusinessRejectReason
     text: str
+
+
+class Skipped(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):
+    """An operator passed over an input that cannot be applied; it only frees what it reserved.
+
+    ``account`` sent it under ``cl_ord_id``; account 0 where nobody did, or where the bytes are no
+    command. ``reason``: the operator's. ``answer``: what the sender is told, under the same index,
+    as if the input had been refused; None where nobody is waiting for one.
+    """
+
+    index: int
+    account: int
+    cl_ord_id: str
+    reason: str
+    answer: OrderRejected | CancelRejected | BusinessRejected | None
 
 
 Event = (
@@ -156,6 +171,7 @@ Event = (
     | CancelRejected
     | OrderStatusReported
     | BusinessRejected
+    | Skipped
 )
 
 

@@ -67,6 +67,10 @@ OUTBOX_KEPT_BEHIND_CURSOR = 1_000
 DEPOSIT_REF_LENGTH_MAX = 64
 """Characters of a deposit's or withdrawal's --ref."""
 
+SKIP_REASON_LENGTH_MAX = 200
+"""Characters of the reason for which an operator skips a command; it stands in the answer's Text
+(58). A longer one is refused."""
+
 SYMBOL_LENGTH_MAX = 20
 """Characters of a symbol's name: A–Z, 0–9, and ``-`` (FIX clients and key names see it)."""
 

@@ -131,7 +131,7 @@ class Matcher:
 
     def cancel(self, turn: Turn, command: CancelOrder) -> None:
         """Cancel an open order, or refuse to."""
-        found = self._find(command.account, command.orig_cl_ord_id, command.order_seq)
+        found = self.find(command.account, command.orig_cl_ord_id, command.order_seq)
         if isinstance(found, OpenOrder):
             self.book.cancel(found.order_id)
             self._end(turn, found, CancelReason.REQUESTED, command.cl_ord_id)
@@ -146,7 +146,7 @@ class Matcher:
         """Give an open order new terms, or refuse to; match it again unless it keeps its place."""
         rules = self.rules
         orders = self.accounts.get(command.account)
-        found = self._find(command.account, command.orig_cl_ord_id, command.order_seq)
+        found = self.find(command.account, command.orig_cl_ord_id, command.order_seq)
         id_used = orders is not None and orders.has_used(command.cl_ord_id)
         plan = plan_replace(rules, self.book, command, found, id_used=id_used)
         moves = turn.moves(command.account)
@@ -189,7 +189,7 @@ class Matcher:
 
     def query(self, turn: Turn, command: QueryOrder) -> None:
         """Answer a status request."""
-        found = self._find(command.account, command.cl_ord_id, command.order_seq)
+        found = self.find(command.account, command.cl_ord_id, command.order_seq)
         reports.status_reported(turn, command, found)
 
     def cancel_all(self, turn: Turn, command: CancelAll) -> None:
@@ -231,8 +231,14 @@ class Matcher:
             assert order.hold == hold, f"Invariant: order {order.order_id} holds {hold}"
             assert order.time_in_force not in _IMMEDIATE, "Invariant: IOC and FOK never rest"
 
-    def _find(self, account: int, cl_ord_id: str, order_seq: int) -> OpenOrder | DoneOrder | None:
-        # An OrderID (37) that names another order than the ClOrdID makes the order unknown.
+    def find(self, account: int, cl_ord_id: str, order_seq: int) -> OpenOrder | DoneOrder | None:
+        """Return the order that a request names, or None.
+
+        An OrderID (37) that names another order than the ClOrdID makes the order unknown.
+
+        Args:
+            order_seq: From the OrderID; 0 where none was given.
+        """
         orders = self.accounts.get(account)
         if orders is None:
             return None

@@ -5,7 +5,8 @@ bytes, in whatever order an engine meets its symbols: each symbol has a state of
 from (symbol, seq, index), and time is the input's stamp. A symbol's first input defines it.
 
 `apply` raises only for bugs of ours: an input out of sequence, or one that our other parts must not
-have let into the stream. What users get wrong is answered by events.
+have let into the stream; an operator then says that the engine is to `skip` it. What users get
+wrong is answered by events.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from engine.errors import SequenceGap
 from engine.events import Output, SymbolDefined
 from engine.instrument import SymbolRules
 from engine.matching import Matcher
+from engine.skip import skip
 from engine.turn import OpenUpdate, Turn
 
 
@@ -79,15 +81,32 @@ class Shard:
             assert state is not None, f"Invariant: the first input of {symbol} defines it"
             state.matcher.apply(turn, command)
         assert ts_us >= state.ts_us, f"Invariant: stamps never fall ({symbol}, seq {seq})"
-        state.seq = seq
-        state.ts_us = ts_us
-        book, rules = state.matcher.book, state.matcher.rules
-        return Applied(
-            Output(symbol, seq, ts_us, turn.events, turn.changes(rules.base, rules.quote)),
-            turn.opens(),
-            book.bids.live_best().price_ticks,
-            book.asks.live_best().price_ticks,
-        )
+        return _finish(symbol, state, turn, ts_us)
+
+    def skip(self, symbol: str, seq: int, ts_us: int, payload: bytes, reason: str) -> Applied:
+        """Pass over the next input of a symbol, which `apply` cannot apply.
+
+        Its one event is ``Skipped``: the book stays as it is, what the input reserved is free
+        again. A stamp that falls counts as the last one. A shard on which `apply` raised an
+        AssertionError is no more fit for this than for another input.
+
+        Args:
+            symbol, seq, ts_us: See `apply`.
+            payload: The input as it stands in the stream; it need not be a command.
+            reason: The operator's, for whoever sent the input.
+
+        Raises:
+            SequenceGap: The input is not the next one. Nothing was changed.
+            AssertionError: It defines the symbol, which cannot be passed over.
+        """
+        state = self._symbols.get(symbol)
+        last_seq = state.seq if state is not None else 0
+        if seq != last_seq + 1:
+            raise SequenceGap(symbol, last_seq + 1, seq)
+        assert state is not None, f"Invariant: the first input of {symbol} defines it"
+        turn = Turn(seq)
+        skip(turn, state.matcher, payload, reason)
+        return _finish(symbol, state, turn, max(ts_us, state.ts_us))
 
     def symbols(self) -> list[str]:
         """Return the symbols defined so far, sorted."""
@@ -138,3 +157,15 @@ class Shard:
             state.matcher.change_rules(rules)
         turn.events.append(SymbolDefined(0, command.incarnation, rules))
         return state
+
+
+def _finish(symbol: str, state: _SymbolState, turn: Turn, ts_us: int) -> Applied:
+    state.seq = turn.seq
+    state.ts_us = ts_us
+    book, rules = state.matcher.book, state.matcher.rules
+    return Applied(
+        Output(symbol, turn.seq, ts_us, turn.events, turn.changes(rules.base, rules.quote)),
+        turn.opens(),
+        book.bids.live_best().price_ticks,
+        book.asks.live_best().price_ticks,
+    )

@@ -18,7 +18,8 @@ from engine.commands import (
     encode_command,
 )
 from engine.enums import OrdType, SelfTradePrevention, Side, TimeInForce
-from engine.events import Output
+from engine.errors import DecodeError
+from engine.events import Output, decode_output
 from engine.fees import FEE_ACCOUNT
 from engine.instrument import SymbolRules, define_rules
 from engine.settlement import Settlement, encode_settlement
@@ -64,7 +65,8 @@ class World:
         balances: (account, asset) -> [available, pending, held].
         opens: (account, ClOrdID) -> text, as in `open:{account}`.
         settlements: What was committed, in order.
-        commands: What was applied, in order, encoded.
+        commands: What was applied or skipped, in order, encoded.
+        skips: seq -> reason of what was skipped.
     """
 
     def __init__(self, symbol_rules: SymbolRules | None = None) -> None:
@@ -74,6 +76,7 @@ class World:
         self.opens: dict[tuple[int, str], str] = {}
         self.settlements: list[Settlement] = []
         self.commands: list[bytes] = []
+        self.skips: dict[int, str] = {}
         self.best = (0, 0)
         self.apply(DefineSymbol("0123456789abcdef", self.rules))
 
@@ -206,6 +209,25 @@ class World:
         Returns:
             The output, decoded from the bytes that would stand in the stream.
         """
+        data = self._admit(command)
+        seq = len(self.commands)
+        return self._commit(self.shard.apply(SYMBOL, seq, 1_000 * seq, decode_command(data)))
+
+    def skip(self, payload: bytes, reason: str) -> Output:
+        """Admit what stands in an entry, if it is a command, pass over it, settle and check.
+
+        Returns:
+            The output, decoded from the bytes that would stand in the stream.
+        """
+        try:
+            self._admit(decode_command(payload))
+        except DecodeError:
+            self.commands.append(payload)
+        seq = len(self.commands)
+        self.skips[seq] = reason
+        return self._commit(self.shard.skip(SYMBOL, seq, 1_000 * seq, payload, reason))
+
+    def _admit(self, command: Command) -> bytes:
         assert self.can_reserve(command), f"the test has no money for {command}"
         if isinstance(command, NewOrder | ReplaceOrder):
             balance = self.balance(command.account, self.rules.hold_asset(command.side))
@@ -213,12 +235,13 @@ class World:
             balance[1] += command.reserved
         data = encode_command(command)
         self.commands.append(data)
-        seq = len(self.commands)
-        applied = self.shard.apply(SYMBOL, seq, 1_000 * seq, decode_command(data))
+        return data
+
+    def _commit(self, applied: Applied) -> Output:
         self.settlements.append(encode_settlement(applied))
         self._settle(applied)
         self.shard.check_invariants()
-        return applied.output
+        return decode_output(self.settlements[-1].event)
 
     def _settle(self, applied: Applied) -> None:
         changes = applied.output.changes
