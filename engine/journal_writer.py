@@ -15,6 +15,9 @@ write of this file to compete with.
 
 What nobody waits for is written at once too, but its fdatasync may wait for the next append's, at
 most ADDED_SYNC_DELAY_S: an append that comes right behind would have to wait for it.
+
+When the disk refuses a write (it is full), whoever waits is told so, and decides. What nobody waits
+for stays in memory, up to the limit, and is tried again every WRITE_RETRY_DELAY_S.
 """
 
 from __future__ import annotations
@@ -30,6 +33,9 @@ from engine.errors import JournalSyncFailed, JournalWriteFailed
 from engine.journal import Record
 from engine.journal_file import JournalFile
 from engine.limits import JOURNAL_PENDING_RECORDS_MAX
+
+WRITE_RETRY_DELAY_S = 0.2
+"""Between two tries to write records that nobody waits for, while the disk refuses them."""
 
 logger = logging.getLogger("engine")
 
@@ -85,6 +91,7 @@ class JournalWriter:
         self._durability_waiters: list[asyncio.Future[None]] = []
         self._is_busy = False
         self._delayed_sync: asyncio.TimerHandle | None = None
+        self._retry: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
 
@@ -103,8 +110,8 @@ class JournalWriter:
     def add(self, records: Sequence[Record]) -> None:
         """Write records with the next group, without waiting for it.
 
-        When the disk refuses a group, records given here stay and go before the next `append`,
-        `add` or `sync`; `failure` says so meanwhile.
+        When the disk refuses a group, records given here stay, are tried again, and go before the
+        next `append` or `sync`; `failure` says so meanwhile.
 
         Raises:
             JournalWriteFailed: Too many records wait already; none of these is taken.
@@ -134,6 +141,8 @@ class JournalWriter:
         try:
             await self.sync()
         finally:
+            if self._retry is not None:
+                self._retry.cancel()
             self._thread.shutdown()
             self._file.close()
 
@@ -154,7 +163,13 @@ class JournalWriter:
     def _push(self, item: _Pending) -> None:
         self._pending.append(item)
         self._pending_count += len(item.records)
-        if not self._is_busy:
+        waits_for_retry = item.waiter is None and self._retry is not None
+        if not self._is_busy and not waits_for_retry:
+            self._write_pending()
+
+    def _try_again(self) -> None:
+        self._retry = None
+        if self._pending and not self._is_busy:
             self._write_pending()
 
     def _write_pending(self) -> None:
@@ -178,7 +193,9 @@ class JournalWriter:
                 item.waiter.set_result(None)
         self._pending = []
         self._pending_count = 0
-        self.failure = None
+        if self.failure is not None:
+            logger.warning("The journal is written again")
+            self.failure = None
         if is_awaited:
             self._start(self._file.sync)
         elif self._delayed_sync is None:
@@ -212,7 +229,8 @@ class JournalWriter:
 
     def _refuse(self, error: JournalWriteFailed | JournalSyncFailed) -> None:
         """Tell everyone who waits; keep the records that nobody waits for, unless all is over."""
-        logger.error("%s", error)
+        if self.failure is None or isinstance(error, JournalSyncFailed):
+            logger.error("%s", error)
         self.failure = error
         waiters = [item.waiter for item in self._pending if item.waiter is not None]
         if isinstance(error, JournalSyncFailed):
@@ -221,6 +239,8 @@ class JournalWriter:
             self._pending = []
         else:
             self._pending = [item for item in self._pending if item.waiter is None]
+            if self._pending and self._retry is None:
+                self._retry = self._loop.call_later(WRITE_RETRY_DELAY_S, self._try_again)
         self._pending_count = sum(len(item.records) for item in self._pending)
         for waiter in waiters:
             if not waiter.done():

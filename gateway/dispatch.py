@@ -9,6 +9,8 @@ session has leased.
     memory beyond the limit        380=4         admitted
     out of memory                  380=4         380=4
 
+The same answer gets a batch of which the raw journal lacks something, because its disk is full.
+
 A message that got 380=4 is marked as dealt with as soon as that can be written, so that a resend
 after a crash of this gateway does not bring it to life. If its session has ended by then, the
 refusal itself is written, for the next logon: nobody knows whether the client read the first one.
@@ -51,6 +53,7 @@ _LOOK_S = 0.05
 AWAY = "The exchange cannot reach its order streams; try again"
 LOW = "The exchange is short of memory; only cancels are taken"
 FULL = "The exchange is out of memory; try again"
+UNRECORDED = "The gateway cannot write its journal; try again"
 
 logger = logging.getLogger("gateway")
 
@@ -141,7 +144,10 @@ class Dispatcher:
 
     async def _forward(self, requests: list[Inbound], entries: list[Inbound]) -> None:
         try:
-            await self._admit(requests)
+            if all(entry.recorded for entry in requests):
+                await self._admit(requests)
+            else:
+                self._answer(requests, UNRECORDED)
         except RedisUnavailable:
             self._answer(requests, AWAY)
         except OutOfMemory:

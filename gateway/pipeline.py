@@ -7,6 +7,10 @@
 them; *forward* waits for both, so that nothing is admitted that is not in the journal. A full ring
 stops reading sockets, and nothing is dropped: connections that found no room wait in a list, and
 go on in turns as slots get free.
+
+While the disk refuses the journal, messages pass unrecorded, and forward refuses what they ask for
+(380=4). Their records wait in memory, up to JOURNAL_PENDING_RECORDS_MAX, and are written as soon as
+there is room.
 """
 
 from __future__ import annotations
@@ -38,7 +42,7 @@ from router.admission import AdmissionItem
 
 _JOURNAL_BATCH_MAX = 1_024
 _DISK_RETRY_S = 0.2
-"""Between two tries while the disk refuses the journal; the ring fills, and reading stops."""
+"""Between two tries while too much waits for a slow disk; the ring fills, and reading stops."""
 
 _REQUESTS = (ResendRequested, NeedOutLimit)
 _NOT_MESSAGES = (Closed, *_REQUESTS)
@@ -55,9 +59,10 @@ class Inbound:
         received_ns: when it came.
         request: what an application message asks for; set by encode.
         item: the same, ready for admission; None where something must be looked up first.
+        recorded: whether the journal has it; False: the disk refused it.
     """
 
-    __slots__ = ("connection", "event", "item", "received_ns", "request")
+    __slots__ = ("connection", "event", "item", "received_ns", "recorded", "request")
 
     def __init__(self, connection: Connection, event: Event, received_ns: int) -> None:
         self.connection = connection
@@ -65,6 +70,7 @@ class Inbound:
         self.received_ns = received_ns
         self.request: Request | None = None
         self.item: AdmissionItem | None = None
+        self.recorded = True
 
 
 class Pipeline:
@@ -80,7 +86,7 @@ class Pipeline:
     Attributes:
         connections: all that have a socket.
         messages_in, messages_out: framed messages so far.
-        journal_lost: outbound messages that the disk refused, so that the journal lacks them.
+        journal_lost: messages that the disk refused for so long that the journal lacks them.
     """
 
     def __init__(
@@ -147,14 +153,7 @@ class Pipeline:
         """Put messages that are being written into the journal; wait for nothing (Host)."""
         key = connection.journal_key
         self.messages_out += len(messages)
-        try:
-            self._journal.add(
-                [Record(key, one.msg_seq_num, now_ns, OUTBOUND, one.data) for one in messages]
-            )
-        except (JournalWriteFailed, JournalSyncFailed):
-            # The journal says so in the log, and stops the journal stage if it is broken; holding
-            # reports back would help nobody.
-            self.journal_lost += len(messages)
+        self._keep([Record(key, one.msg_seq_num, now_ns, OUTBOUND, one.data) for one in messages])
 
     def connected(self, connection: Connection) -> bool:
         """Keep the connection, unless there are too many (Host)."""
@@ -217,16 +216,29 @@ class Pipeline:
         if count:
             self._ring.publish_many([self._overflow.popleft() for _ in range(count)])
 
+    def _keep(self, records: list[Record]) -> None:
+        """Put records into the journal, now or when the disk takes them; wait for nothing."""
+        try:
+            self._journal.add(records)
+        except (JournalWriteFailed, JournalSyncFailed):
+            # The journal says so in the log, and stops the journal stage if it is broken; holding
+            # messages back would help nobody.
+            self.journal_lost += len(records)
+
     async def _write_journal(self, entries: list[Inbound], *, end_of_batch: bool) -> None:
         records = [_record(entry) for entry in entries if type(entry.event) is not Closed]
-        while records:
+        while records and not isinstance(self._journal.failure, JournalWriteFailed):
             try:
                 await self._journal.append(records)
-            except JournalWriteFailed as error:
-                logger.error("Raw journal refused by the disk, trying again: %s", error)
-                await asyncio.sleep(_DISK_RETRY_S)
-            else:
                 return
+            except JournalWriteFailed as error:
+                if self._journal.failure is None:
+                    logger.warning("The raw journal waits for the disk: %s", error)
+                    await asyncio.sleep(_DISK_RETRY_S)
+        for entry in entries:
+            entry.recorded = not records
+        if records:
+            self._keep(records)
 
 
 def _record(entry: Inbound) -> Record:

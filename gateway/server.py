@@ -246,9 +246,11 @@ class Gateway:
         if not self._ending.done():
             self._ending.set_result(None)
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> dict[str, Any]:
         """Return the counters for the register of processes."""
+        failure = self._journal.failure
         return {
+            "problem": "" if failure is None else f"orders are refused (380=4): {failure}",
             "port": self.bound_port,
             "sessions": len(self._keeper.active),
             "connections": len(self._pipeline.connections),

@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 import time
+from io import FileIO
 from pathlib import Path
 
 LOG_BYTES_MAX = 8 * 1024 * 1024
@@ -46,6 +47,9 @@ def split_line(line: bytes) -> tuple[str, str] | None:
 class BoundedLog:
     """A log file that moves aside to ``<name>.old.log`` when it is full.
 
+    What the disk refuses is left out, because whoever reads a child's output must go on reading it;
+    the log says how much that was as soon as it can.
+
     Args:
         path: the file; appended to.
         bytes_max: its size limit.
@@ -54,20 +58,36 @@ class BoundedLog:
     def __init__(self, path: Path, *, bytes_max: int = LOG_BYTES_MAX) -> None:
         self.path = path
         self._bytes_max = bytes_max
-        self._file = path.open("ab", buffering=0)
+        self._file: FileIO | None = None
+        self._left_out_bytes = 0
 
     def write(self, data: bytes) -> None:
-        """Append whole lines.
-
-        Raises:
-            OSError: the disk refused them.
-        """
-        if self._file.tell() + len(data) > self._bytes_max and self._file.tell():
-            self._file.close()
-            self.path.replace(self.path.with_suffix(".old.log"))
-            self._file = self.path.open("ab", buffering=0)
-        self._file.write(data)
+        """Append whole lines, unless the disk refuses them."""
+        missing = b""
+        if self._left_out_bytes:
+            missing = b"(%d bytes are missing here: the disk was full)\n" % self._left_out_bytes
+        try:
+            self._append(missing + data)
+            self._left_out_bytes = 0
+        except OSError:
+            self._left_out_bytes += len(data)
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _append(self, data: bytes) -> None:
+        file = self._file or FileIO(self.path, "ab")
+        self._file = file
+        size_bytes = file.tell()
+        if size_bytes and size_bytes + len(data) > self._bytes_max:
+            self.close()
+            self.path.replace(self.path.with_suffix(".old.log"))
+            self._append(data)
+            return
+        written = file.write(data)
+        while written < len(data):
+            # Asking for the rest brings out the reason of a short write as an error.
+            written += file.write(data[written:])

@@ -107,9 +107,11 @@ async def read_status(settings: Settings, link: RedisLink, postgres_url: str) ->
     outboxes = await _lengths(link, keys.outbox_pattern())
     stores = await _lengths(link, keys.sent_pattern())
     info = _parse_info(await link.call("INFO"))
-    problems = _missing(settings, processes) + [
-        f"{shard}: nobody leads it" for shard, leader in leaders.items() if leader is None
-    ]
+    problems = (
+        _missing(settings, processes)
+        + _reported(processes)
+        + [f"{shard}: nobody leads it" for shard, leader in leaders.items() if leader is None]
+    )
     postgres_version, schema_version = "", None
     try:
         versions = await read_versions(
@@ -148,6 +150,12 @@ def _missing(settings: Settings, processes: Mapping[str, ProcessState]) -> list[
     expected += [f"engine-{shard.id}" for shard in settings.shards if shard.symbols]
     expected += ["marketdata", "writer"]
     return [f"{name} is not running" for name in expected if name not in processes]
+
+
+def _reported(processes: Mapping[str, ProcessState]) -> list[str]:
+    """Return what processes say of themselves under ``problem``, such as a full disk."""
+    told = [(name, state.counters.get("problem")) for name, state in processes.items()]
+    return [f"{name}: {problem}" for name, problem in told if problem]
 
 
 def _process(state: ProcessState) -> ProcessStatus:

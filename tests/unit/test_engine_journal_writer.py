@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import journal_writer
 from engine.errors import JournalSyncFailed, JournalWriteFailed
 from engine.journal import Record
 from engine.journal_file import JournalFile
@@ -268,6 +269,24 @@ async def test_added_records_survive_a_refusal_and_go_first(tmp_path: Path, disk
             await writer.sync()
         disk.write_error = 0
         await writer.append(batch(2))
+    assert seqs(tmp_path) == [1, 2]
+
+
+async def test_added_records_are_written_by_themselves_when_there_is_room_again(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_writer, "WRITE_RETRY_DELAY_S", 0.001)
+    async with writer_on(disk, tmp_path) as writer:
+        disk.open_gate()
+        disk.write_error = errno.ENOSPC
+        writer.add(batch(1))
+        writer.add(batch(2))
+        await asyncio.sleep(0.01)
+        assert isinstance(writer.failure, JournalWriteFailed)
+        disk.write_error = 0
+        await eventually_async(lambda: writer.failure is None)
+        assert disk.calls[0] == "write"
+        await eventually_async(lambda: writer.durable_count == 2)
     assert seqs(tmp_path) == [1, 2]
 
 

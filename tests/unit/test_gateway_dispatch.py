@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine.events import BusinessRejected, decode_output
-from gateway.dispatch import AWAY, FULL, LOW, Dispatcher
+from gateway.dispatch import AWAY, FULL, LOW, UNRECORDED, Dispatcher
 from gateway.encoder import Encoder
 from gateway.pipeline import Inbound
 from gateway.session_events import AppMessage, Closed, LogonRequested
@@ -241,6 +241,20 @@ async def test_out_of_memory_is_said_and_marked_when_there_is_some(world: World)
     await world.forward(world.entry())
     await world.done()
     assert len(world.admission.calls) == 5, "what is marked is not marked again"
+
+
+async def test_a_batch_that_the_journal_lacks_is_refused_and_marked_before_the_next(
+    world: World,
+) -> None:
+    entries = [world.entry(), world.entry(CANCEL)]
+    entries[1].recorded = False
+    await world.forward(*entries)
+    await world.forward(world.entry())
+    await world.done()
+    assert world.texts() == [UNRECORDED, UNRECORDED]
+    marks, admitted = world.admission.calls
+    assert marks == [MarkItem(1001, 5, 3)]
+    assert [type(item) for item in admitted] == [PublishItem]
 
 
 async def test_low_memory_keeps_orders_out_and_lets_cancels_in(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.journal_file import JournalFile
-from engine.journal_reader import JournalReader
+from engine.journal_reader import JournalReader, segment_paths
 from engine.journal_writer import FsyncPolicy, JournalWriter
 from engine.limits import RING_SLOTS
 from gateway.connection import Connection, ConnectionLimits
@@ -24,6 +25,7 @@ from gateway.session_events import (
     ResendRequested,
     SessionRules,
 )
+from tests.helpers import eventually_async
 
 NOW_NS = 1_767_323_045_000_000_000
 
@@ -114,6 +116,33 @@ async def test_more_than_the_ring_holds_waits_and_stops_reading(world: World) ->
     numbers = [entry.event.msg_seq_num for entry in world.forwarded]  # type: ignore[union-attr]
     assert numbers == list(range(1, RING_SLOTS + 60))
     assert world.pipeline.room() == RING_SLOTS
+
+
+async def test_messages_that_the_disk_refuses_pass_unrecorded_and_are_recorded_later(
+    world: World,
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    async with world.running():
+        try:
+            # Room for a part of the first record: what was written of it is cut off again.
+            size = segment_paths(world.directory)[-1].stat().st_size
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, hard))
+            world.take(1, 2)
+            await world.pipeline.drained()
+            world.take(3, 1)
+            await world.pipeline.drained()
+            world.pipeline.note_output(world.connection, [Outbound(9, b"8", b"out", True)], NOW_NS)
+            assert [entry.recorded for entry in world.forwarded] == [False] * 3
+            assert not list(JournalReader(world.directory))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        await eventually_async(lambda: world.journal.failure is None)
+        world.take(4, 1)
+        await world.pipeline.drained()
+    assert world.forwarded[-1].recorded
+    await world.journal.sync()
+    payloads = [record.payload for record in JournalReader(world.directory)]
+    assert payloads == [b"m1", b"m2", b"m3", b"out", b"m4"]
 
 
 async def test_requests_pass_by_and_endings_are_not_journalled(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ops import status
 from ops.progress import Progress, SymbolProgress
 from ops.status import ProcessStatus, StreamLengths
+from router.process_registry import ProcessState
 
 NO_STREAMS = StreamLengths(0, 0, "", 0)
 
@@ -91,3 +92,11 @@ def test_memory_and_silence_are_warned_about() -> None:
     assert status._heartbeat_warnings([quick, silent]) == [
         "engine-1 has given no sign of life for 3 s"
     ]
+
+
+def test_what_a_process_says_of_itself_is_a_problem() -> None:
+    states = {
+        name: ProcessState(name, 1, "1", 0, 0, counters)
+        for name, counters in (("gateway-1", {"problem": "full"}), ("writer", {}))
+    }
+    assert status._reported(states) == ["gateway-1: full"]
