@@ -149,6 +149,7 @@ class ShardRunner:
         self._applied_count = 0
         self._committed_count = 0
         self._journalled_count = 0
+        self._problem = ""
         self._stopping = asyncio.Event()
         self._ring: RingBuffer[_Step] = RingBuffer(RING_SLOTS)
         self._journal_stage = self._ring.add_consumer("journal")
@@ -198,6 +199,7 @@ class ShardRunner:
     def counters(self) -> dict[str, int | str | dict[str, int]]:
         """Return what the shard has done since it was started; for the register of processes."""
         return {
+            "problem": self._problem,
             "is_live": int(self.is_live),
             "journalled": self._journalled_count,
             "applied": self._applied_count,
@@ -292,13 +294,19 @@ class ShardRunner:
 
     async def _while_journal_refuses(self, write: Callable[[], Awaitable[None]]) -> None:
         """Repeat a write until the disk takes it; nothing goes on meanwhile, nothing is lost."""
+        refused = False
         while True:
             try:
                 await write()
-                return
+                break
             except JournalWriteFailed as error:
-                logger.error("The journal cannot be written, trying again: %s", error)
+                if not refused:
+                    logger.error("Nothing is committed until the journal is written: %s", error)
+                refused = True
+                self._problem = f"nothing is committed: {error}"
                 await asyncio.sleep(JOURNAL_RETRY_DELAY_S)
+        if refused:
+            self._problem = ""
 
     async def _drain(self) -> None:
         try:
