@@ -12,6 +12,7 @@ dense_ids.py         entry ids of dense streams, and where such a stream ends
 homes.py             where each symbol lives, its incarnation and rules
 admission.py         gateway to streams: reserved, published, once
 commit.py            engine to accounts and streams: settled, published, once
+skips.py             inputs that an operator has engines pass over
 lease.py             who leads a shard
 sessions.py          FIX sessions: owner, numbers, sent messages
 outbox.py            what an account is to be told

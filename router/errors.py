@@ -12,6 +12,8 @@
         ├── HandedOver          an operator wants another engine to lead: commit, release, stop
         ├── NegativeBalance     a settlement would overdraw: the shard stops, nothing was applied
         ├── OutputDiffers       the same input gave other bytes before: the shard stops
+        ├── SkipsChanged        an operator has skipped more inputs: the engine starts again
+        ├── SkipRefused         an input that cannot be skipped: tell the operator
         └── LedgerRefused       a user, deposit or withdrawal that cannot be: tell the operator
 
 An error reply of Redis that is none of these is a bug of ours and passes as hiredis.ReplyError.
@@ -121,6 +123,14 @@ class OutputDiffers(RouterError):
         super().__init__(f"{symbol} seq {seq}: another output was published before{versions}")
         self.symbol = symbol
         self.seq = seq
+
+
+class SkipsChanged(RouterError):
+    """An engine does not know all inputs that are to be passed over: it must start again."""
+
+
+class SkipRefused(RouterError):
+    """An input that cannot be skipped, or not for this reason; meant for the operator."""
 
 
 class LedgerRefused(RouterError):

@@ -54,7 +54,7 @@ async def read_homes(link: RedisLink, shards: Iterable[Shard]) -> dict[str, Home
     homes: dict[str, Home] = {}
     for shard in shards:
         for symbol in shard.symbols:
-            home = await _read_home(link, symbol)
+            home = await read_home(link, symbol)
             if home is None:
                 raise HomeMismatch(f"{symbol} has no home: it was never defined in this Redis")
             _check_place(home, shard)
@@ -79,7 +79,7 @@ async def read_retired_rules(link: RedisLink, homes: Mapping[str, Home]) -> list
 async def _retired_homes(link: RedisLink, traded: Container[str]) -> AsyncIterator[Home]:
     async for key in scan_keys(link, keys.home("*")):
         symbol = key.partition(":")[2]
-        home = None if symbol in traded else await _read_home(link, symbol)
+        home = None if symbol in traded else await read_home(link, symbol)
         if home is not None:
             yield home
 
@@ -104,7 +104,7 @@ async def define_symbols(
     placed = [(shard, rules[symbol]) for shard in shards for symbol in shard.symbols]
     await _refuse_removed(link, rules)
     for shard, wanted in placed:
-        home = await _read_home(link, wanted.symbol)
+        home = await read_home(link, wanted.symbol)
         if home is not None:
             _check_place(home, shard)
             await _refuse_unsafe_change(link, shard, home.rules, wanted)
@@ -134,7 +134,7 @@ async def refuse_removed_assets(link: RedisLink, assets: Container[str]) -> None
 async def _define(link: RedisLink, shard: Shard, wanted: SymbolRules) -> None:
     symbol = wanted.symbol
     for _ in range(_DEFINE_TRIES_MAX):
-        home = await _read_home(link, symbol)
+        home = await read_home(link, symbol)
         if home is None:
             expected, incarnation, version = "", secrets.token_hex(8), 1
         else:
@@ -161,7 +161,15 @@ async def _define(link: RedisLink, shard: Shard, wanted: SymbolRules) -> None:
     raise HomeMismatch(f"{symbol}: its home kept changing while it was being defined")
 
 
-async def _read_home(link: RedisLink, symbol: str) -> Home | None:
+async def read_home(link: RedisLink, symbol: str) -> Home | None:
+    """Return the home of a symbol as DB 0 has it, or None where it has none.
+
+    Args:
+        link: accounts database.
+
+    Raises:
+        RedisUnavailable: no reply.
+    """
     fields = await link.call("HMGET", keys.home(symbol), "shard", "db", "incarnation", "define")
     if fields[2] is None:
         return None
