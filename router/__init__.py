@@ -13,6 +13,7 @@ homes.py             where each symbol lives, its incarnation and rules
 admission.py         gateway to streams: reserved, published, once
 commit.py            engine to accounts and streams: settled, published, once
 skips.py             inputs that an operator has engines pass over
+clearance.py         compares a server with the journal, and clears it
 lease.py             who leads a shard
 sessions.py          FIX sessions: owner, numbers, sent messages
 outbox.py            what an account is to be told

@@ -3,10 +3,14 @@
     ExchangeError
     └── RouterError
         ├── RedisUnavailable    no answer, or not yet (loading): wait, then do the same again
+        │   └── Uncleared       a server that no leader has compared with its journal yet: likewise
         ├── OutOfMemory         Redis refused to grow; nothing was written
         ├── HomeMismatch        another database, shard or incarnation than the venue's: never start
         ├── RulesChanged        the symbol has newer rules: read its home again
         ├── VenueRefused        exchange.toml asks for a change that open orders or balances forbid
+        ├── LostWrites          the server lacks what the journal has: never go on, repair
+        ├── HistoryDiffers      the server has something else than the journal: never go on
+        ├── ServerBehind        the server lacks outcomes, but no input: start again, commit again
         ├── StreamGap           an entry that must follow is not there: entries were lost
         ├── Fenced              somebody else owns the shard or the session now: stop
         ├── HandedOver          an operator wants another engine to lead: commit, release, stop
@@ -21,7 +25,12 @@ An error reply of Redis that is none of these is a bug of ours and passes as hir
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from engine.errors import ExchangeError
+
+_LISTED_MAX = 50
+"""Lost numbers of a stream that a message lists; it counts the others."""
 
 
 class RouterError(ExchangeError):
@@ -30,6 +39,23 @@ class RouterError(ExchangeError):
 
 class RedisUnavailable(RouterError):
     """Redis did not answer, or cannot serve yet. Whether a sent call took effect is not known."""
+
+
+class Uncleared(RedisUnavailable):
+    """A server that was started, or took over, since its streams were compared with a journal.
+
+    Nothing that counts is written there before the engine that leads has done that. A moment after
+    a start; longer where the server has lost something.
+
+    Args:
+        db: the database that is not cleared.
+    """
+
+    def __init__(self, db: int) -> None:
+        super().__init__(
+            f"database {db}: no engine has compared this server with its journal since it started"
+        )
+        self.db = db
 
 
 class OutOfMemory(RouterError):
@@ -66,6 +92,68 @@ class VenueRefused(RouterError):
         super().__init__(f"{key}: {reason}")
         self.key = key
         self.reason = reason
+
+
+class LostWrites(RouterError):
+    """Streams end before the journal does: a server that took over lacks acknowledged writes.
+
+    Args:
+        shard: its number.
+        lost: key of each such stream, the first and the last number that it lacks.
+    """
+
+    def __init__(self, shard: int, lost: Sequence[tuple[str, int, int]]) -> None:
+        super().__init__(
+            f"shard {shard}: Redis has lost what the journal has: "
+            + "; ".join(_list_lost(*one) for one in lost)
+            + f"; stop its engines, then: shardex repair {shard}"
+        )
+        self.shard = shard
+        self.lost = tuple(lost)
+
+
+def _list_lost(key: str, first: int, last: int) -> str:
+    numbers = [str(number) for number in range(first, min(last, first + _LISTED_MAX - 1) + 1)]
+    more = last - first + 1 - len(numbers)
+    return f"{key} lacks {', '.join(numbers)}" + (f" and {more} more, to {last}" if more else "")
+
+
+class HistoryDiffers(RouterError):
+    """A stream has another entry than the journal under the same number: it went on without it.
+
+    Nothing can be added to such a stream. The server that was lost has to come back.
+
+    Args:
+        key: of the stream.
+        number: the entry.
+    """
+
+    def __init__(self, key: str, number: int) -> None:
+        super().__init__(
+            f"{key}: entry {number} is not the one that the journal has: this Redis has gone on"
+            " from an older state; bring back the server, or the backup, that the journal is of"
+        )
+        self.key = key
+        self.number = number
+
+
+class ServerBehind(RouterError):
+    """A server that took over lacks outcomes that this engine has committed; no input is lost.
+
+    Args:
+        symbol: the symbol's name.
+        position: up to where it has them.
+        committed: up to where it had them.
+    """
+
+    def __init__(self, symbol: str, position: int, committed: int) -> None:
+        super().__init__(
+            f"{symbol}: Redis has outcomes up to seq {position}, {committed} was committed: the"
+            " engine starts again and commits the rest once more"
+        )
+        self.symbol = symbol
+        self.position = position
+        self.committed = committed
 
 
 class StreamGap(RouterError):

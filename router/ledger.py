@@ -19,7 +19,7 @@ from router.errors import LedgerRefused
 from router.redis_client import RedisLink
 from router.scripts import Script
 
-_TRANSFER = Script("ledger_transfer", before="ledger_append")
+_TRANSFER = Script("ledger_transfer", before=("ledger_append",))
 
 
 class Balance(msgspec.Struct, frozen=True):

@@ -129,6 +129,15 @@ def greeting(url: str, *, db: int, name: str) -> list[tuple[Argument, ...]]:
     return [*commands, ("SELECT", db), ("CLIENT", "SETNAME", name)]
 
 
+def parse_run_id(info: bytes) -> str:
+    """Return the run id that the answer to INFO server names; empty if it names none."""
+    for line in info.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name == b"run_id":
+            return value.decode()
+    return ""
+
+
 def translate(error: hiredis.ReplyError) -> Exception:
     """Return the error that an error reply stands for; unknown ones are returned as they are."""
     text = str(error)
@@ -163,12 +172,17 @@ class RedisLink:
         db: the database.
         name: shows in CLIENT LIST.
         timeout_ms: longest wait for the replies of a call, and for connecting.
+
+    Attributes:
+        run_id: of the server of the present connection, or of the last one while there is none;
+            empty before the first. A server has a new one each time it is started.
     """
 
     def __init__(self, url: str, *, db: int, name: str, timeout_ms: int) -> None:
         self.url = url
         self.db = db
         self.name = name
+        self.run_id = ""
         self._timeout_ms = timeout_ms
         self._wire: Wire | None = None
         self._lock = asyncio.Lock()
@@ -227,6 +241,24 @@ class RedisLink:
                 await self._open()
             return await self._exchange(data, count, self._timeout_ms + block_ms)
 
+    async def exchange_bound(
+        self, bind: Callable[[str], Sequence[tuple[Argument, ...]]]
+    ) -> list[Any]:
+        """Do as ``exchange`` does with commands that name the server which they are sent to.
+
+        Args:
+            bind: run id → the commands for that server. They go to it or nowhere: the connection
+                stands when this is called.
+
+        Raises:
+            RedisUnavailable: not all replies came; which commands took effect is not known.
+        """
+        async with self._lock:
+            if self._wire is None:
+                await self._open()
+            commands = bind(self.run_id)
+            return await self._exchange(pack_commands(commands), len(commands), self._timeout_ms)
+
     def sibling(self, db: int, *, name: str = "") -> RedisLink:
         """Return a new link to another database of the same server."""
         return RedisLink(self.url, db=db, name=name or self.name, timeout_ms=self._timeout_ms)
@@ -248,15 +280,22 @@ class RedisLink:
         self._wire = await open_wire(
             self.url, on_reply=self._on_reply, on_lost=self._on_lost, timeout_ms=self._timeout_ms
         )
-        hello = greeting(self.url, db=self.db, name=self.name)
-        data = pack_commands(hello)
-        for reply in await self._exchange(data, len(hello), self._timeout_ms):
+        hello = [*greeting(self.url, db=self.db, name=self.name), ("INFO", "server")]
+        replies = await self._exchange(pack_commands(hello), len(hello), self._timeout_ms)
+        for reply in replies:
             if isinstance(reply, hiredis.ReplyError):
                 self._drop()
                 raise translate(reply)
+        run_id = parse_run_id(replies[-1])
+        if not run_id:
+            self._drop()
+            raise RedisUnavailable("INFO server: the server does not say its run_id")
+        self.run_id = run_id
 
     async def _exchange(self, data: bytes, count: int, timeout_ms: int) -> list[Any]:
-        assert self._wire is not None, "Invariant: an exchange has a connection"
+        if self._wire is None:
+            # It was lost between two exchanges of one call.
+            raise RedisUnavailable("the connection to Redis has ended")
         self._replies = []
         self._expected = count
         self._done = asyncio.get_running_loop().create_future()

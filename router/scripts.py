@@ -23,19 +23,26 @@ pack = msgspec.msgpack.Encoder().encode
 Bytes travel as arguments of their own, because 6.2's cmsgpack knows no binary type."""
 
 
+_CLEARED = "cleared"
+
+
 class Script:
     """One script: its text and its digest.
 
     Args:
         name: the file's name in ``scripts/``, without ``.lua``.
-        before: the name of a file of functions that the script uses; put before it.
+        before: the names of files of functions that the script uses; put before it.
+
+        bound: its last argument is the run id of the server that it is sent to; so is that of all
+            scripts behind ``cleared.lua``.
     """
 
-    __slots__ = ("digest", "name", "source")
+    __slots__ = ("digest", "is_bound", "name", "source")
 
-    def __init__(self, name: str, *, before: str | None = None) -> None:
+    def __init__(self, name: str, *, before: Sequence[str] = (), bound: bool = False) -> None:
         self.name = name
-        self.source = (b"" if before is None else _read(before)) + _read(name)
+        self.is_bound = bound or _CLEARED in before
+        self.source = b"".join(_read(one) for one in (*before, name))
         self.digest = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
     async def run(self, link: RedisLink, *args: Argument) -> Any:
@@ -64,12 +71,30 @@ async def run_scripts(
         RedisUnavailable: not all replies came; which scripts ran is not known.
         OutOfMemory: a script was refused, nothing of it was written.
     """
-    commands = [("EVALSHA", script.digest, 0, *args) for script, args in calls]
-    replies = await link.exchange(commands)
+    replies = await _evaluate(link, calls)
     if any(isinstance(r, hiredis.ReplyError) and str(r).startswith("NOSCRIPT") for r in replies):
         await link.pipeline([("SCRIPT", "LOAD", script.source) for script, _ in calls])
-        replies = await link.exchange(commands)
+        replies = await _evaluate(link, calls)
     for reply in replies:
         if isinstance(reply, hiredis.ReplyError):
             raise translate(reply)
     return replies
+
+
+async def _evaluate(
+    link: RedisLink, calls: Sequence[tuple[Script, Sequence[Argument]]]
+) -> list[Any]:
+    if not any(script.is_bound for script, _ in calls):
+        return await link.exchange([_command(script, args) for script, args in calls])
+
+    def bind(run_id: str) -> list[tuple[Argument, ...]]:
+        return [
+            (*_command(script, args), run_id) if script.is_bound else _command(script, args)
+            for script, args in calls
+        ]
+
+    return await link.exchange_bound(bind)
+
+
+def _command(script: Script, args: Sequence[Argument]) -> tuple[Argument, ...]:
+    return ("EVALSHA", script.digest, 0, *args)

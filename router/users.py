@@ -14,9 +14,9 @@ from router.homes import Home
 from router.redis_client import RedisLink
 from router.scripts import Script, pack
 
-_ADD = Script("user_add", before="ledger_append")
-_PASSWORD = Script("user_password", before="ledger_append")
-_DISABLE = Script("user_disable", before="ledger_append")
+_ADD = Script("user_add", before=("ledger_append",))
+_PASSWORD = Script("user_password", before=("ledger_append",))
+_DISABLE = Script("user_disable", before=("ledger_append",))
 _ADD_TRIES_MAX = 100
 
 
