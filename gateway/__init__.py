@@ -32,6 +32,7 @@ Imports engine and router.
     lookups.py           what must be read before admission
     dispatch.py          the forward stage: admission, 380=4
     reporter.py          outboxes to clients
+    contest.py           whether the first of two connections for a session is still there
     session_keeper.py    logon, renewal, numbers, resends, release
     auth.py              passwords and attempts
     watch.py             wake-ups, operators' messages, Redis' memory

@@ -278,7 +278,11 @@ class Gateway:
             watch_channels(
                 self._subscriber,
                 on_wake=self._reporter.mark,
-                on_disabled=self._keeper.disabled,
+                on_control={
+                    b"disabled": self._keeper.disabled,
+                    b"contested": self._keeper.contests.contested,
+                    b"alive": self._keeper.contests.alive,
+                },
                 on_subscribed=self._reporter.mark_all,
             ),
             watch_memory(

@@ -324,6 +324,15 @@ class FixSession:
         """The socket is not read from now on: the peer's silence does not count."""
         self._timers.pause(now_ns)
 
+    def probe(self, *, now_ns: int) -> None:
+        """Ask the peer for a sign of life; ``heard_since`` tells whether there was one."""
+        if self.state is Connection.ACTIVE:
+            self._outbound.send_test_request(now_ns=now_ns)
+
+    def heard_since(self, since_ns: int) -> bool:
+        """Tell whether a message came after that time, or might have: the socket is not read."""
+        return self._timers.heard_since(since_ns)
+
     def resume_reading(self, now_ns: int) -> None:
         """The socket is read again; the silence timer goes on where it stood."""
         self._inbound.moved_ns += self._timers.resume(now_ns)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from gateway.auth import Authenticator, Denied
 from gateway.connection import Connection
+from gateway.contest import Contests
 from gateway.fix_framer import FixFramer
 from gateway.session_events import LogonRequested, NeedOutLimit, ResendRequested, SessionRules
 from router.errors import Fenced, OutOfMemory, RedisUnavailable
@@ -59,6 +60,7 @@ class SessionKeeper:
 
     Attributes:
         active: account → connection of every session that is logged on here.
+        contests: logons for sessions that are taken.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class SessionKeeper:
         self._leasing: set[Connection] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self.active: dict[int, Connection] = {}
+        self.contests = Contests(sessions, self.active, spawn=stages.spawn, now_ns=now_ns)
 
     # ------------------------------------------------------------ logon
 
@@ -136,7 +139,9 @@ class SessionKeeper:
             return Denied(f"Gateway full: {self._max_sessions} sessions are logged on")
         self._opening += 1
         try:
-            return _opened_or_denied(await self._sessions.logon(account, reset=logon.reset))
+            return _opened_or_denied(
+                await self.contests.take(account, connection, reset=logon.reset)
+            )
         finally:
             self._opening -= 1
 

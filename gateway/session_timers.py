@@ -65,6 +65,10 @@ class ActiveTimers:
         if self._state is not Liveness.ALIVE:
             self._state = step(LIVENESS, self._state, LivenessTrigger.RECEIVED)
 
+    def heard_since(self, since_ns: int) -> bool:
+        """Tell whether a message came after that time; while nobody reads, one may have."""
+        return self._paused_ns is not None or self._heard_ns > since_ns
+
     def pause(self, now_ns: int) -> None:
         """Let what waits for the peer stand still from now on."""
         if self._paused_ns is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 from router.errors import RedisUnavailable
@@ -14,8 +14,6 @@ from router.subscriber import Subscriber
 
 MEMORY_INTERVAL_S = 1.0
 
-_DISABLED = b"disabled"
-
 logger = logging.getLogger("gateway")
 
 
@@ -23,7 +21,7 @@ async def watch_channels(
     subscriber: Subscriber,
     *,
     on_wake: Callable[[int], None],
-    on_disabled: Callable[[int], None],
+    on_control: Mapping[bytes, Callable[[int], None]],
     on_subscribed: Callable[[], None],
 ) -> NoReturn:
     """Listen to ``wake`` and ``control`` until cancelled; subscribe again whenever that is lost.
@@ -31,7 +29,8 @@ async def watch_channels(
     Args:
         subscriber: to both channels.
         on_wake: told each account that has news.
-        on_disabled: told each account that an operator disabled.
+        on_control: who is told each account, by what is said of it on ``control``;
+            a word that is not in here is for others.
         on_subscribed: told after each subscription: what was said before it is lost.
     """
     while True:
@@ -43,8 +42,10 @@ async def watch_channels(
                     if channel == WAKE_CHANNEL:
                         for account in payload.split():
                             on_wake(int(account))
-                    elif channel == CONTROL_CHANNEL and payload.startswith(_DISABLED):
-                        on_disabled(int(payload.split()[1]))
+                    elif channel == CONTROL_CHANNEL:
+                        said, account = payload.split()
+                        if said in on_control:
+                            on_control[said](int(account))
         except RedisUnavailable as error:
             logger.warning("Wake-ups lost, subscribing again: %s", error)
 

@@ -45,7 +45,8 @@ Shard database (DB n)::
 The last entry of a dense stream is never trimmed: the next number is read off it.
 
 Pub/sub channels do not know databases: ``wake`` (accounts with news, separated by spaces),
-``control`` (operator to gateways), ``md:{symbol}:trades``, ``:bbo``, ``:depth``.
+``control`` (to gateways: ``disabled``, ``contested`` or ``alive``, and an account),
+``md:{symbol}:trades``, ``:bbo``, ``:depth``.
 """
 
 from __future__ import annotations

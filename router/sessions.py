@@ -166,6 +166,22 @@ class Sessions:
         assert not reply or reply[0] != b"ORDER", f"Invariant: numbers only grow: {reply}"
         return [flag == 1 for flag in reply]
 
+    async def contest(self, account: int) -> None:
+        """Tell all gateways that somebody wants a session that is taken.
+
+        Raises:
+            RedisUnavailable: no reply.
+        """
+        await self._link.call("PUBLISH", keys.CONTROL_CHANNEL, f"contested {account}")
+
+    async def confirm(self, account: int) -> None:
+        """Tell all gateways that the client of a contested session is there.
+
+        Raises:
+            RedisUnavailable: no reply.
+        """
+        await self._link.call("PUBLISH", keys.CONTROL_CHANNEL, f"alive {account}")
+
     async def release(self, account: int, epoch: int, *, dealt: int, next_out: int) -> None:
         """Give a session up; the next logon goes on at these numbers, anywhere.
 

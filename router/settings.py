@@ -19,5 +19,5 @@ class RedisSettings(BaseModel):
     call_timeout_ms: Annotated[int, Field(ge=100, le=600_000)] = 10_000
     """Longest wait for a reply. Longer than an fsync and an AOF rewrite's fork take; after it the
     connection is closed and the call repeated."""
-    session_ttl_ms: Annotated[int, Field(ge=500, le=60_000)] = 3_000
+    session_ttl_ms: Annotated[int, Field(ge=500, le=60_000)] = 2_000
     """After so long without a sign of life a gateway's FIX sessions may log on elsewhere."""

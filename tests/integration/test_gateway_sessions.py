@@ -123,6 +123,8 @@ async def test_second_connection_of_a_user_is_dropped(venue: Venue, gateway: Gat
         for one in (gateway, other):
             second = await venue.connect(one)
             second.logon(first.account, "user", PASSWORD)
+            asked = await first.expect("1")
+            first.send(f"35=0|112={asked['112']}")
             await second.expect_closed()
         first.send("35=1|112=alive")
         await first.expect("0", t112="alive")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway import contest
 from gateway.auth import Denied
 from gateway.connection import Connection
 from gateway.fix_message import encode_fields, frame
@@ -32,11 +33,19 @@ class Store:
         self.lost: list[int] = []
         self.fenced = False
         self.gates: dict[int, asyncio.Event] = {}
+        self.contested: list[int] = []
+        self.confirmed: list[int] = []
 
     async def logon(self, account: int, *, reset: bool) -> Opened | Taken:
         if reset:
             self.answer = Opened(2, 2, 1, 1, 1_000, 0)
         return self.answer
+
+    async def contest(self, account: int) -> None:
+        self.contested.append(account)
+
+    async def confirm(self, account: int) -> None:
+        self.confirmed.append(account)
 
     async def release(self, account: int, epoch: int, *, dealt: int, next_out: int) -> None:
         self._check()
@@ -185,13 +194,63 @@ async def test_refusing_logout_without_a_number_of_the_session_has_number_1(
     assert not keeping.store.released
 
 
-async def test_session_that_another_gateway_serves_is_closed_without_a_word(
+async def test_session_that_another_client_answers_for_is_closed_without_a_word(
     keeping: Keeping,
 ) -> None:
-    keeping.store.answer = Taken("gateway-2", 900)
+    keeping.store.answer = Taken("gateway-2", 60_000)
+    await keeping.log_on()
+    await eventually_async(lambda: keeping.store.contested == [7])
+    keeping.keeper.contests.alive(7)
+    await keeping.done()
+    assert keeping.world.transport.closed and not keeping.world.transport.written
+
+
+async def test_session_that_nobody_answers_for_is_closed_after_a_while(
+    keeping: Keeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contest, "PROBE_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(contest, "_SLACK_S", 0.01)
+    keeping.store.answer = Taken("gateway-2", 1)
     await keeping.log_on()
     await keeping.done()
     assert keeping.world.transport.closed and not keeping.world.transport.written
+
+
+async def test_session_whose_owner_is_gone_is_taken_over(keeping: Keeping) -> None:
+    keeping.store.answer = Taken("gateway-2", 60_000)
+    await keeping.log_on()
+    await eventually_async(lambda: keeping.store.contested == [7])
+    keeping.store.answer = Opened(4, 3, 1, 17, 1_016, 99)
+    await keeping.done()
+    assert keeping.keeper.active == {7: keeping.connection}
+
+
+async def test_client_that_gives_up_waits_for_nothing(keeping: Keeping) -> None:
+    keeping.store.answer = Taken("gateway-2", 60_000)
+    await keeping.log_on()
+    await eventually_async(lambda: keeping.store.contested == [7])
+    keeping.connection.connection_lost(None)
+    await keeping.done()
+    assert not keeping.keeper.active
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_contested_client_is_asked_and_dropped_if_it_says_nothing(
+    keeping: Keeping, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    monkeypatch.setattr(contest, "PROBE_TIMEOUT_S", 10.0 if answers else 0.01)
+    await keeping.log_on()
+    await keeping.done()
+    keeping.keeper.contests.contested(7)
+    keeping.keeper.contests.contested(7)
+    keeping.keeper.contests.contested(8)
+    await eventually_async(lambda: keeping.world.transport.sent_types() == ["A", "1"])
+    if answers:
+        keeping.world.now_ns += 1
+        keeping.connection.data_received(message(2, b"0"))
+    await keeping.done()
+    assert keeping.store.confirmed == ([7] if answers else [])
+    assert keeping.world.transport.aborted == (not answers)
 
 
 async def test_client_that_is_gone_before_the_decision_leaves_the_session_free(

@@ -30,6 +30,15 @@ def test_heartbeat_then_test_request_then_close() -> None:
     assert due_at(timers, 24, sent_s=20) is Due.CLOSE
 
 
+def test_what_is_heard_counts_and_what_is_not_read_might_be() -> None:
+    timers = started()
+    assert not timers.heard_since(0)
+    timers.received(5)
+    assert timers.heard_since(4) and not timers.heard_since(5)
+    timers.pause(6)
+    assert timers.heard_since(5)
+
+
 def test_a_session_that_was_dead_starts_anew() -> None:
     timers = started()
     for seconds in (12, 24):
