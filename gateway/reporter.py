@@ -26,6 +26,7 @@ from engine.events import (
     OrderRejected,
     OrderReplaced,
     Output,
+    Skipped,
     decode_output,
 )
 from engine.limits import READ_BATCH_MAX
@@ -45,7 +46,7 @@ from router.sessions import Sessions, Store
 _ACCOUNTS_PER_READ_MAX = 256
 """Accounts that one read asks for; the others come next, so a batch is bounded."""
 
-_ANSWERS = (OrderAccepted, OrderRejected, OrderReplaced, CancelRejected)
+_ANSWERS = (OrderAccepted, OrderRejected, OrderReplaced, CancelRejected, Skipped)
 """Events that answer a D or G; their ClOrdID is not in flight any more."""
 
 logger = logging.getLogger("gateway")

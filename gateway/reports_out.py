@@ -16,6 +16,8 @@ Only fields that the FIX 4.4 dictionary knows in these messages. Source: fix-ref
     OrderStatusReported  I    any       790 when given; unknown order: 37=NONE, 39=8, 103=5
     CancelRejected            any       35=9
     BusinessRejected                    35=j
+    Skipped                             its answer: OrderRejected, CancelRejected (39: as the order
+                                        stands) or BusinessRejected (to an H)
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from engine.events import (
     OrderState,
     OrderStatusReported,
     Output,
+    Skipped,
 )
 from gateway.fix_tags import BUSINESS_MESSAGE_REJECT, EXECUTION_REPORT, ORDER_CANCEL_REJECT
 from gateway.fix_time import UtcTimestampWriter
@@ -94,6 +97,7 @@ class ReportWriter:
             OrderStatusReported: self._status,
             CancelRejected: self._cancel_rejected,
             BusinessRejected: self._business_rejected,
+            Skipped: self._skipped,
         }
 
     def bodies(self, output: Output, outbox_number: int) -> list[Body]:
@@ -193,6 +197,10 @@ class ReportWriter:
 
     def _business_rejected(self, _entry: _Entry, event: BusinessRejected) -> Body:
         return BUSINESS_MESSAGE_REJECT, business_reject_body(event)
+
+    def _skipped(self, entry: _Entry, event: Skipped) -> Body:
+        assert event.answer is not None, "Invariant: what stands in an outbox answers its account"
+        return self._writers[type(event.answer)](entry, event.answer)
 
 
 def business_reject_body(event: BusinessRejected) -> bytes:

@@ -28,6 +28,7 @@ from engine.events import (
     OrderRejected,
     OrderReplaced,
     Output,
+    Skipped,
     SymbolDefined,
 )
 from engine.ledger_entries import (
@@ -118,12 +119,14 @@ class Batch:
                     assert maker is not None, "Invariant: the maker's fill comes first"
                     self._trades.append(rows.trade_line(of, seq, ts, maker, event))
             elif type(event) is OrderAccepted or type(event) is OrderRejected:
-                assert event.order_seq == seq, "Invariant: an order's number is its input's"
-                orders[seq] = _OrderRow(of, event, ts, event, ts)
-                self._orders_touched += 1
+                self._open(of, seq, event, ts)
                 continue
             elif type(event) is SymbolDefined:
                 self._symbols[symbol] = event
+                continue
+            elif type(event) is Skipped:
+                if isinstance(event.answer, OrderRejected):
+                    self._open(of, seq, event.answer, ts)
                 continue
             elif type(event) is not OrderCanceled and type(event) is not OrderReplaced:
                 # CancelRejected, OrderStatusReported: no order is another after it.
@@ -211,6 +214,11 @@ class Batch:
         ):
             if lines:
                 yield table, lines
+
+    def _open(self, of: SymbolFormat, seq: int, opening: OpeningEvent, ts: str) -> None:
+        assert opening.order_seq == seq, "Invariant: an order's number is its input's"
+        self._orders[of.symbol][seq] = _OrderRow(of, opening, ts, opening, ts)
+        self._orders_touched += 1
 
     def _add_changes(self, changes: list[BalanceChange]) -> None:
         balances = self._balances

@@ -31,12 +31,13 @@ from engine.events import (
     OrderReplaced,
     OrderStatusReported,
     Output,
+    Skipped,
     SymbolDefined,
 )
 from engine.ledger_entries import Deposited, UserCreated, Withdrawn
 
 OrderEvent = OrderAccepted | OrderRejected | OrderFilled | OrderCanceled | OrderReplaced
-AccountEvent = OrderEvent | CancelRejected | OrderStatusReported
+AccountEvent = OrderEvent | CancelRejected | OrderStatusReported | Skipped
 OpeningEvent = OrderAccepted | OrderRejected
 
 NULL = "\\N"
@@ -58,6 +59,7 @@ EXECUTION_KINDS: dict[type, str] = {
     OrderReplaced: "replaced",
     CancelRejected: "cancel_rejected",
     OrderStatusReported: "status",
+    Skipped: "skipped",
 }
 
 

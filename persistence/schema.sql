@@ -90,7 +90,8 @@ CREATE TABLE trades (
     PRIMARY KEY (symbol, seq, index)
 );
 
--- One row per report that the engine made for an account: {symbol}-{seq}-{index} is its ExecID (17). `event` is
+-- One row per report that the engine made for an account, and per input that an operator had it skip (user_id 0
+-- where nobody waits for an answer to that): {symbol}-{seq}-{index} is its ExecID (17). `event` is
 -- the event as it stands in the stream (rows.decode_event); with symbol, seq and time it is all that a report needs.
 -- The key serves the one question asked: what has this account missed in this symbol since that seq.
 CREATE TABLE executions (
@@ -98,7 +99,8 @@ CREATE TABLE executions (
     symbol      text COLLATE "C" NOT NULL,
     seq         bigint NOT NULL,
     index       int NOT NULL,
-    kind        text NOT NULL,  -- accepted, rejected, filled, canceled, replaced, cancel_rejected, status
+    kind        text NOT NULL,  -- accepted, rejected, filled, canceled, replaced, cancel_rejected, status,
+                                -- skipped
     event       bytea NOT NULL,
     executed_at timestamptz NOT NULL,
     PRIMARY KEY (user_id, symbol, seq, index)

@@ -15,6 +15,7 @@ from engine.commands import (
     NewOrder,
     QueryOrder,
     ReplaceOrder,
+    encode_command,
 )
 from engine.enums import (
     Liquidity,
@@ -133,12 +134,16 @@ def execution_row(data: bytes) -> dict[str, str]:
     return dict(zip(names, texts, strict=True))
 
 
-def scenario() -> list[Output]:
+def scenario(*, skips: bool = False) -> list[Output]:
     """Return what an engine says about a small day, with every kind of event.
 
     Account 1 buys, account 2 sells. At the end account 1 has 6 ALFA more, paid 300 USD and 0.03 in
     fees, and 4 at 49.00 of its replaced order rest. Account 2's market order sold 2, the rest
     expired.
+
+    Args:
+        skips: go on with three inputs that are skipped, by which nothing of this changes: an order
+            of account 1, a cancel of account 1 and bytes that are no command.
     """
     of = rules()
     gtc, ioc = (OrdType.LIMIT, TimeInForce.GTC), (OrdType.MARKET, TimeInForce.IOC)
@@ -168,17 +173,26 @@ def scenario() -> list[Output]:
         QueryOrder(1, 0, 0, "c4", 0, Side.BUY, "q"),
     ]
     shard = Shard()
-    return [
+    outputs = [
         shard.apply(SYMBOL, seq, TS_US + seq, command).output
         for seq, command in enumerate(commands, 1)
     ]
+    payloads = [
+        encode_command(new(1, "c12", Side.BUY, 4_000, 3)),
+        encode_command(CancelOrder(1, 0, 0, "x13", "c4", 0)),
+        b"no command",
+    ]
+    for seq, payload in enumerate(payloads if skips else (), len(commands) + 1):
+        outputs.append(shard.skip(SYMBOL, seq, TS_US + seq, payload, "a bug").output)
+    return outputs
 
 
 def random_outputs(seed: int, count: int, *, symbol: str = SYMBOL) -> list[Output]:
     """Return what an engine says about the inputs 1 to count of a symbol: orders at random.
 
     Limit, market, IOC, FOK and post-only orders of four accounts in a narrow market, cancels,
-    replaces, questions, a disabled account; some are refused. Nobody looks at the accounts' funds.
+    replaces, questions, a disabled account; some are refused or skipped. Nobody looks at the
+    accounts' funds.
     """
     choice = random.Random(seed)
     shard = Shard()
@@ -189,7 +203,11 @@ def random_outputs(seed: int, count: int, *, symbol: str = SYMBOL) -> list[Outpu
     for seq in range(2, count + 1):
         ts_us += choice.choice((0, 1, 999_999))
         command = _random_command(choice, seq, definition.rules, list(resting.values()))
-        outputs.append(shard.apply(symbol, seq, ts_us, command).output)
+        if choice.random() < 0.02:
+            payload = encode_command(command)
+            outputs.append(shard.skip(symbol, seq, ts_us, payload, "a bug").output)
+        else:
+            outputs.append(shard.apply(symbol, seq, ts_us, command).output)
         for event in outputs[-1].events:
             if isinstance(event, OrderState) and event.leaves_lots:
                 resting[event.order_seq] = event

@@ -53,9 +53,9 @@ COMMITTED = b"C\0\0\0\x0bCOMMIT\0Z\0\0\0\x05I"
 
 
 async def test_rows_of_a_small_day_are_exact(redis_url: str, postgres_url: str) -> None:
-    await publish(redis_url, scenario(), ledger=LEDGER)
+    await publish(redis_url, scenario(skips=True), ledger=LEDGER)
     async with running(service(redis_url, postgres_url)) as writer:
-        await until_written(writer, ALFA=11, ledger=6)
+        await until_written(writer, ALFA=14, ledger=6)
     orders = query(
         postgres_url,
         "SELECT seq, user_id, cl_ord_id, side, type, time_in_force, price, quantity, "
@@ -69,7 +69,10 @@ async def test_rows_of_a_small_day_are_exact(redis_url: str, postgres_url: str) 
         (6, 2, "c6", "sell", "market", "ioc", 4950 * cent, 5, 0, 2, "expired"),
         (7, 1, "c\\7\tx", "buy", "limit", "gtc", 5000 * cent, 1_000_000, 0, 0, "rejected"),
         (9, 2, "c9", "sell", "limit", "gtc", 5100 * cent, 10, 0, 0, "canceled"),
+        (12, 1, "c12", "buy", "limit", "gtc", 4000 * cent, 3, 0, 0, "rejected"),
     ]
+    skipped = "SELECT reject_reason, reject_text FROM orders WHERE seq = 12"
+    assert query(postgres_url, skipped) == [(99, "Skipped by an operator: a bug")]
     (refusal,) = query(postgres_url, "SELECT reject_reason, reject_text FROM orders WHERE seq = 7")
     assert refusal[0] == OrdRejReason.INCORRECT_QUANTITY
     assert "1000000" in refusal[1]
@@ -85,9 +88,9 @@ async def test_rows_of_a_small_day_are_exact(redis_url: str, postgres_url: str) 
 
 
 async def test_balances_and_ledger_of_a_small_day_add_up(redis_url: str, postgres_url: str) -> None:
-    await publish(redis_url, scenario(), ledger=LEDGER)
+    await publish(redis_url, scenario(skips=True), ledger=LEDGER)
     async with running(service(redis_url, postgres_url)) as writer:
-        await until_written(writer, ALFA=11, ledger=6)
+        await until_written(writer, ALFA=14, ledger=6)
     balances = query(
         postgres_url, "SELECT user_id, asset, available, held FROM balances ORDER BY 1, 2"
     )
@@ -118,12 +121,14 @@ async def test_balances_and_ledger_of_a_small_day_add_up(redis_url: str, postgre
 async def test_executions_hold_every_event_of_every_account(
     redis_url: str, postgres_url: str
 ) -> None:
-    await publish(redis_url, scenario(), ledger=LEDGER)
+    await publish(redis_url, scenario(skips=True), ledger=LEDGER)
     async with running(service(redis_url, postgres_url)) as writer:
-        await until_written(writer, ALFA=11)
+        await until_written(writer, ALFA=14)
     stored = query(postgres_url, "SELECT seq, index, event FROM executions ORDER BY seq, index")
-    events = [(o.seq, e.index, e) for o in scenario()[1:] for e in o.events]
+    events = [(o.seq, e.index, e) for o in scenario(skips=True)[1:] for e in o.events]
     assert [(seq, index, decode_event(event)) for seq, index, event in stored] == events
+    skipped = "SELECT user_id, seq FROM executions WHERE kind = 'skipped' ORDER BY seq"
+    assert query(postgres_url, skipped) == [(1, 12), (1, 13), (0, 14)]
 
 
 async def test_restarts_and_other_cuts_give_the_same_rows(

@@ -12,12 +12,20 @@ import pytest
 from engine.commands import NewOrder, encode_command
 from engine.enums import (
     BusinessRejectReason,
+    OrdRejReason,
     OrdType,
     SelfTradePrevention,
     Side,
     TimeInForce,
 )
-from engine.events import BusinessRejected, OrderAccepted, Output, encode_output
+from engine.events import (
+    BusinessRejected,
+    OrderAccepted,
+    OrderRejected,
+    Output,
+    Skipped,
+    encode_output,
+)
 from engine.limits import READ_BATCH_MAX
 from gateway.connection import Connection
 from gateway.reporter import Reporter
@@ -128,6 +136,20 @@ async def test_answers_take_orders_out_of_flight(world: World) -> None:
     world.connection.in_flight = {"a1", "a2"}
     world.reporter.mark(7)
     await world.reported(1)
+    assert world.connection.in_flight == {"a2"}
+
+
+async def test_a_skipped_order_is_not_in_flight_any_more(world: World) -> None:
+    state = (Side.BUY, OrdType.LIMIT, TimeInForce.DAY, 2_000, 100, 0, 0, 0)
+    answer = OrderRejected(0, 7, 5, "a1", *state, OrdRejReason.OTHER, "Skipped by an operator: why")
+    event = Skipped(0, 7, "a1", "why", answer)
+    world.outbox.entries.append([b"e", encode_output(Output("BTC-USD", 5, 1, [event], []))])
+    world.connection.in_flight = {"a1", "a2"}
+    world.reporter.mark(7)
+    await world.reported(1)
+    assert world.written(b"35", b"150", b"11", b"58") == [
+        ("8", "8", "a1", "Skipped by an operator: why")
+    ]
     assert world.connection.in_flight == {"a2"}
 
 

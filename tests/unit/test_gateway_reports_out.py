@@ -31,6 +31,7 @@ from engine.events import (
     OrderReplaced,
     OrderStatusReported,
     Output,
+    Skipped,
 )
 from gateway.reports_out import ReportWriter
 from gateway.symbol_texts import SymbolTable, SymbolTexts
@@ -277,6 +278,36 @@ def test_business_reject() -> None:
     )
     expected = {"35": "j", "45": "42", "372": "q", "379": "c1", "380": "3", "58": "no"}
     assert render(event, seq=0, symbol="") == expected
+
+
+REFUSED = {"order_seq": 77, "index": 0}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        OrderRejected(**DONE | REFUSED, reason=OrdRejReason.OTHER, text="Skipped"),
+        CancelRejected(
+            index=0,
+            account=1001,
+            cl_ord_id="x1",
+            orig_cl_ord_id="a1",
+            order_seq=55,
+            ord_status=OrdStatus.NEW,
+            response_to=CxlRejResponseTo.REPLACE,
+            reason=CxlRejReason.OTHER,
+            text="Skipped",
+        ),
+        BusinessRejected(0, 1001, 12, "H", "a1", BusinessRejectReason.OTHER, "Skipped"),
+    ],
+    ids=lambda answer: type(answer).__name__,
+)
+def test_a_skipped_input_is_answered_like_a_refused_one(
+    answer: OrderRejected | CancelRejected | BusinessRejected,
+) -> None:
+    tags = render(Skipped(0, 1001, "a1", "why", answer))
+    assert tags == render(answer)
+    assert tags["58"] == "Skipped"
 
 
 def test_avg_px_is_cut_after_six_places_more() -> None:

@@ -126,8 +126,17 @@ def test_canceling_all_of_the_best_tells_the_next_one() -> None:
     assert update.bbo == Bbo(99, 5, 0, 0)
 
 
+def test_a_skipped_input_is_nothing_but_a_number() -> None:
+    feed = new_feed()
+    *day, last = scenario(skips=True)[:12]
+    before = [feed.apply(one) for one in day][-1].after
+    update = feed.apply(last)
+    assert (update.seq, update.before, update.after) == (12, before, before)
+    assert (update.trades, update.bids, update.asks, update.bbo) == ([], [], [], None)
+
+
 def test_events_are_read_without_the_changes_of_balances() -> None:
-    for whole in scenario():
+    for whole in scenario(skips=True):
         data = encode_output(whole)
         read = decode_output_events(data)
         assert (read.symbol, read.seq, read.ts_us) == (whole.symbol, whole.seq, whole.ts_us)

@@ -161,6 +161,22 @@ def test_many_events_of_an_order_are_one_row() -> None:
     assert "order_changes" not in lines
 
 
+def test_a_skipped_order_has_the_row_of_a_rejected_one_and_every_skip_an_execution() -> None:
+    tables = tables_of(scenario(skips=True), {11, 12})
+    row = tables["orders"][(f"{SYMBOL}-12",)]
+    assert (row["status"], row["reject_reason"]) == ("rejected", "99")
+    assert row["reject_text"] == "Skipped by an operator: a bug"
+    assert (row["remaining_quantity"], row["filled_quantity"]) == ("0", "0")
+    assert len(tables["orders"]) == 7
+    skipped = [row for row in tables["executions"].values() if row["kind"] == "skipped"]
+    assert [(row["user_id"], row["seq"]) for row in skipped] == [
+        ("1", "12"),
+        ("1", "13"),
+        ("0", "14"),
+    ]
+    assert tables["balances"] == tables_of(scenario(), set())["balances"]
+
+
 def test_positions_say_from_where_to_where() -> None:
     filling = builder()
     for output in scenario()[:4]:
