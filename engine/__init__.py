@@ -23,6 +23,10 @@ skip.py            what becomes of an input that an operator passes over
 matching.py        order types, self-trade prevention, money: one symbol
 shard.py           the symbols of one engine: next input in, all it does out
 settlement.py      an applied input as it is committed
+snapshot.py        one symbol's state as bytes
+snapshot_store.py  snapshots on disk: whole or not at all; finds the newest good one
+snapshot_keeper.py saves a running shard from a forked child
+recovery.py        a shard from snapshots, journals and streams
 journal.py         records of the journal as bytes
 journal_keys.py    what an engine's journal has besides commands
 journal_file.py    append-only segments

@@ -263,13 +263,17 @@ class LimitBook(Generic[OrderT]):
                 return
             yield from level.orders()
 
+    def by_priority(self) -> Iterator[OrderT]:
+        """Iterate over every order, bids before asks, best price first, oldest first."""
+        for side in (self.bids, self.asks):
+            for level in side.walk():
+                yield from level.orders()
+
     def content(self) -> list[tuple[int, int, int, int]]:
         """Return every order as (side, price_ticks, order_id, leaves), sorted by priority."""
         return [
-            (int(side.side), level.price_ticks, order.order_id, order.leaves_qty_lots)
-            for side in (self.bids, self.asks)
-            for level in side.walk()
-            for order in level.orders()
+            (int(one.level.side), one.level.price_ticks, one.order_id, one.leaves_qty_lots)
+            for one in self.by_priority()
         ]
 
     def state_hash(self) -> str:

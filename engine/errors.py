@@ -10,7 +10,10 @@
     ├── JournalWriteFailed   the disk refused a batch; nothing of it stands in the journal
     ├── PoisonCommand        a command in a stream that the shard cannot apply: it stops there
     ├── RingFull             a claim beyond the slowest consumer
-    └── SequenceGap          an input that is not the next of its symbol
+    ├── RecoveryGap          commands that neither journals nor stream have any more
+    ├── SequenceGap          an input that is not the next of its symbol
+    ├── SnapshotCorrupt      a snapshot that is not whole, or not of what it should be
+    └── SnapshotVersion      a snapshot of another format version
 
 The other packages hang their families under the same root (``router/errors.py``,
 ``gateway/errors.py``, ``persistence/errors.py``). What a peer or a user did wrong is never an
@@ -18,6 +21,8 @@ The other packages hang their families under the same root (``router/errors.py``
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class ExchangeError(Exception):
@@ -83,6 +88,29 @@ class PoisonCommand(ExchangeError):
         self.seq = seq
 
 
+class RecoveryGap(ExchangeError):
+    """Commands between a shard's position and its stream's first entry are nowhere to be found.
+
+    Args:
+        symbol: the symbol's name.
+        expected_seq: the next command that the shard needs.
+        stream_first_seq: where the stream begins.
+        journals: each journal's name and the last seq that it has of the symbol.
+    """
+
+    def __init__(
+        self, symbol: str, expected_seq: int, stream_first_seq: int, journals: Mapping[str, int]
+    ) -> None:
+        ends = ", ".join(f"{name} ends at {seq}" for name, seq in journals.items())
+        super().__init__(
+            f"{symbol}: seq {expected_seq} is needed, the stream begins at {stream_first_seq},"
+            f" and no journal fills the gap ({ends or 'there is none'})"
+        )
+        self.symbol = symbol
+        self.expected_seq = expected_seq
+        self.stream_first_seq = stream_first_seq
+
+
 class RingFull(ExchangeError):
     """More slots were claimed than the slowest consumer has left free."""
 
@@ -101,3 +129,27 @@ class SequenceGap(ExchangeError):
         self.symbol = symbol
         self.expected_seq = expected_seq
         self.received_seq = received_seq
+
+
+class SnapshotCorrupt(ExchangeError):
+    """A snapshot is damaged, half written, or not of the symbol, stream and seq that it should be.
+
+    Args:
+        snapshot: the file, or another name for it.
+        what: the part that is wrong.
+        expected: what should be there.
+        found: what is there.
+    """
+
+    def __init__(self, snapshot: str, what: str, expected: object, found: object) -> None:
+        super().__init__(f"snapshot {snapshot}: {what}: expected {expected}, found {found}")
+        self.snapshot = snapshot
+        self.what = what
+
+
+class SnapshotVersion(ExchangeError):
+    """A snapshot has another format version than this program writes and reads."""
+
+    def __init__(self, snapshot: str, expected: int, found: int) -> None:
+        super().__init__(f"snapshot {snapshot}: format version {found}, expected {expected}")
+        self.snapshot = snapshot

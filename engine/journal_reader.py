@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from engine.errors import DecodeError, JournalCorrupt, JournalMismatch
-from engine.journal import Record, SegmentScan, Tail
+from engine.journal import Record, SegmentHeader, SegmentScan, Tail
 
 _SUFFIX = ".journal"
+
+_HEADER_BYTES_TRIED = 1 << 16
+"""Enough for the header of a journal with some 1,000 keys; for a longer one the file is read."""
 
 
 def segment_path(directory: Path, first_record: int) -> Path:
@@ -23,6 +26,42 @@ def segment_path(directory: Path, first_record: int) -> Path:
 def segment_paths(directory: Path) -> list[Path]:
     """Return the paths of all segments in `directory`, oldest first."""
     return sorted(directory.glob(f"*{_SUFFIX}"))
+
+
+def read_header(path: Path) -> SegmentHeader:
+    """Return the header of a segment without reading the rest, if it is not a very long one.
+
+    Raises:
+        JournalCorrupt: The header is damaged.
+        JournalMismatch: The segment has another format version.
+    """
+    with path.open("rb") as file:
+        data = file.read(_HEADER_BYTES_TRIED)
+        try:
+            return _scan(path, data).header
+        except JournalCorrupt:
+            rest = file.read()
+            if not rest:
+                raise
+    return _scan(path, data + rest).header
+
+
+def _scan(path: Path, data: bytes) -> SegmentScan:
+    try:
+        return SegmentScan(data)
+    except DecodeError as error:
+        raise JournalCorrupt(str(path), 0, str(error)) from error
+    except JournalMismatch as error:
+        raise JournalMismatch(f"{path}: {error}") from error
+
+
+def _first_needed(paths: Sequence[Path], positions: Mapping[str, int]) -> int:
+    """Return the place of the first segment that has a record behind one of the positions."""
+    for place in range(len(paths) - 1, 0, -1):
+        before = read_header(paths[place]).positions or {}
+        if all(before.get(key, -1) <= seq for key, seq in positions.items()):
+            return place
+    return 0
 
 
 class SegmentFile:
@@ -46,12 +85,7 @@ class SegmentFile:
 
     def __init__(self, path: Path) -> None:
         data = path.read_bytes()
-        try:
-            self._scan = SegmentScan(data)
-        except DecodeError as error:
-            raise JournalCorrupt(str(path), 0, str(error)) from error
-        except JournalMismatch as error:
-            raise JournalMismatch(f"{path}: {error}") from error
+        self._scan = _scan(path, data)
         self.path = path
         self.header = self._scan.header
         self.seed = self._scan.seed
@@ -128,13 +162,33 @@ class JournalReader:
             JournalCorrupt: A segment is damaged or missing; all records before that were yielded.
             JournalMismatch: A segment has another format version.
         """
+        yield from self._records_of(segment_paths(self._directory))
+
+    def _records_of(self, paths: Sequence[Path]) -> Iterator[Record]:
         previous: SegmentFile | None = None
-        for path in segment_paths(self._directory):
+        for path in paths:
             segment = SegmentFile(path)
             if previous is not None:
                 previous.check_followed_by(segment)
             yield from segment
             previous = segment
+
+    def read_from(self, positions: Mapping[str, int]) -> Iterator[Record]:
+        """Yield the records of some keys behind a seq each, and no others.
+
+        Segments that end before all of these are not read, apart from their headers.
+
+        Args:
+            positions: Key to the last seq that is not wanted.
+
+        Raises:
+            JournalCorrupt: A segment that is read is damaged or missing; as when iterating.
+            JournalMismatch: A segment has another format version.
+        """
+        paths = segment_paths(self._directory)
+        for record in self._records_of(paths[_first_needed(paths, positions) :]):
+            if record.seq > positions.get(record.key, record.seq):
+                yield record
 
     def positions(self) -> dict[str, int]:
         """Return the last seq of each key, reading the last segment alone.

@@ -63,6 +63,9 @@ _STP_NONE: Final = SelfTradePrevention.NONE
 _STP_OLDEST: Final = SelfTradePrevention.CANCEL_OLDEST
 _STP_NEWEST: Final = SelfTradePrevention.CANCEL_NEWEST
 
+DoneOfAccount = tuple[int, list[tuple[str, DoneOrder | None]]]
+"""An account, and what `AccountOrders.done` has of it, oldest first."""
+
 _FINAL_STATUS: Final = {
     CancelReason.REQUESTED: OrdStatus.CANCELED,
     CancelReason.EXPIRED: OrdStatus.EXPIRED,
@@ -199,19 +202,23 @@ class Matcher:
             self.book.cancel(order.order_id)
             self._end(turn, order, CancelReason.USER_DISABLED)
 
+    def done(self) -> list[DoneOfAccount]:
+        """Return the accounts with ClOrdIDs gone out of use, sorted, and those, oldest first."""
+        accounts = self.accounts
+        return [
+            (account, list(accounts[account].done.items()))
+            for account in sorted(accounts)
+            if accounts[account].done
+        ]
+
     def content(self) -> tuple[object, ...]:
         """Return the whole state as plain values: open orders in priority, then what is done."""
-        book = self.book
         return (
             self.rules.version,
-            [book.orders[order_id].content() for _, _, order_id, _ in book.content()],
+            [order.content() for order in self.book.by_priority()],
             [
                 (account, [(used, done and msgspec.structs.astuple(done)) for used, done in items])
-                for account, items in sorted(
-                    (account, list(orders.done.items()))
-                    for account, orders in self.accounts.items()
-                )
-                if items
+                for account, items in self.done()
             ],
         )
 

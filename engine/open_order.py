@@ -8,12 +8,13 @@ gone out of use after it. A ClOrdID that a replace took over from is used up and
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from engine.commands import NewOrder
-from engine.enums import OrdStatus, OrdType, Side, TimeInForce
+from engine.enums import OrdStatus, OrdType, SelfTradePrevention, Side, TimeInForce
 from engine.fees import buy_hold
 from engine.instrument import SymbolRules, fee_ceil
 from engine.level import RestingOrder
@@ -22,6 +23,33 @@ from engine.limits import RECENT_CL_ORD_IDS_MAX
 _SELL: Final = Side.SELL
 _NEW: Final = OrdStatus.NEW
 _PARTIALLY_FILLED: Final = OrdStatus.PARTIALLY_FILLED
+
+
+class SavedOrder(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An open order as a snapshot has it: everything but its place in the book.
+
+    `rated_price_qty` is decimal text, because a sum of price × lots × ppm may go beyond 64 bits,
+    which is where the integers of msgpack end. The others are within 2^62 (`engine.instrument`).
+    """
+
+    order_id: int
+    owner: int
+    cl_ord_id: str
+    side: Side
+    ord_type: OrdType
+    time_in_force: TimeInForce
+    post_only: bool
+    stp: SelfTradePrevention
+    price_ticks: int
+    qty_lots: int
+    leaves_qty_lots: int
+    cum_lots: int
+    cum_price_qty: int
+    rated_price_qty: str
+    maker_fee_ppm: int
+    taker_fee_ppm: int
+    charged: int
+    hold: int
 
 
 class OpenOrder(RestingOrder):
@@ -78,6 +106,54 @@ class OpenOrder(RestingOrder):
         self.max_fee_ppm = rules.max_fee_ppm
         self.charged = 0
         self.hold = hold
+
+    @classmethod
+    def restore(cls, saved: SavedOrder) -> OpenOrder:
+        """Return the order that was saved, in no book yet."""
+        order = cls.__new__(cls)
+        order.order_id = saved.order_id
+        order.owner = saved.owner
+        order.leaves_qty_lots = saved.leaves_qty_lots
+        order.cl_ord_id = saved.cl_ord_id
+        order.side = saved.side
+        order.ord_type = saved.ord_type
+        order.time_in_force = saved.time_in_force
+        order.post_only = saved.post_only
+        order.stp = saved.stp
+        order.price_ticks = saved.price_ticks
+        order.qty_lots = saved.qty_lots
+        order.cum_lots = saved.cum_lots
+        order.cum_price_qty = saved.cum_price_qty
+        order.rated_price_qty = int(saved.rated_price_qty)
+        order.maker_fee_ppm = saved.maker_fee_ppm
+        order.taker_fee_ppm = saved.taker_fee_ppm
+        order.max_fee_ppm = max(saved.maker_fee_ppm, saved.taker_fee_ppm)
+        order.charged = saved.charged
+        order.hold = saved.hold
+        return order
+
+    def save(self) -> SavedOrder:
+        """Return all of its state but its place in the book."""
+        return SavedOrder(
+            self.order_id,
+            self.owner,
+            self.cl_ord_id,
+            self.side,
+            self.ord_type,
+            self.time_in_force,
+            self.post_only,
+            self.stp,
+            self.price_ticks,
+            self.qty_lots,
+            self.leaves_qty_lots,
+            self.cum_lots,
+            self.cum_price_qty,
+            str(self.rated_price_qty),
+            self.maker_fee_ppm,
+            self.taker_fee_ppm,
+            self.charged,
+            self.hold,
+        )
 
     def hold_for(self, rules: SymbolRules, price_ticks: int, leaves_lots: int) -> int:
         """Return what the order must hold with this limit and so many leaves."""
@@ -184,6 +260,14 @@ class AccountOrders:
         self.open: dict[str, OpenOrder] = {}
         self.done: dict[str, DoneOrder | None] = {}
         self._oldest_first: deque[str] = deque()
+
+    @classmethod
+    def restore(cls, done: Iterable[tuple[str, DoneOrder | None]]) -> AccountOrders:
+        """Return an account with these ClOrdIDs gone out of use, oldest first, and nothing open."""
+        orders = cls()
+        orders.done.update(done)
+        orders._oldest_first.extend(orders.done)
+        return orders
 
     def has_used(self, cl_ord_id: str) -> bool:
         """Return whether a new order may not have this ClOrdID."""

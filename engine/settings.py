@@ -17,6 +17,14 @@ class EngineSettings(BaseModel):
     beside Redis' own, at most one batch behind."""
     read_block_ms: Annotated[int, Field(ge=10, le=60_000)] = 1_000
     """Longest wait of one read; a new order ends it at once."""
+    snapshot_interval_s: Annotated[int, Field(ge=1, le=86_400)] = 60
+    """Between two snapshots of an engine. After a crash it reads what came since the newest; orders
+    stay in Redis from the older of the two newest on."""
+    snapshot_inputs_min: Annotated[int, Field(ge=1, le=100_000_000)] = 10_000
+    """No snapshot is made while fewer orders and requests have come since the last one."""
+    snapshot_timeout_s: Annotated[int, Field(ge=1, le=3_600)] = 60
+    """A snapshot that is not on disk, settled and journalled by then is given up; the next interval
+    tries again."""
     lease_ttl_ms: Annotated[int, Field(ge=300, le=60_000)] = 1_500
     """After so long without a sign of life a shard may be led by another engine. Must be the same
     for all engines of a shard."""

@@ -18,6 +18,16 @@ def last_entry(key: str) -> tuple[str | int, ...]:
     return ("XREVRANGE", key, "+", "-", "COUNT", 1)
 
 
+def first_entry(key: str) -> tuple[str | int, ...]:
+    """Return the command that reads a stream's first entry."""
+    return ("XRANGE", key, "-", "+", "COUNT", 1)
+
+
 def last_number(found: list[Any]) -> int:
     """Return the number of the entry that ``last_entry`` found; 0 for an empty stream."""
     return entry_number(found[0][0]) if found else 0
+
+
+def first_number(found: list[Any]) -> int:
+    """Return the number of the entry that ``first_entry`` found; 1 for an empty stream."""
+    return entry_number(found[0][0]) if found else 1

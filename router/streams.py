@@ -7,14 +7,15 @@ own terms. A reader owns its position, and reading twice is harmless.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from engine.journal import Record
 from engine.limits import READ_BATCH_MAX
 from router import keys
-from router.dense_ids import entry_number, last_entry, last_number
+from router.dense_ids import entry_number, first_entry, first_number, last_entry, last_number
 from router.errors import StreamGap
-from router.redis_client import RedisLink, retry_while_away
+from router.redis_client import Argument, RedisLink, retry_while_away
 
 StreamEntry = tuple[str, int, list[bytes]]
 """Name (symbol or ``ledger``), seq, and the values of the entry's fields in the order of keys.py:
@@ -118,12 +119,28 @@ class CommandSource:
 
     async def ends(self) -> dict[str, int]:
         """Return the last seq of each stream; waits while Redis is away."""
+        return await self._numbers(last_entry, last_number)
+
+    async def firsts(self) -> dict[str, int]:
+        """Return the first seq that each stream still has; 1 for an empty one; waits like ends."""
+        return await self._numbers(first_entry, first_number)
+
+    def move_to(self, positions: Mapping[str, int]) -> None:
+        """Go on behind these positions, instead of where reading has got to."""
+        assert positions.keys() == self._reader.positions.keys(), "Invariant: the same streams"
+        self._reader.positions.update(positions)
+
+    async def _numbers(
+        self,
+        command: Callable[[str], tuple[Argument, ...]],
+        number: Callable[[list[Any]], int],
+    ) -> dict[str, int]:
         symbols = list(self._reader.positions)
-        commands = [last_entry(keys.orders(symbol)) for symbol in symbols]
-        lasts = await retry_while_away(
+        commands = [command(keys.orders(symbol)) for symbol in symbols]
+        found = await retry_while_away(
             lambda: self._link.pipeline(commands), what=f"reader {self._link.name}"
         )
-        return dict(zip(symbols, map(last_number, lasts), strict=True))
+        return dict(zip(symbols, map(number, found), strict=True))
 
     async def read_batch(self, count: int) -> list[Record]:
         """Return the next commands, at most ``count`` in all; none if none came in time.

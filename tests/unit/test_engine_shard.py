@@ -48,6 +48,8 @@ def test_what_must_not_stand_in_a_stream_stops_the_shard() -> None:
     shard.apply(SYMBOL, 1, 50, DEFINE)
     with pytest.raises(AssertionError, match="one home"):
         shard.apply(SYMBOL, 2, 50, DefineSymbol("other", rules(version=2)))
+    shard = Shard()
+    shard.apply(SYMBOL, 1, 50, DEFINE)
     with pytest.raises(AssertionError, match="stamps never fall"):
         shard.apply(SYMBOL, 2, 49, CancelAll(1))
 
