@@ -8,6 +8,7 @@ commands_up.py        up
 commands_processes.py gateway, engine, marketdata, writer: each process alone
 commands_status.py    status
 commands_reconcile.py reconcile
+commands_skip.py      skip
 commands_users.py     user add, list, passwd, disable
 commands_ledger.py    deposit, withdraw, balances
 commands_market.py    symbols, book, watch
