@@ -66,6 +66,32 @@ async def read_versions(url: str, *, connect_timeout_s: int) -> Versions:
         raise PostgresUnavailable(str(e).strip()) from e
 
 
+async def refuse_tables(url: str, *, connect_timeout_s: int) -> None:
+    """Check that a database is empty, because it is to be filled from nothing.
+
+    Raises:
+        SchemaMismatch: it has tables; names them.
+        PostgresUnavailable: it cannot be reached.
+    """
+    try:
+        async with await AsyncConnection.connect(
+            url, autocommit=True, connect_timeout=connect_timeout_s
+        ) as connection:
+            cursor = await connection.execute(
+                "SELECT tablename FROM pg_tables WHERE schemaname = ANY (current_schemas(false))"
+                " ORDER BY tablename"
+            )
+            tables = [name for (name,) in await cursor.fetchall()]
+            database = connection.info.dbname
+    except psycopg.OperationalError as e:
+        raise PostgresUnavailable(str(e).strip()) from e
+    if tables:
+        raise SchemaMismatch(
+            f"database {database} is not empty, it has the tables {', '.join(tables)}:"
+            " expected one without tables"
+        )
+
+
 async def _read_version(connection: AsyncConnection) -> int | None:
     row = await (await connection.execute("SELECT to_regclass('schema_version')")).fetchone()
     if row is None or row[0] is None:

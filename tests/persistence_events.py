@@ -188,32 +188,35 @@ def scenario(*, skips: bool = False) -> list[Output]:
 
 
 def random_outputs(seed: int, count: int, *, symbol: str = SYMBOL) -> list[Output]:
-    """Return what an engine says about the inputs 1 to count of a symbol: orders at random.
+    """Return what an engine says about the inputs 1 to count of a symbol: orders at random."""
+    return [output for _, output in random_history(seed, count, symbol=symbol)]
+
+
+def random_history(seed: int, count: int, *, symbol: str = SYMBOL) -> list[tuple[Command, Output]]:
+    """Return the inputs 1 to count of a symbol, and what an engine says about each.
 
     Limit, market, IOC, FOK and post-only orders of four accounts in a narrow market, cancels,
-    replaces, questions, a disabled account; some are refused or skipped. Nobody looks at the
-    accounts' funds.
+    replaces, questions, a disabled account; some are refused. Nobody looks at the accounts' funds.
     """
     choice = random.Random(seed)
     shard = Shard()
     definition = DefineSymbol(INCARNATION, rules(symbol))
-    outputs = [shard.apply(symbol, 1, TS_US, definition).output]
+    history: list[tuple[Command, Output]] = [
+        (definition, shard.apply(symbol, 1, TS_US, definition).output)
+    ]
     resting: dict[int, OrderState] = {}
     ts_us = TS_US
     for seq in range(2, count + 1):
         ts_us += choice.choice((0, 1, 999_999))
         command = _random_command(choice, seq, definition.rules, list(resting.values()))
-        if choice.random() < 0.02:
-            payload = encode_command(command)
-            outputs.append(shard.skip(symbol, seq, ts_us, payload, "a bug").output)
-        else:
-            outputs.append(shard.apply(symbol, seq, ts_us, command).output)
-        for event in outputs[-1].events:
+        output = shard.apply(symbol, seq, ts_us, command).output
+        history.append((command, output))
+        for event in output.events:
             if isinstance(event, OrderState) and event.leaves_lots:
                 resting[event.order_seq] = event
             elif isinstance(event, OrderState):
                 resting.pop(event.order_seq, None)
-    return outputs
+    return history
 
 
 def _random_command(
