@@ -7,6 +7,7 @@ cli.py                what the commands share: parsers, settings, connections, p
 commands_up.py        up
 commands_processes.py gateway, engine, marketdata, writer: each process alone
 commands_status.py    status
+commands_failover.py  failover
 commands_reconcile.py reconcile
 commands_skip.py      skip
 commands_users.py     user add, list, passwd, disable
@@ -22,6 +23,7 @@ endpoints.py          var/endpoints.json, and finding the running exchange by it
 demo_users.py         the demo's users and balances
 accounts.py           naming accounts and amounts on the command line
 progress.py           how far each symbol has got, process by process
+engine_roles.py       which engine leads or follows, and how far behind it is
 status.py             what `status` says, with the limits beyond which it warns
 reconcile.py          what must hold in a venue, and the replay that says so
 reconcile_reader.py   reads a venue and reconciles it; reconcile_watch.py does so in `up`
@@ -36,6 +38,11 @@ flow_check.py         what was answered, against what is true; flow_reference.py
 flow_generator.py     a realistic flow; demo_market.py keeps its book by reports
 demo.py               the demo's participants
 fix_client.py         a FIX client; fix_initiator.py is its session, fix_orders.py its messages
+commands_torture.py   torture
+torture.py            clients trade while parts are killed: start, end, waits; torture_summary.py
+torture_plan.py       which part is struck when; torture_chaos.py does it, torture_parts.py finds them
+torture_trader.py     a client; torture_requests.py what it sends, torture_record.py what it was told
+torture_deposits.py   an operator; torture_checks.py what must hold at the end
 private_venue.py      a venue of its own for a command, benchmark or test
 errors.py             OpsError and its family
 data_dir.py           the lock and the versions of a data directory

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from engine.errors import ExchangeError
 from ops import (
+    commands_failover,
     commands_fixlog,
     commands_flow,
     commands_ledger,
@@ -20,6 +21,7 @@ from ops import (
     commands_reconcile,
     commands_skip,
     commands_status,
+    commands_torture,
     commands_up,
     commands_users,
 )
@@ -29,6 +31,7 @@ from ops.wiring import VERSION
 _GROUPS = (
     commands_up,
     commands_status,
+    commands_failover,
     commands_reconcile,
     commands_skip,
     commands_users,
@@ -36,6 +39,7 @@ _GROUPS = (
     commands_market,
     commands_fixlog,
     commands_flow,
+    commands_torture,
     commands_processes,
 )
 

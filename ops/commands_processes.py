@@ -39,6 +39,11 @@ def add_parsers(commands: Subparsers) -> None:
         commands, "engine", _engine, summary="Run the engine of one shard", details=_DETAILS
     )
     parser.add_argument("--shard", type=int, required=True, metavar="ID", help="of [[shards]]")
+    parser.add_argument(
+        "--standby",
+        action="store_true",
+        help="be the shard's second engine: follow the first, and lead when it is gone",
+    )
     add_command(commands, "marketdata", _marketdata, summary="Run market data", details=_DETAILS)
     add_command(
         commands, "writer", _writer, summary="Run the writer to PostgreSQL", details=_DETAILS
@@ -55,7 +60,12 @@ def _gateway(args: argparse.Namespace) -> int:
 
 
 def _engine(args: argparse.Namespace) -> int:
-    return _run(args, lambda settings: run_engine(settings, find_redis(settings), args.shard))
+    return _run(
+        args,
+        lambda settings: run_engine(
+            settings, find_redis(settings), args.shard, standby=args.standby
+        ),
+    )
 
 
 def _marketdata(args: argparse.Namespace) -> int:

@@ -67,6 +67,15 @@ def _print(status: Status) -> None:
         ],
     )
     print()
+    if status.engines:
+        print_table(
+            ("engine", "role", "behind", "compared", "not compared"),
+            [
+                (one.name, one.role, *(f"{n:,}" for n in (one.lag, one.compared, one.uncompared)))
+                for one in status.engines
+            ],
+        )
+        print()
     print_table(
         ("shard", "leader", "epoch"),
         [

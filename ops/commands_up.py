@@ -23,6 +23,9 @@ def add_parsers(commands: Subparsers) -> None:
     parser = add_command(
         commands, "up", _up, summary="Start the whole exchange, until Ctrl-C", details=_DETAILS
     )
+    parser.add_argument(
+        "--standby", action="store_true", help="with a second engine per shard that takes over"
+    )
     demo = parser.add_mutually_exclusive_group()
     demo.add_argument("--demo", action="store_true", help="with demo users and a simulated market")
     demo.add_argument(
@@ -36,5 +39,7 @@ def _up(args: argparse.Namespace) -> int:
     demo = Demo.MARKET if args.demo else Demo.QUIET if args.demo_quiet else Demo.NONE
     # Here, where Ctrl-C still interrupts: the servers of a run that was killed may need a while.
     with DataDirectory.open(settings.var_dir) as data:
-        run_until_signal(run_up(settings, args.config, demo, data, Terminal()))
+        run_until_signal(
+            run_up(settings, args.config, demo, data, Terminal(), standby=args.standby)
+        )
     return EXIT_OK

@@ -48,7 +48,7 @@ class Service(Protocol):
         """
 
     async def ended(self) -> str:
-        """Wait until it has ended, and return how: ``with status 1``, ``by SIGKILL``."""
+        """Wait until it has ended; return how: ``cleanly``, ``with status 1``, ``by SIGKILL``."""
 
     async def stop(self, timeout_s: float) -> None:
         """Ask it to stop, kill it after the time-out; no harm where it does not run."""

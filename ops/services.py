@@ -32,7 +32,9 @@ _STILL_STARTING_S = 15.0
 
 def describe_status(status: int) -> str:
     """Return how a process ended, from its exit status (negative: a signal)."""
-    if status >= 0:
+    if status == 0:
+        return "cleanly"
+    if status > 0:
         return f"with status {status}"
     return f"by {signal.Signals(-status).name}"
 

@@ -11,13 +11,22 @@ from typing import Any
 import msgspec
 
 from engine.limits import OUTBOX_KEPT_BEHIND_CURSOR, SENT_MESSAGES_KEPT
+from ops.engine_roles import (
+    EngineRole,
+    LeaderReader,
+    engine_roles,
+    held_back,
+    missing_standbys,
+    read_positions,
+)
+from ops.engine_roles import lags as engine_lags
 from ops.progress import Progress, ProgressReader
 from ops.settings import Settings
 from ops.wiring import shard_map, wall_us
 from persistence.errors import PostgresUnavailable
 from persistence.schema import SCHEMA_VERSION, read_versions
 from router import keys
-from router.lease import Leader, read_leader
+from router.lease import Leader
 from router.process_registry import ProcessState, read_processes
 from router.redis_client import Argument, RedisLink, scan_keys
 
@@ -72,6 +81,7 @@ class Status(msgspec.Struct, frozen=True):
     warnings: list[str]
     processes: list[ProcessStatus]
     leaders: dict[str, Leader | None]
+    engines: list[EngineRole]
     progress: Progress
     lags: dict[str, int]
     outboxes: StreamLengths
@@ -95,22 +105,23 @@ async def read_status(settings: Settings, link: RedisLink, postgres_url: str) ->
     """
     shards = shard_map(settings, link.url).shards
     processes = await read_processes(link)
-    leaders: dict[str, Leader | None] = {}
-    for shard in shards:
-        async with link.sibling(shard.db) as shard_link:
-            leaders[f"shard-{shard.id}"] = await read_leader(shard_link)
-    reader = ProgressReader(link, shards)
+    leader_reader, reader = LeaderReader(link, shards), ProgressReader(link, shards)
     try:
-        progress = await reader.read()
+        leaders, progress = await leader_reader.read(), await reader.read()
     finally:
+        await leader_reader.close()
         await reader.close()
+    engines = engine_roles(processes, leaders, progress)
+    positions = await read_positions(link, leaders)
+    lags = engine_lags(progress, engines)
     outboxes = await _lengths(link, keys.outbox_pattern())
     stores = await _lengths(link, keys.sent_pattern())
     info = _parse_info(await link.call("INFO"))
     problems = (
         _missing(settings, processes)
         + _reported(processes)
-        + [f"{shard}: nobody leads it" for shard, leader in leaders.items() if leader is None]
+        + missing_standbys(leaders, processes, positions)
+        + [f"shard-{shard}: nobody leads it" for shard, leader in leaders.items() if leader is None]
     )
     postgres_version, schema_version = "", None
     try:
@@ -129,12 +140,15 @@ async def read_status(settings: Settings, link: RedisLink, postgres_url: str) ->
         warnings=[
             *_heartbeat_warnings(states),
             *_length_warnings(progress, outboxes, stores),
+            *_lag_warnings(lags),
+            *held_back(positions, progress),
             *_memory_warnings(used, limit),
         ],
         processes=states,
-        leaders=leaders,
+        leaders={f"shard-{shard}": leader for shard, leader in leaders.items()},
+        engines=engines,
         progress=progress,
-        lags=progress.lags(),
+        lags=lags,
         outboxes=outboxes,
         session_stores=stores,
         redis_version=info["redis_version"],
@@ -212,14 +226,17 @@ def _length_warnings(
         lengths[keys.events(symbol)] = (one.events_length, EVENTS_LENGTH_WARNED)
     lengths[outboxes.longest] = (outboxes.longest_entries, OUTBOX_LENGTH_WARNED)
     lengths[stores.longest] = (stores.longest_entries, STORE_LENGTH_WARNED)
-    warnings = [
+    return [
         f"{key} has {length:,} entries, more than {limit:,}"
         for key, (length, limit) in lengths.items()
         if length > limit
     ]
-    return warnings + [
+
+
+def _lag_warnings(lags: Mapping[str, int]) -> list[str]:
+    return [
         f"{name} is {lag:,} entries behind, more than {LAG_WARNED:,}"
-        for name, lag in progress.lags().items()
+        for name, lag in lags.items()
         if lag > LAG_WARNED
     ]
 

@@ -11,12 +11,14 @@ from collections.abc import Mapping
 import msgspec
 
 from engine.instrument import DecimalGrid
+from ops.engine_roles import LeaderReader, engine_names, engine_roles, lags
 from ops.progress import Progress, ProgressReader
 from ops.settings import Settings
 from ops.terminal import Terminal, table
 from ops.wiring import shard_map
 from router import keys
 from router.errors import RedisUnavailable
+from router.process_registry import read_processes
 from router.redis_client import RedisLink
 
 TERMINAL_INTERVAL_S = 1
@@ -39,6 +41,7 @@ class Sample(msgspec.Struct, frozen=True):
 
     at_s: float
     progress: Progress
+    lags: Mapping[str, int]
     tickers: Mapping[str, Ticker]
 
     @property
@@ -64,7 +67,10 @@ class Summary:
     def __init__(self, settings: Settings, link: RedisLink, terminal: Terminal) -> None:
         self._link = link
         self._terminal = terminal
-        self._reader = ProgressReader(link, shard_map(settings, link.url).shards)
+        shards = shard_map(settings, link.url).shards
+        self._reader = ProgressReader(link, shards)
+        self._leaders = LeaderReader(link, shards)
+        self._engines = [name for shard in shards for name in engine_names(shard.id)]
         self._grids = {one.name: DecimalGrid(one.tick_size) for one in settings.symbols}
 
     async def run(self) -> None:
@@ -84,35 +90,39 @@ class Summary:
         finally:
             self._terminal.show([])
             await self._reader.close()
+            await self._leaders.close()
 
     async def _sample(self) -> Sample:
-        progress = await self._reader.read()
+        processes = await read_processes(self._link, self._engines)
+        leaders, progress = await self._leaders.read(), await self._reader.read()
+        engines = engine_roles(processes, leaders, progress)
         symbols = list(progress.symbols)
         found = await self._link.call("MGET", *map(keys.md_ticker, symbols)) if symbols else []
         tickers = {}
         for symbol, body in zip(symbols, found, strict=True):
             tickers[symbol] = _TICKERS.decode(body) if body else Ticker(None, 0)
-        return Sample(asyncio.get_running_loop().time(), progress, tickers)
+        now_s = asyncio.get_running_loop().time()
+        return Sample(now_s, progress, lags(progress, engines), tickers)
 
     def _show(self, sample: Sample, last: Sample) -> None:
         elapsed_s = max(sample.at_s - last.at_s, 0.001)
         orders_per_s = round((sample.orders - last.orders) / elapsed_s)
         # Trades leave the window of 24 h, too.
         trades_per_s = max(0, round((sample.trades - last.trades) / elapsed_s))
-        lags = "  ".join(f"{name} {lag:,}" for name, lag in sample.progress.lags().items())
+        behind = "  ".join(f"{name} {lag:,}" for name, lag in sample.lags.items())
         if not self._terminal.interactive:
             quotes = "  ".join(
                 f"{symbol} {bid}/{ask}" for symbol, bid, ask, *_ in self._rows(sample)
             )
             self._terminal.say(
-                f"{orders_per_s:,} orders/s  {trades_per_s:,} trades/s | {quotes} | lag {lags}"
+                f"{orders_per_s:,} orders/s  {trades_per_s:,} trades/s | {quotes} | lag {behind}"
             )
             return
         header = ("symbol", "best bid", "best ask", "last", "trades 24 h", "admitted")
         self._terminal.show(
             [
                 "",
-                f"{orders_per_s:,} orders/s   {trades_per_s:,} trades/s   lag: {lags}",
+                f"{orders_per_s:,} orders/s   {trades_per_s:,} trades/s   lag: {behind}",
                 *table(header, self._rows(sample)),
             ]
         )

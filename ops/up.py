@@ -18,6 +18,7 @@ from ops.embedded import EmbeddedServer, free_port
 from ops.embedded_postgres import EmbeddedPostgres
 from ops.embedded_redis import EmbeddedRedis
 from ops.endpoints import Credentials, Endpoints, FixEndpoint, endpoints_path, write_endpoints
+from ops.engine_process import engine_name
 from ops.processes import Service, Supervisor, supervise
 from ops.progress import ProgressReader
 from ops.reconcile_watch import ReconcileWatch
@@ -50,19 +51,26 @@ class Demo(enum.Enum):
 
 
 async def run_up(
-    settings: Settings, config: Path, demo: Demo, data: DataDirectory, terminal: Terminal
+    settings: Settings,
+    config: Path,
+    demo: Demo,
+    data: DataDirectory,
+    terminal: Terminal,
+    *,
+    standby: bool,
 ) -> None:
     """Run the exchange until cancelled, then stop it.
 
     Args:
         config: the venue file, for the processes.
         data: the locked data directory.
+        standby: run two engines per shard.
 
     Raises:
         OpsError: a server or process did not start.
         RouterError: the symbols or demo users cannot be as exchange.toml says.
     """
-    exchange = _Exchange(settings, config, demo, data, terminal)
+    exchange = _Exchange(settings, config, demo, data, terminal, standby=standby)
     endpoints_path(settings.var_dir).unlink(missing_ok=True)
     try:
         async with supervise(terminal.say) as supervisor:
@@ -81,12 +89,15 @@ class _Exchange:
         demo: Demo,
         data: DataDirectory,
         terminal: Terminal,
+        *,
+        standby: bool,
     ) -> None:
         self._settings = settings
         self._config = config
         self._demo = demo
         self._data = data
         self._terminal = terminal
+        self._standby = standby
         self._logs = data.subdirectory("log")
         self._ports: dict[str, int] = {}
         self._users: DemoUsers | None = None
@@ -169,15 +180,20 @@ class _Exchange:
             is_ready=lambda state: bool(state.counters.get("symbols")),
             link=link,
         )
-        engines = [self._engine(shard.id, link) for shard in self._settings.shards if shard.symbols]
+        engines = [
+            self._engine(shard.id, link, standby=standby)
+            for shard in self._settings.shards
+            if shard.symbols
+            for standby in ((False, True) if self._standby else (False,))
+        ]
         count = self._settings.gateway.count
         gateways = [self._gateway(number, link) for number in range(1, count + 1)]
         return [[writer], [marketdata], engines, gateways]
 
-    def _engine(self, shard_id: int, link: RedisLink) -> Service:
+    def _engine(self, shard_id: int, link: RedisLink, *, standby: bool) -> Service:
         return self._process(
-            f"engine-{shard_id}",
-            lambda: ["engine", "--shard", str(shard_id)],
+            engine_name(shard_id, standby=standby),
+            lambda: ["engine", "--shard", str(shard_id), *(["--standby"] if standby else [])],
             is_ready=lambda state: bool(state.counters.get("is_live")),
             link=link,
         )

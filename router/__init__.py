@@ -15,6 +15,8 @@ commit.py            engine to accounts and streams: settled, published, once
 skips.py             inputs that an operator has engines pass over
 clearance.py         compares a server with the journal, and clears it
 lease.py             who leads a shard
+leadership.py        acquires the lease, checks the server, keeps leading
+standby.py           an engine's way out while it leads and while it follows
 sessions.py          FIX sessions: owner, numbers, sent messages
 outbox.py            what an account is to be told
 open_orders.py       open orders and best prices, for gateways

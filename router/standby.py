@@ -139,6 +139,14 @@ class RoleCommitter:
         if batch:
             await self._committer.commit(batch)
 
+    def counters(self) -> dict[str, int]:
+        """Return the engine's role and what came of it; for the register of processes."""
+        return {
+            "is_leading": int(self._leadership.is_leading),
+            "compared": self.compared,
+            "uncompared": self.uncompared,
+        }
+
     async def _follow(self, batch: Sequence[Settlement]) -> list[Settlement]:
         """Compare a batch; return what was not compared when the engine came to lead."""
         waiting: dict[str, deque[Settlement]] = {}

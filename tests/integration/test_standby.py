@@ -11,6 +11,7 @@ import pytest
 
 from engine.settlement import Settlement
 from router import keys
+from router.clearance import clear
 from router.commit import Committer, Position
 from router.errors import Fenced, HandedOver, OutputDiffers
 from router.leadership import Leadership
@@ -62,7 +63,8 @@ async def engine(
         lease = Lease(lease_link, owner=name, ttl_ms=ttl_ms)
 
         async def check() -> None:
-            """Find nothing wrong; router.clearance has tests of its own."""
+            shard = venue.shards[0]
+            await clear(accounts, lease, shard, tails={}, with_ledger=True, committed={})
 
         leadership = Leadership(lease, check=check, ready=lambda: True)
         committer = RoleCommitter(

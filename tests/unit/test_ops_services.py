@@ -119,7 +119,7 @@ async def test_a_process_not_ready_in_time_is_killed(
 
 
 def test_statuses_are_described() -> None:
-    assert describe_status(0) == "with status 0"
+    assert describe_status(0) == "cleanly"
     assert describe_status(-signal.SIGSEGV) == "by SIGSEGV"
 
 

@@ -65,7 +65,6 @@ def test_what_is_beyond_its_limit_is_named() -> None:
     progress = Progress(
         {
             "A": symbol(
-                admitted=status.LAG_WARNED + 11,
                 orders_length=status.ORDERS_LENGTH_WARNED + 1,
                 events_length=status.EVENTS_LENGTH_WARNED + 1,
             )
@@ -79,7 +78,9 @@ def test_what_is_beyond_its_limit_is_named() -> None:
         "events:A has 500,001 entries, more than 500,000",
         "outbox:9 has 101,001 entries, more than 101,000",
         "sent:9:1 has 22,001 entries, more than 22,000",
-        "engine-1 is 50,001 entries behind, more than 50,000",
+    ]
+    assert status._lag_warnings({"writer": status.LAG_WARNED + 1, "marketdata": 50_000}) == [
+        "writer is 50,001 entries behind, more than 50,000"
     ]
 
 

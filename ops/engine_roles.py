@@ -1,0 +1,178 @@
+"""Which engine of a shard leads and which follows, and how far behind each is.
+
+An engine says in its counters what it has applied; who leads stands in the lease of its shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from ops.engine_process import engine_name
+from ops.progress import Progress
+from router import keys
+from router.lease import Leader, read_leader
+from router.process_registry import ProcessState
+from router.redis_client import RedisLink
+from router.shards import Shard
+
+HELD_BACK_WARNED = 2_000_000
+"""Entries of an orders stream that are kept for one engine: some 200 MB of Redis' memory."""
+
+
+class EngineRole(msgspec.Struct, frozen=True):
+    """One live engine.
+
+    Attributes:
+        role: leads; follows; or recovers, until it has applied what stood there at its start.
+        lag: commands that it has not applied.
+        compared, uncompared: outputs that it compared with the leader's, or could not.
+    """
+
+    name: str
+    shard: int
+    role: str
+    lag: int
+    compared: int
+    uncompared: int
+
+
+class LeaderReader:
+    """Reads who leads each shard, with connections of its own.
+
+    Args:
+        link: accounts database.
+        shards: all of the venue; those without symbols have no engine.
+    """
+
+    def __init__(self, link: RedisLink, shards: Sequence[Shard]) -> None:
+        self._links = {shard.id: link.sibling(shard.db) for shard in shards if shard.symbols}
+
+    async def read(self) -> dict[int, Leader | None]:
+        """Return the leader of each shard, None for a shard that nobody leads.
+
+        Raises:
+            RedisUnavailable: no reply.
+        """
+        return {shard_id: await read_leader(link) for shard_id, link in self._links.items()}
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for link in self._links.values():
+            await link.close()
+
+
+async def read_positions(link: RedisLink, shards: Iterable[int]) -> dict[str, dict[str, int]]:
+    """Return what each engine that the venue counts on needs no more: name → symbol → seq.
+
+    Args:
+        link: accounts database.
+
+    Raises:
+        RedisUnavailable: no reply.
+    """
+    names = [name for shard_id in shards for name in engine_names(shard_id)]
+    found = await link.pipeline([("HGETALL", keys.position_engine(name)) for name in names])
+    return {
+        name: {key.decode(): int(n) for key, n in zip(fields[::2], fields[1::2], strict=True)}
+        for name, fields in zip(names, found, strict=True)
+        if fields
+    }
+
+
+def engine_names(shard_id: int) -> tuple[str, str]:
+    """Return the names of the two engines that a shard may have."""
+    return engine_name(shard_id, standby=False), engine_name(shard_id, standby=True)
+
+
+def owns(state: ProcessState, leader: Leader | None) -> bool:
+    """Tell whether a process is the leader: a lease's owner is ``name:pid:random``."""
+    return leader is not None and leader.owner.startswith(f"{state.name}:{state.pid}:")
+
+
+def engine_roles(
+    processes: Mapping[str, ProcessState],
+    leaders: Mapping[int, Leader | None],
+    progress: Progress,
+) -> list[EngineRole]:
+    """Return the live engines of all shards.
+
+    Args:
+        processes: by name.
+        leaders: shard → who leads it.
+        progress: of all symbols, read after ``processes``.
+    """
+    roles = []
+    for shard_id, leader in leaders.items():
+        for name in engine_names(shard_id):
+            state = processes.get(name)
+            if state is None:
+                continue
+            counters = state.counters
+            applied = counters.get("applied_seq", {})
+            is_live = counters.get("is_live")
+            roles.append(
+                EngineRole(
+                    name,
+                    shard_id,
+                    "leads" if owns(state, leader) else "follows" if is_live else "recovers",
+                    sum(
+                        max(0, one.admitted - applied.get(symbol, 0))
+                        for symbol, one in progress.symbols.items()
+                        if one.shard == shard_id
+                    ),
+                    counters.get("compared", 0),
+                    counters.get("uncompared", 0),
+                )
+            )
+    return roles
+
+
+def lags(progress: Progress, engines: Sequence[EngineRole]) -> dict[str, int]:
+    """Return the lag of each consumer, by the name of its process.
+
+    That of a leader counts what it has not settled; that of a follower what it has not applied.
+    """
+    found = progress.lags()
+    behind = {one.name: one.lag for one in engines if one.role != "leads"}
+    for one in engines:
+        if one.role == "leads":
+            found[one.name] = found.pop(engine_name(one.shard, standby=False))
+    return dict(sorted({**behind, **found}.items()))
+
+
+def missing_standbys(
+    shards: Iterable[int],
+    processes: Mapping[str, ProcessState],
+    positions: Mapping[str, Mapping[str, int]],
+) -> list[str]:
+    """Return a problem for each second engine that the venue counts on and that does not run.
+
+    Args:
+        positions: engine → symbol → what it needs no more; ``up`` without --standby forgets it.
+    """
+    names = [engine_name(shard_id, standby=True) for shard_id in shards]
+    return [
+        f"{name} is not running: nobody takes over, and orders are kept for it"
+        for name in names
+        if name in positions and name not in processes
+    ]
+
+
+def held_back(positions: Mapping[str, Mapping[str, int]], progress: Progress) -> list[str]:
+    """Return a warning for each orders stream that an engine keeps from being trimmed.
+
+    Args:
+        positions: engine → symbol → seq up to which it needs no entries any more.
+    """
+    warnings = []
+    for symbol, one in progress.symbols.items():
+        for name in engine_names(one.shard):
+            behind = one.admitted - positions.get(name, {}).get(symbol, one.admitted)
+            if min(behind, one.orders_length) > HELD_BACK_WARNED:
+                warnings.append(
+                    f"orders:{symbol} keeps {behind:,} entries for {name},"
+                    f" more than {HELD_BACK_WARNED:,}"
+                )
+    return warnings

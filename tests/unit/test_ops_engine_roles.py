@@ -1,0 +1,83 @@
+"""Which engine leads and which follows, how far behind they are, and what operators are told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ops import engine_roles
+from ops.engine_roles import EngineRole, held_back, lags, missing_standbys
+from ops.progress import Progress, SymbolProgress
+from router.lease import Leader
+from router.process_registry import ProcessState
+
+
+def progress(*, admitted: int = 100, orders_length: int = 100) -> Progress:
+    one = SymbolProgress(1, admitted, 98, 98, 98, 98, orders_length, 10, 0, 0)
+    other = SymbolProgress(2, 7, 7, 7, 7, 7, 7, 7, 0, 0)
+    return Progress({"A": one, "B": one, "C": other}, 0, 0, 0)
+
+
+def state(name: str, pid: int, **counters: Any) -> ProcessState:
+    return ProcessState(name, pid, "0", 0, 0, counters)
+
+
+def leader(name: str, pid: int) -> Leader:
+    return Leader(f"{name}:{pid}:abcd", 3, 1_000)
+
+
+def test_role_of_each_engine_is_read_off_lease_and_counters() -> None:
+    processes = {
+        one.name: one
+        for one in (
+            state("engine-1", 11, is_live=1, applied_seq={"A": 100, "B": 60}, compared=5),
+            state("engine-1-standby", 12, is_live=1, applied_seq={"A": 100, "B": 100}),
+            state("engine-2", 13, is_live=0, applied_seq={"C": 3}, uncompared=2),
+            state("writer", 14),
+        )
+    }
+    leaders = {1: leader("engine-1-standby", 12), 2: None}
+    assert engine_roles.engine_roles(processes, leaders, progress()) == [
+        EngineRole("engine-1", 1, "follows", 40, 5, 0),
+        EngineRole("engine-1-standby", 1, "leads", 0, 0, 0),
+        EngineRole("engine-2", 2, "recovers", 4, 0, 2),
+    ]
+
+
+def test_predecessor_of_the_same_name_does_not_lead() -> None:
+    started_again = state("engine-1", 12, is_live=1)
+    assert engine_roles.owns(started_again, leader("engine-1", 12))
+    assert not engine_roles.owns(started_again, leader("engine-1", 11))
+    assert not engine_roles.owns(started_again, None)
+
+
+def test_lag_of_a_shard_is_its_leaders() -> None:
+    engines = [
+        EngineRole("engine-1", 1, "follows", 40, 0, 0),
+        EngineRole("engine-1-standby", 1, "leads", 1, 0, 0),
+    ]
+    rest = {"engine-2": 0, "marketdata": 0, "writer": 0}
+    assert lags(progress(), engines) == {"engine-1": 40, "engine-1-standby": 4, **rest}
+    assert lags(progress(), []) == {"engine-1": 4, **rest}
+    recovering = [EngineRole("engine-1-standby", 1, "recovers", 9, 0, 0)]
+    assert lags(progress(), recovering) == {"engine-1": 4, "engine-1-standby": 9, **rest}
+
+
+def test_standby_is_missing_only_where_the_venue_counts_on_it() -> None:
+    positions = {"engine-1": {"A": 1}, "engine-1-standby": {"A": 1}}
+    processes = {"engine-1": state("engine-1", 1)}
+    assert missing_standbys([1, 2], processes, positions) == [
+        "engine-1-standby is not running: nobody takes over, and orders are kept for it"
+    ]
+    processes["engine-1-standby"] = state("engine-1-standby", 2)
+    assert missing_standbys([1, 2], processes, positions) == []
+
+
+def test_who_holds_trimming_back_is_named() -> None:
+    much = engine_roles.HELD_BACK_WARNED
+    far = progress(admitted=much + 10, orders_length=much + 10)
+    positions = {"engine-1": {"A": 10, "B": 9}, "engine-1-standby": {"A": 8}, "engine-2": {"C": 0}}
+    assert held_back(positions, far) == [
+        "orders:A keeps 2,000,002 entries for engine-1-standby, more than 2,000,000",
+        "orders:B keeps 2,000,001 entries for engine-1, more than 2,000,000",
+    ]
+    assert held_back(positions, progress(admitted=much + 10, orders_length=much)) == []
