@@ -1,11 +1,15 @@
-"""How far readers are, how far streams go, and the trimming of ``events:{symbol}`` below all.
+"""How far readers are, how far streams go, and the trimming of streams below all who read them.
 
-Only entries that writer and market data are both past are removed, and never a stream's last entry:
-its id is where the next output goes on (see ``keys``). The writer calls this: it is the slowest.
+``events:{symbol}``: entries that writer and market data are both past. The writer trims them: it is
+the slowest. ``orders:{symbol}``: entries that no engine of the shard needs, because the older of
+its two snapshots and its durable journal have them. The leader trims them.
+
+Never a stream's last entry: its id is where the next one goes on (see ``keys``).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 from router import keys
@@ -14,8 +18,14 @@ from router.redis_client import Argument, RedisLink
 from router.shards import Shard
 
 _TRIM_ENTRIES_MAX = 100_000
-"""Entries that one call removes per stream: some 10 ms of Redis' one thread. A call a second keeps
-up with 100,000 outputs/s of a symbol; what is more waits for the next call."""
+"""Entries that one command removes per stream: some 10 ms of Redis' one thread. A call a second
+keeps up with 100,000 outputs/s of a symbol; what is more waits for the next call."""
+
+ORDERS_KEPT_ALARM = 5_000_000
+"""Commands of a symbol that may stay in Redis, 1 GB of them at most, before trimming says who holds
+them back. Two intervals between snapshots at full load are half of it."""
+
+logger = logging.getLogger("router")
 
 
 class EventStreams:
@@ -59,16 +69,11 @@ class EventStreams:
         removed = 0
         for shard, link in self._shards:
             seen = await self._link.call("HMGET", keys.POSITION_MARKETDATA, *shard.symbols)
-            # MINID keeps the entry at the floor itself, so the last one always stays. "~" removes
-            # whole nodes of the stream: some entries below the floor may stay too.
-            trims: list[tuple[Argument, ...]] = []
-            for symbol, position in zip(shard.symbols, seen, strict=True):
-                floor = min(written[symbol], int(position or 0))
-                if floor:
-                    key = keys.events(symbol)
-                    trims.append(("XTRIM", key, "MINID", "~", floor, "LIMIT", _TRIM_ENTRIES_MAX))
-            if trims:
-                removed += sum(await link.pipeline(trims))
+            floors = {
+                keys.events(symbol): min(written[symbol], int(position or 0))
+                for symbol, position in zip(shard.symbols, seen, strict=True)
+            }
+            removed += await _trim(link, floors)
         return removed
 
     async def publish(self, written: Mapping[str, int]) -> None:
@@ -81,10 +86,107 @@ class EventStreams:
             RedisUnavailable: no reply.
             OutOfMemory: Redis refused it; nothing was written.
         """
-        fields = [part for stream, position in written.items() for part in (stream, position)]
-        await self._link.call("HSET", keys.POSITION_WRITER, *fields)
+        await self._link.call("HSET", keys.POSITION_WRITER, *_fields(written))
 
     async def close(self) -> None:
         """Close the connections to the shards' databases."""
         for _, link in self._shards:
             await link.close()
+
+
+class OrderStreams:
+    """The streams of one shard's commands, as its engines need them.
+
+    Args:
+        link: accounts database.
+        shard: whose streams.
+        engine: name of the shard's engine, without which nothing is removed.
+        standby: name of its second engine, which counts from when it has first said what it needs
+            until it is forgotten.
+    """
+
+    def __init__(self, link: RedisLink, shard: Shard, *, engine: str, standby: str) -> None:
+        self._link = link
+        self._shard = shard
+        self._streams = link.sibling(shard.db)
+        self._engine = engine
+        self._standby = standby
+
+    async def publish(self, name: str, floors: Mapping[str, int]) -> None:
+        """Say what an engine needs no more (``position:{engine}``).
+
+        Args:
+            name: the engine's.
+            floors: symbol → seq up to which it needs nothing; 0 = it needs all.
+
+        Raises:
+            RedisUnavailable: no reply.
+            OutOfMemory: Redis refused it; nothing was written.
+        """
+        await self._link.call("HSET", keys.position_engine(name), *_fields(floors))
+
+    async def forget(self, name: str) -> None:
+        """Let an engine that is not coming back hold back nothing any more.
+
+        Should it come back all the same, it reads what is gone from journals.
+
+        Raises:
+            RedisUnavailable: no reply.
+        """
+        await self._link.call("DEL", keys.position_engine(name))
+
+    async def trim(self) -> int:
+        """Remove what no engine needs, and return how many entries that were. For the leader.
+
+        Raises:
+            RedisUnavailable: no reply; trimming again is safe.
+        """
+        symbols = self._shard.symbols
+        names = (self._engine, self._standby)
+        has_standby, *found = await self._link.pipeline(
+            [
+                ("EXISTS", keys.position_engine(self._standby)),
+                *(("HMGET", keys.position_engine(name), *symbols) for name in names),
+            ]
+        )
+        engines = dict(zip(names, found, strict=True)) if has_standby else {names[0]: found[0]}
+        floors, holders = {}, {}
+        for place, symbol in enumerate(symbols):
+            needs = {name: int(values[place] or 0) for name, values in engines.items()}
+            key = keys.orders(symbol)
+            holders[key] = min(needs, key=needs.__getitem__)
+            floors[key] = needs[holders[key]]
+        total = 0
+        while removed := await _trim(self._streams, floors):
+            total += removed
+        lengths = await self._streams.pipeline([("XLEN", key) for key in floors])
+        for key, length in zip(floors, lengths, strict=True):
+            if length > ORDERS_KEPT_ALARM:
+                logger.warning(
+                    "%s has %d entries: %s needs them from %d on",
+                    *(key, length, holders[key], floors[key] + 1),
+                )
+        return total
+
+    async def close(self) -> None:
+        """Close the connection to the shard's database."""
+        await self._streams.close()
+
+
+def _fields(positions: Mapping[str, int]) -> list[Argument]:
+    return [part for stream, position in positions.items() for part in (stream, position)]
+
+
+async def _trim(link: RedisLink, floors: Mapping[str, int]) -> int:
+    """Remove entries below a number each, and return how many; the last one of each stays.
+
+    A floor may be beyond the last entry: a server that has taken over may lack the newest ones.
+    """
+    lasts = await link.pipeline([last_entry(key) for key in floors])
+    # MINID keeps the entry at the floor itself. "~" removes whole nodes of the stream: some entries
+    # below the floor may stay too.
+    trims: list[tuple[Argument, ...]] = []
+    for (key, floor), last in zip(floors.items(), lasts, strict=True):
+        if kept := min(floor, last_number(last)):
+            trims.append(("XTRIM", key, "MINID", "~", kept, "LIMIT", _TRIM_ENTRIES_MAX))
+    return sum(await link.pipeline(trims)) if trims else 0
