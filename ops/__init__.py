@@ -40,8 +40,8 @@ demo.py               the demo's participants
 fix_client.py         a FIX client; fix_initiator.py is its session, fix_orders.py its messages
 commands_torture.py   torture
 torture.py            clients trade while parts are killed: start, end, waits; torture_summary.py
-torture_plan.py       which part is struck when; torture_chaos.py does it, torture_parts.py finds them
-torture_trader.py     a client; torture_requests.py what it sends, torture_record.py what it was told
+torture_plan.py       which part is struck when; torture_chaos.py does it; torture_parts.py
+torture_trader.py     a client; torture_requests.py: what it sends, torture_record.py: is told
 torture_deposits.py   an operator; torture_checks.py what must hold at the end
 private_venue.py      a venue of its own for a command, benchmark or test
 errors.py             OpsError and its family

@@ -12,7 +12,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -104,7 +104,13 @@ def _places(step: str) -> int:
 
 @asynccontextmanager
 async def private_venue(
-    symbols: Sequence[PrivateSymbol], *, parent: Path, shards: int = 1, gateways: int = 1
+    symbols: Sequence[PrivateSymbol],
+    *,
+    parent: Path,
+    shards: int = 1,
+    gateways: int = 1,
+    standby: bool = False,
+    keeps: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[PrivateVenue]:
     """Run a venue for as long as the context lasts; then stop it and remove its directory.
 
@@ -113,12 +119,15 @@ async def private_venue(
         parent: where its directory is made; on the disk whose speed counts.
         shards: number of engines.
         gateways: number of gateways.
+        standby: whether each shard has a second engine.
+        keeps: asked at the end whether the directory stays.
 
     Raises:
         ProcessFailed: it did not start; with the end of what it said.
         InstrumentError: a tick or lot size is no positive decimal.
     """
     directory = _make_directory(parent)
+    options = ["--standby"] if standby else []
     try:
         config = directory / "exchange.toml"
         text = venue_text(symbols, shards=shards, gateways=gateways, directory=directory)
@@ -127,7 +136,10 @@ async def private_venue(
         with (directory / "up.log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(
                 *launch_command(
-                    [sys.executable, "-m", "ops", "up", "--demo-quiet", "--config", str(config)],
+                    [
+                        *(sys.executable, "-m", "ops", "up", "--demo-quiet"),
+                        *("--config", str(config), *options),
+                    ],
                     death_signal=signal.SIGTERM,
                 ),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -143,7 +155,8 @@ async def private_venue(
         finally:
             await _stop(process)
     finally:
-        shutil.rmtree(directory)
+        if not keeps():
+            shutil.rmtree(directory)
 
 
 def _make_directory(parent: Path) -> Path:

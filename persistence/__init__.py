@@ -8,5 +8,6 @@ rows.py       an event or ledger entry becomes a line of COPY text
 batch.py      what stands in one transaction, and when it is written
 writer.py     batches into PostgreSQL, each exactly once
 stored.py     balances and open orders as the tables have them
+told.py       what a user has been told, as the tables have it
 service.py    streams to batches to writer; waits while a server is away
 """

@@ -1,0 +1,211 @@
+"""What must hold when the torture is over and the venue at rest.
+
+The venue's own `reconcile`; what each client was told, against PostgreSQL; market data as a
+subscriber followed it, against the orders that rest; what the processes logged. Each check yields
+lines; none means right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import TypeVar
+
+from engine.enums import Side
+from engine.instrument import DecimalGrid
+from marketdata.feed_codec import LevelText, SnapshotMessage, decode_snapshot
+from marketdata.replica import MarketReplica
+from marketdata.subscriber import MarketSubscriber
+from ops.private_venue import PrivateVenue
+from ops.reconcile_reader import reconcile
+from ops.torture_record import Record
+from ops.torture_trader import Trader
+from persistence.stored import read_stored_state
+from persistence.told import StoredFill, StoredOrder, StoredReports, read_reports
+from router import keys
+from router.open_orders import parse_open_order
+from router.redis_client import RedisLink
+
+SHOWN_MAX = 3
+"""Differences of one kind that are shown in full."""
+
+LEVELS_MAX = 100_000
+REPLICA_WAIT_S = 10.0
+"""How long the last increments may take to reach a subscriber."""
+
+_POLL_S = 0.1
+_Name = TypeVar("_Name")
+_STATUSES = {
+    "0": "new",
+    "1": "partially_filled",
+    "2": "filled",
+    "4": "canceled",
+    "8": "rejected",
+    "C": "expired",
+}
+_BUGS = re.compile(
+    r"stopped by a bug|Traceback \(most recent call last\)|AssertionError|Invariant: "
+    r"|never retrieved|reconcile: "
+)
+
+
+async def check_venue(
+    venue: PrivateVenue, link: RedisLink, traders: list[Trader], subscriber: MarketSubscriber
+) -> AsyncIterator[str]:
+    """Yield what is wrong with a venue at rest, whose traders have logged out.
+
+    Args:
+        link: accounts database.
+        traders: who have logged out.
+        subscriber: who has followed all symbols, and still does.
+    """
+    url = venue.endpoints.postgres_url
+    result = await reconcile(venue.settings, link, url)
+    for line in _bounded("reconcile", result.differences):
+        yield line
+    for trader in traders:
+        timeout_s = venue.settings.postgres.connect_timeout_s
+        stored = await read_reports(url, trader.account, connect_timeout_s=timeout_s)
+        for line in check_record(trader.account, trader.record, stored):
+            yield line
+        for line in _bounded(f"client {trader.account}: over a dead line", trader.unheard()):
+            yield line
+    for line in await _check_market_data(venue, link, subscriber):
+        yield line
+    for line in check_logs(venue.settings.var_dir):
+        yield line
+
+
+# ---------------------------------------------------------------- what clients were told
+
+
+def check_record(account: int, record: Record, stored: StoredReports) -> Iterator[str]:
+    """Yield how what a client was told differs from what is stored: each report, order and fill."""
+    who = f"client {account}"
+    if record.wrong_count:
+        yield from _bounded(f"{who} was told", record.wrong, record.wrong_count)
+    yield from _bounded(f"{who}: never answered", record.unanswered.items())
+    own = re.compile(rf"{account}-\d+-R\d+")
+    told = {one for one in record.exec_ids if not own.fullmatch(one)}
+    yield from _bounded(f"{who}: execution never told", stored.exec_ids - told)
+    yield from _bounded(f"{who}: execution that is not stored", told - stored.exec_ids)
+    if record.cancel_rejects < stored.cancel_rejects:
+        yield (
+            f"{who}: {stored.cancel_rejects} cancels were refused,"
+            f" {record.cancel_rejects} such answers came"
+        )
+    orders = {
+        order_id: StoredOrder(
+            one.cl_ord_id, _STATUSES[one.status], Decimal(one.cum), Decimal(one.leaves)
+        )
+        for order_id, one in record.orders.items()
+    }
+    yield from _compared(f"{who}: order", orders, stored.orders)
+    fills = {
+        name: StoredFill(
+            one.side.name.lower(), Decimal(one.price), Decimal(one.quantity), Decimal(one.fee)
+        )
+        for name, one in record.fills.items()
+    }
+    yield from _compared(f"{who}: fill", fills, stored.fills)
+
+
+def _compared(
+    what: str, told: Mapping[_Name, object], stored: Mapping[_Name, object]
+) -> Iterator[str]:
+    if told == stored:
+        return
+    names = [name for name in {**told, **stored} if told.get(name) != stored.get(name)]
+    texts = [f"{name}: told {told.get(name)}, stored {stored.get(name)}" for name in names]
+    yield from _bounded(what, texts)
+
+
+def _bounded(what: str, found: Iterable[object], count: int = 0) -> Iterator[str]:
+    """Yield the first few, and how many more there are; ``count``: if not all were kept."""
+    texts = sorted(map(str, found))
+    for text in texts[:SHOWN_MAX]:
+        yield f"{what}: {text}"
+    more = max(count, len(texts)) - SHOWN_MAX
+    if more > 0:
+        yield f"{what}: {more:,} more"
+
+
+# ---------------------------------------------------------------- market data
+
+
+async def _check_market_data(
+    venue: PrivateVenue, link: RedisLink, subscriber: MarketSubscriber
+) -> list[str]:
+    """Compare a subscriber's books, and the snapshots, with the orders that rest."""
+    stored = await read_stored_state(
+        venue.endpoints.postgres_url,
+        connect_timeout_s=venue.settings.postgres.connect_timeout_s,
+    )
+    lines: list[str] = []
+    for symbol in venue.settings.symbols:
+        book = _levels(symbol.name, DecimalGrid(symbol.tick_size), stored.opens)
+        replica = subscriber.replicas[symbol.name]
+        deadline_s = time.monotonic() + REPLICA_WAIT_S
+        followed = _followed(replica)
+        while followed != book and time.monotonic() < deadline_s:
+            await asyncio.sleep(_POLL_S)
+            followed = _followed(replica)
+        if followed != book:
+            lines += _bounded(f"{symbol.name}: subscriber", _unlike(followed, book))
+        data = await link.call("GET", keys.md_snapshot(symbol.name))
+        snapshot = _of_snapshot(decode_snapshot(data))
+        if snapshot != book:
+            lines += _bounded(f"{symbol.name}: snapshot", _unlike(snapshot, book))
+    return lines
+
+
+def _levels(
+    symbol: str, tick: DecimalGrid, opens: Mapping[int, Mapping[str, str]]
+) -> dict[Side, list[LevelText]]:
+    """Add resting orders up to a book of levels, best first. Lots are whole units."""
+    sums: dict[Side, dict[int, tuple[int, int]]] = {Side.BUY: {}, Side.SELL: {}}
+    for of in opens.values():
+        for name, text in of.items():
+            if name.partition("|")[0] == symbol:
+                order = parse_open_order(f"{text} 0".encode())
+                side = sums[Side(order.side)]
+                lots, orders = side.get(order.price_ticks, (0, 0))
+                side[order.price_ticks] = lots + order.leaves_lots, orders + 1
+    return {
+        side: [
+            (tick.format(price), str(lots), orders)
+            for price, (lots, orders) in sorted(levels.items(), reverse=side is Side.BUY)
+        ]
+        for side, levels in sums.items()
+    }
+
+
+def _followed(replica: MarketReplica) -> dict[Side, list[LevelText]]:
+    return {side: replica.levels(side, LEVELS_MAX) for side in (Side.BUY, Side.SELL)}
+
+
+def _of_snapshot(snapshot: SnapshotMessage) -> dict[Side, list[LevelText]]:
+    return {Side.BUY: snapshot.bids, Side.SELL: snapshot.asks}
+
+
+def _unlike(seen: dict[Side, list[LevelText]], book: dict[Side, list[LevelText]]) -> Iterator[str]:
+    for side, levels in book.items():
+        for level in sorted({*levels} ^ {*seen[side]}):
+            where = "the book" if level in levels else "market data"
+            yield f"{side.name.lower()} {level} is in {where} only"
+
+
+# ---------------------------------------------------------------- logs
+
+
+def check_logs(var_dir: Path) -> Iterator[str]:
+    """Yield what the processes, and `up`, logged that must never happen."""
+    for path in sorted([*(var_dir / "log").glob("*.log"), var_dir.parent / "up.log"]):
+        found = [
+            line for line in path.read_text(errors="replace").splitlines() if _BUGS.search(line)
+        ]
+        yield from _bounded(f"{path.name}", found)
