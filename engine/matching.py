@@ -48,7 +48,7 @@ from engine.enums import (
 from engine.fees import FEE_ACCOUNT
 from engine.instrument import SymbolRules
 from engine.limits import MATCHES_PER_ORDER_MAX, OPEN_ORDERS_PER_ACCOUNT_MAX
-from engine.open_order import AccountOrders, DoneOrder, OpenOrder
+from engine.open_order import AccountOrders, DoneOrder, OpenOrder, OrderContent
 from engine.replacing import Replacement, plan_replace
 from engine.turn import AVAILABLE, BASE, HELD, PENDING, QUOTE, Turn
 
@@ -63,15 +63,26 @@ _STP_NONE: Final = SelfTradePrevention.NONE
 _STP_OLDEST: Final = SelfTradePrevention.CANCEL_OLDEST
 _STP_NEWEST: Final = SelfTradePrevention.CANCEL_NEWEST
 
-DoneOfAccount = tuple[int, list[tuple[str, DoneOrder | None]]]
-"""An account, and what `AccountOrders.done` has of it, oldest first."""
-
 _FINAL_STATUS: Final = {
     CancelReason.REQUESTED: OrdStatus.CANCELED,
     CancelReason.EXPIRED: OrdStatus.EXPIRED,
     CancelReason.SELF_TRADE: OrdStatus.CANCELED,
     CancelReason.USER_DISABLED: OrdStatus.CANCELED,
 }
+
+
+class MatcherContent(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """All of a symbol's state as plain values.
+
+    Attributes:
+        rules: In force.
+        orders: Open ones in priority: bids before asks, best price first, oldest first.
+        done: Accounts, sorted, that have ClOrdIDs gone out of use, and those, oldest first.
+    """
+
+    rules: SymbolRules
+    orders: list[OrderContent]
+    done: list[tuple[int, list[tuple[str, DoneOrder | None]]]]
 
 
 class Matcher:
@@ -202,23 +213,16 @@ class Matcher:
             self.book.cancel(order.order_id)
             self._end(turn, order, CancelReason.USER_DISABLED)
 
-    def done(self) -> list[DoneOfAccount]:
-        """Return the accounts with ClOrdIDs gone out of use, sorted, and those, oldest first."""
+    def content(self) -> MatcherContent:
+        """Return the whole state as plain values."""
         accounts = self.accounts
-        return [
-            (account, list(accounts[account].done.items()))
-            for account in sorted(accounts)
-            if accounts[account].done
-        ]
-
-    def content(self) -> tuple[object, ...]:
-        """Return the whole state as plain values: open orders in priority, then what is done."""
-        return (
-            self.rules.version,
+        return MatcherContent(
+            self.rules,
             [order.content() for order in self.book.by_priority()],
             [
-                (account, [(used, done and msgspec.structs.astuple(done)) for used, done in items])
-                for account, items in self.done()
+                (account, list(accounts[account].done.items()))
+                for account in sorted(accounts)
+                if accounts[account].done
             ],
         )
 

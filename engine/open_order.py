@@ -25,8 +25,8 @@ _NEW: Final = OrdStatus.NEW
 _PARTIALLY_FILLED: Final = OrdStatus.PARTIALLY_FILLED
 
 
-class SavedOrder(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An open order as a snapshot has it: everything but its place in the book.
+class OrderContent(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """All of an open order but its place in the book.
 
     `rated_price_qty` is decimal text, because a sum of price × lots × ppm may go beyond 64 bits,
     which is where the integers of msgpack end. The others are within 2^62 (`engine.instrument`).
@@ -108,33 +108,33 @@ class OpenOrder(RestingOrder):
         self.hold = hold
 
     @classmethod
-    def restore(cls, saved: SavedOrder) -> OpenOrder:
-        """Return the order that was saved, in no book yet."""
+    def restore(cls, content: OrderContent) -> OpenOrder:
+        """Return the order that has this content, in no book yet."""
         order = cls.__new__(cls)
-        order.order_id = saved.order_id
-        order.owner = saved.owner
-        order.leaves_qty_lots = saved.leaves_qty_lots
-        order.cl_ord_id = saved.cl_ord_id
-        order.side = saved.side
-        order.ord_type = saved.ord_type
-        order.time_in_force = saved.time_in_force
-        order.post_only = saved.post_only
-        order.stp = saved.stp
-        order.price_ticks = saved.price_ticks
-        order.qty_lots = saved.qty_lots
-        order.cum_lots = saved.cum_lots
-        order.cum_price_qty = saved.cum_price_qty
-        order.rated_price_qty = int(saved.rated_price_qty)
-        order.maker_fee_ppm = saved.maker_fee_ppm
-        order.taker_fee_ppm = saved.taker_fee_ppm
-        order.max_fee_ppm = max(saved.maker_fee_ppm, saved.taker_fee_ppm)
-        order.charged = saved.charged
-        order.hold = saved.hold
+        order.order_id = content.order_id
+        order.owner = content.owner
+        order.leaves_qty_lots = content.leaves_qty_lots
+        order.cl_ord_id = content.cl_ord_id
+        order.side = content.side
+        order.ord_type = content.ord_type
+        order.time_in_force = content.time_in_force
+        order.post_only = content.post_only
+        order.stp = content.stp
+        order.price_ticks = content.price_ticks
+        order.qty_lots = content.qty_lots
+        order.cum_lots = content.cum_lots
+        order.cum_price_qty = content.cum_price_qty
+        order.rated_price_qty = int(content.rated_price_qty)
+        order.maker_fee_ppm = content.maker_fee_ppm
+        order.taker_fee_ppm = content.taker_fee_ppm
+        order.max_fee_ppm = max(content.maker_fee_ppm, content.taker_fee_ppm)
+        order.charged = content.charged
+        order.hold = content.hold
         return order
 
-    def save(self) -> SavedOrder:
+    def content(self) -> OrderContent:
         """Return all of its state but its place in the book."""
-        return SavedOrder(
+        return OrderContent(
             self.order_id,
             self.owner,
             self.cl_ord_id,
@@ -202,29 +202,6 @@ class OpenOrder(RestingOrder):
         return (
             f"{self.order_id} {side} {self.price_ticks} {self.leaves_qty_lots}"
             f" {self.cum_lots} {self.hold}"
-        )
-
-    def content(self) -> tuple[int | str, ...]:
-        """Return all of its state but its place in the book, as plain values."""
-        return (
-            self.order_id,
-            self.owner,
-            self.cl_ord_id,
-            int(self.side),
-            int(self.ord_type),
-            int(self.time_in_force),
-            int(self.post_only),
-            int(self.stp),
-            self.price_ticks,
-            self.qty_lots,
-            self.leaves_qty_lots,
-            self.cum_lots,
-            self.cum_price_qty,
-            self.rated_price_qty,
-            self.maker_fee_ppm,
-            self.taker_fee_ppm,
-            self.charged,
-            self.hold,
         )
 
 

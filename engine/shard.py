@@ -18,9 +18,11 @@ import msgspec
 from engine.commands import Command, DefineSymbol
 from engine.errors import SequenceGap
 from engine.events import Output, SymbolDefined
-from engine.matching import Matcher
+from engine.matching import Matcher, MatcherContent
 from engine.skip import skip
 from engine.turn import OpenUpdate, Turn
+
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class Applied(msgspec.Struct, frozen=True, gc=False):
@@ -36,6 +38,15 @@ class Applied(msgspec.Struct, frozen=True, gc=False):
     opens: list[OpenUpdate]
     best_bid_ticks: int
     best_ask_ticks: int
+
+
+class StateContent(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What `SymbolState.encode` encodes; the fields are those of SymbolState."""
+
+    incarnation: str
+    seq: int
+    ts_us: int
+    matcher: MatcherContent
 
 
 class SymbolState:
@@ -57,10 +68,9 @@ class SymbolState:
         self.seq = seq
         self.ts_us = ts_us
 
-    def digest(self) -> str:
-        """Return a digest of all that the next inputs depend on."""
-        content = (self.seq, self.ts_us, self.incarnation, self.matcher.content())
-        return hashlib.blake2b(repr(content).encode(), digest_size=16).hexdigest()
+    def encode(self) -> bytes:
+        """Return all that the next inputs depend on, as bytes; equal states give equal bytes."""
+        return _encode(StateContent(self.incarnation, self.seq, self.ts_us, self.matcher.content()))
 
 
 class Shard:
@@ -161,7 +171,7 @@ class Shard:
         Raises:
             KeyError: The symbol is not defined.
         """
-        return self._symbols[symbol].digest()
+        return digest_of(self._symbols[symbol].encode())
 
     def check_invariants(self) -> None:
         """Walk everything and assert what must hold. For tests and audits; slow.
@@ -198,3 +208,8 @@ def _finish(symbol: str, state: SymbolState, turn: Turn, ts_us: int) -> Applied:
         book.bids.live_best().price_ticks,
         book.asks.live_best().price_ticks,
     )
+
+
+def digest_of(encoded: bytes) -> str:
+    """Return the digest of an encoded state."""
+    return hashlib.blake2b(encoded, digest_size=16).hexdigest()
