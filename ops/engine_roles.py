@@ -16,9 +16,7 @@ from router.lease import Leader, read_leader
 from router.process_registry import ProcessState
 from router.redis_client import RedisLink
 from router.shards import Shard
-
-HELD_BACK_WARNED = 2_000_000
-"""Entries of an orders stream that are kept for one engine: some 200 MB of Redis' memory."""
+from router.trimming import ORDERS_KEPT_ALARM
 
 
 class EngineRole(msgspec.Struct, frozen=True):
@@ -161,18 +159,22 @@ def missing_standbys(
 
 
 def held_back(positions: Mapping[str, Mapping[str, int]], progress: Progress) -> list[str]:
-    """Return a warning for each orders stream that an engine keeps from being trimmed.
+    """Return a warning for each orders stream that an engine keeps long.
 
     Args:
         positions: engine → symbol → seq up to which it needs no entries any more.
     """
     warnings = []
     for symbol, one in progress.symbols.items():
-        for name in engine_names(one.shard):
-            behind = one.admitted - positions.get(name, {}).get(symbol, one.admitted)
-            if min(behind, one.orders_length) > HELD_BACK_WARNED:
-                warnings.append(
-                    f"orders:{symbol} keeps {behind:,} entries for {name},"
-                    f" more than {HELD_BACK_WARNED:,}"
-                )
+        if one.orders_length > ORDERS_KEPT_ALARM:
+            first, second = engine_names(one.shard)
+            # As in trimming: a first engine that has said nothing needs everything.
+            needs = {first: 0} | {
+                n: positions[n].get(symbol, 0) for n in (first, second) if n in positions
+            }
+            holder = min(needs, key=needs.__getitem__)
+            warnings.append(
+                f"{keys.orders(symbol)} has {one.orders_length:,} entries, more than"
+                f" {ORDERS_KEPT_ALARM:,}: {holder} needs them from {needs[holder] + 1:,} on"
+            )
     return warnings

@@ -24,14 +24,11 @@ from ops.progress import Progress, ProgressReader
 from ops.settings import Settings
 from ops.wiring import shard_map, wall_us
 from persistence.errors import PostgresUnavailable
-from persistence.schema import SCHEMA_VERSION, read_versions
+from persistence.schema import SCHEMA_VERSION, Versions, read_versions
 from router import keys
 from router.lease import Leader
 from router.process_registry import ProcessState, read_processes
 from router.redis_client import Argument, RedisLink, scan_keys
-
-ORDERS_LENGTH_WARNED = 5_000_000
-"""Entries of an orders stream: every engine reads all of them at its start, 1 s per some 60,000."""
 
 EVENTS_LENGTH_WARNED = 500_000
 """Entries of an events stream, which is trimmed behind writer and market data: one is behind."""
@@ -123,16 +120,8 @@ async def read_status(settings: Settings, link: RedisLink, postgres_url: str) ->
         + missing_standbys(leaders, processes, positions)
         + [f"shard-{shard}: nobody leads it" for shard, leader in leaders.items() if leader is None]
     )
-    postgres_version, schema_version = "", None
-    try:
-        versions = await read_versions(
-            postgres_url, connect_timeout_s=settings.postgres.connect_timeout_s
-        )
-        postgres_version, schema_version = versions.server, versions.schema
-    except PostgresUnavailable as error:
-        problems.append(f"PostgreSQL is away: {error}")
-    if schema_version not in (None, SCHEMA_VERSION):
-        problems.append(f"schema is version {schema_version}, expected {SCHEMA_VERSION}")
+    postgres, postgres_problems = await _postgres(settings, postgres_url)
+    problems += postgres_problems
     used, limit = int(info["used_memory"]), int(info["maxmemory"])
     states = [_process(state) for state in processes.values()]
     return Status(
@@ -154,9 +143,20 @@ async def read_status(settings: Settings, link: RedisLink, postgres_url: str) ->
         redis_version=info["redis_version"],
         redis_used_memory=used,
         redis_maxmemory=limit,
-        postgres_version=postgres_version,
-        schema_version=schema_version,
+        postgres_version=postgres.server,
+        schema_version=postgres.schema,
     )
+
+
+async def _postgres(settings: Settings, url: str) -> tuple[Versions, list[str]]:
+    """Return the versions of PostgreSQL and its schema, and what is wrong with them."""
+    try:
+        found = await read_versions(url, connect_timeout_s=settings.postgres.connect_timeout_s)
+    except PostgresUnavailable as error:
+        return Versions("", None), [f"PostgreSQL is away: {error}"]
+    if found.schema in (None, SCHEMA_VERSION):
+        return found, []
+    return found, [f"schema is version {found.schema}, expected {SCHEMA_VERSION}"]
 
 
 def _missing(settings: Settings, processes: Mapping[str, ProcessState]) -> list[str]:
@@ -222,7 +222,6 @@ def _length_warnings(
 ) -> list[str]:
     lengths = {}
     for symbol, one in progress.symbols.items():
-        lengths[keys.orders(symbol)] = (one.orders_length, ORDERS_LENGTH_WARNED)
         lengths[keys.events(symbol)] = (one.events_length, EVENTS_LENGTH_WARNED)
     lengths[outboxes.longest] = (outboxes.longest_entries, OUTBOX_LENGTH_WARNED)
     lengths[stores.longest] = (stores.longest_entries, STORE_LENGTH_WARNED)

@@ -30,6 +30,7 @@ from ops.wiring import accounts_link, define_venue, shard_map
 from router.errors import RedisUnavailable
 from router.process_registry import ProcessState, read_processes
 from router.redis_client import RedisLink
+from router.trimming import OrderStreams
 
 CATCH_UP_TIMEOUT_S = 5
 """How long a stop waits for the writer; what is left it writes after the next start."""
@@ -111,6 +112,8 @@ class _Exchange:
         await self._start_servers(supervisor)
         async with accounts_link(settings, self._redis_url, name="up") as link:
             await define_venue(settings, link)
+            if not self._standby:
+                await self._forget_standbys(link)
             if self._demo is not Demo.NONE:
                 self._users = await ensure_demo_users(link, settings)
             say("Starting the exchange ...")
@@ -164,6 +167,13 @@ class _Exchange:
     def _note_port(self, name: str, wanted: int, port: int) -> None:
         if port != wanted:
             self._terminal.say(f"{name}: port {wanted} is taken, listening on {port}")
+
+    async def _forget_standbys(self, link: RedisLink) -> None:
+        """Keep no orders for the second engines of an earlier run."""
+        for shard in shard_map(self._settings, self._redis_url).shards:
+            engine, standby = (engine_name(shard.id, standby=second) for second in (False, True))
+            streams = OrderStreams(link, shard, engine=engine, standby=standby)
+            await streams.forget(standby)
 
     def _processes(self, link: RedisLink) -> list[list[Service]]:
         """Return the processes in stages; the last is stopped first."""

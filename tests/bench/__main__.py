@@ -135,6 +135,16 @@ def end_to_end_rows(results: Results) -> list[Row]:
     return rows
 
 
+def takeover_rows(results: Results) -> list[Row]:
+    """A second engine: how soon it takes over, and what it costs."""
+    p50, longest, share = (median(results, key) for key in ("p50_ms", "max_ms", "standby_percent"))
+    return [
+        ("standby takeover after kill -9, p50", f"{p50:,.0f} ms", "3,000 ms", "1,500 ms"),
+        ("standby takeover after kill -9, longest", f"{longest:,.0f} ms", "", ""),
+        ("throughput with standby on, of off", f"{share:.0f} %", "80 %", ""),
+    ]
+
+
 class Bench:
     """One benchmark: how it is run, and what of it stands in the table."""
 
@@ -162,6 +172,7 @@ BENCHES = {
     "bench_gateway": Bench(gateway_rows, runs=3, quick_arguments=("--orders", "5000")),
     "bench_latency": Bench(latency_rows, runs=3, quick_arguments=("--quick",)),
     "bench_end_to_end": Bench(end_to_end_rows, runs=3, quick_arguments=("--quick",)),
+    "bench_takeover": Bench(takeover_rows, quick_arguments=("--quick",)),
 }
 
 

@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import sys
 import time
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -52,13 +53,19 @@ def process_name(arguments: list[str]) -> str:
     )
 
 
-async def measure(seconds: float, parent: Path) -> dict[str, Any]:
-    """Run the load and return the figures; every check has held."""
+async def measure(seconds: float, parent: Path, *, standby: bool) -> dict[str, Any]:
+    """Run the load and return the figures; every check has held.
+
+    Args:
+        standby: with a second engine per shard.
+    """
     symbols = [PrivateSymbol(name, maker_fee_ppm=100, taker_fee_ppm=200) for name in SYMBOLS]
     sync_us, sync_p99_us = fdatasync_us(parent)
     calibrated_ms = calibration_ms()
-    async with private_venue(symbols, parent=parent, shards=2, gateways=2) as venue:
-        sessions = await connect_all(venue.endpoints)
+    async with private_venue(
+        symbols, parent=parent, shards=2, gateways=2, standby=standby
+    ) as venue:
+        sessions = await connect_all(venue.endpoints, LoadSession)
         before = cpu_seconds(venue.pid, process_name)
         before_own = time.process_time()
         elapsed_s = await drive(sessions, SYMBOLS, seconds=seconds)
@@ -85,7 +92,7 @@ async def measure(seconds: float, parent: Path) -> dict[str, Any]:
     }
 
 
-async def check(venue: PrivateVenue, sessions: list[LoadSession], orders: int) -> float:
+async def check(venue: PrivateVenue, sessions: Sequence[LoadSession], orders: int) -> float:
     """Assert that everything happened; return how long PostgreSQL took to have it all, in s."""
     tallies = [session.tally for session in sessions]
     async with asyncio.timeout(_SETTLE_TIMEOUT_S):
@@ -168,10 +175,12 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of sending orders")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_SECONDS:g} seconds")
+    parser.add_argument("--standby", action="store_true", help="with a second engine per shard")
     args = parser.parse_args(arguments)
     parent = Path("var")
     parent.mkdir(exist_ok=True)
-    result = uvloop.run(measure(QUICK_SECONDS if args.quick else args.seconds, parent))
+    seconds = QUICK_SECONDS if args.quick else args.seconds
+    result = uvloop.run(measure(seconds, parent, standby=args.standby))
     print("\n".join(describe(result)))
     return result
 

@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from engine.enums import Side, TimeInForce
 from gateway.fix_message import FixMessage
@@ -35,6 +36,10 @@ STALL_TIMEOUT_S = 30.0
 _TRAILER = b"\x0110="
 _TRAILER_BYTES = 8
 _CL_ORD_ID_MARK = b"11=?\x01"
+
+Session = TypeVar("Session", bound="LoadSession")
+Bodies = list[list[bytes]]
+"""By symbol, the bodies of a session's successive orders without their ClOrdID."""
 
 
 @dataclass(slots=True)
@@ -137,7 +142,7 @@ class LoadSession(FixClient):
         assert self.initiator.phase is not Phase.OFFLINE, self.initiator.reason
 
 
-def render(symbols: Sequence[str], *, first_half: bool) -> list[list[bytes]]:
+def render(symbols: Sequence[str], *, first_half: bool) -> Bodies:
     """Return the bodies of a session's orders, without ClOrdIDs, for each symbol.
 
     Args:
@@ -164,11 +169,11 @@ def render(symbols: Sequence[str], *, first_half: bool) -> list[list[bytes]]:
     return bodies
 
 
-async def connect_all(endpoints: Endpoints) -> list[LoadSession]:
+async def connect_all(endpoints: Endpoints, kind: type[Session]) -> list[Session]:
     """Log every user on, one after the other, over the gateways in turns."""
     sessions = []
     for number, user in enumerate(endpoints.users):
-        session = LoadSession(user, endpoints.target_comp_id)
+        session = kind(user, endpoints.target_comp_id)
         gateway = endpoints.fix[number % len(endpoints.fix)]
         await session.connect(gateway.host, gateway.port, reset=True)
         sessions.append(session)
@@ -181,13 +186,27 @@ async def drive(
     """Send for so long, then fill the books' rest; return the time until the last ack, in s."""
     loop = asyncio.get_running_loop()
     start_s = loop.time()
-    bodies = [
-        render(symbols, first_half=number < len(sessions) // 2) for number in range(len(sessions))
-    ]
-    pairs = list(zip(sessions, bodies, strict=True))
+    pairs = with_bodies(sessions, symbols)
     async with asyncio.TaskGroup() as tasks:
         for session, own in pairs:
             tasks.create_task(session.run(own, until_s=start_s + seconds, most=1 << 60))
+    await finish(pairs)
+    return loop.time() - start_s
+
+
+def with_bodies(
+    sessions: Sequence[Session], symbols: Sequence[str]
+) -> list[tuple[Session, Bodies]]:
+    """Return each session with its orders."""
+    return [
+        (session, render(symbols, first_half=number < len(sessions) // 2))
+        for number, session in enumerate(sessions)
+    ]
+
+
+async def finish(pairs: Sequence[tuple[LoadSession, Bodies]]) -> None:
+    """Send what fills the rest of the books, and wait for the last acknowledgement."""
+    sessions, symbols = [session for session, _ in pairs], pairs[0][1]
     # All have sent as much as the busiest, and whole rounds over the symbols: books end empty.
     most = -(-max(session.sent for session in sessions) // len(symbols)) * len(symbols)
     async with asyncio.TaskGroup() as tasks:
@@ -196,4 +215,3 @@ async def drive(
     for session in sessions:
         while session.tally.acks < session.sent:
             await session.hear()
-    return loop.time() - start_s

@@ -9,6 +9,7 @@ from ops.engine_roles import EngineRole, held_back, lags, missing_standbys
 from ops.progress import Progress, SymbolProgress
 from router.lease import Leader
 from router.process_registry import ProcessState
+from router.trimming import ORDERS_KEPT_ALARM
 
 
 def progress(*, admitted: int = 100, orders_length: int = 100) -> Progress:
@@ -73,11 +74,15 @@ def test_standby_is_missing_only_where_the_venue_counts_on_it() -> None:
 
 
 def test_who_holds_trimming_back_is_named() -> None:
-    much = engine_roles.HELD_BACK_WARNED
-    far = progress(admitted=much + 10, orders_length=much + 10)
-    positions = {"engine-1": {"A": 10, "B": 9}, "engine-1-standby": {"A": 8}, "engine-2": {"C": 0}}
+    far = progress(orders_length=ORDERS_KEPT_ALARM + 1)
+    positions = {"engine-1": {"A": 10, "B": 8}, "engine-1-standby": {"A": 9, "B": 20}}
+    text = "has 5,000,001 entries, more than 5,000,000"
     assert held_back(positions, far) == [
-        "orders:A keeps 2,000,002 entries for engine-1-standby, more than 2,000,000",
-        "orders:B keeps 2,000,001 entries for engine-1, more than 2,000,000",
+        f"orders:A {text}: engine-1-standby needs them from 10 on",
+        f"orders:B {text}: engine-1 needs them from 9 on",
     ]
-    assert held_back(positions, progress(admitted=much + 10, orders_length=much)) == []
+    assert held_back({}, far) == [
+        f"orders:A {text}: engine-1 needs them from 1 on",
+        f"orders:B {text}: engine-1 needs them from 1 on",
+    ]
+    assert held_back(positions, progress(orders_length=ORDERS_KEPT_ALARM)) == []
