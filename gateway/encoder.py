@@ -119,6 +119,7 @@ class Encoder:
                 rules.hold_asset(content.side) if content.reserved else "",
                 content.reserved,
                 content.rules_version,
+                may_wait=False,
             )
         if isinstance(content, _REFUSALS):
             return RefuseItem(

@@ -21,6 +21,7 @@ from gateway.fix_tags import (
     NEW_ORDER_SINGLE,
     ORDER_CANCEL_REPLACE_REQUEST,
     ORDER_CANCEL_REQUEST,
+    ORDER_STATUS_REQUEST,
     TAG_CL_ORD_ID,
     TAG_ORIG_CL_ORD_ID,
     TAG_SIDE,
@@ -32,6 +33,14 @@ Refusal = OrderRejected | CancelRejected | BusinessRejected
 
 SIDES = {b"1": Side.BUY, b"2": Side.SELL}
 
+SYMBOL_AWAY = "The order stream of this symbol is not open yet; try again"
+
+_MSG_TYPES = {
+    NewOrder: NEW_ORDER_SINGLE,
+    CancelOrder: ORDER_CANCEL_REQUEST,
+    ReplaceOrder: ORDER_CANCEL_REPLACE_REQUEST,
+    QueryOrder: ORDER_STATUS_REQUEST,
+}
 _RESPONSES_TO = {
     ORDER_CANCEL_REQUEST: CxlRejResponseTo.CANCEL,
     ORDER_CANCEL_REPLACE_REQUEST: CxlRejResponseTo.REPLACE,
@@ -188,6 +197,19 @@ def _business_rejected(
         ref_id=readable(message.fields.get(TAG_CL_ORD_ID, b"")),
         reason=reason,
         text=text,
+    )
+
+
+def refused_while_away(command: NewCommand) -> BusinessRejected:
+    """Return the answer to a command whose symbol's streams cannot be written now: 380=4."""
+    return BusinessRejected(
+        index=0,
+        account=command.account,
+        ref_seq_num=command.msg_seq_num,
+        ref_msg_type=readable(_MSG_TYPES[type(command)]),
+        ref_id=command.cl_ord_id,
+        reason=BusinessRejectReason.APPLICATION_NOT_AVAILABLE,
+        text=SYMBOL_AWAY,
     )
 
 

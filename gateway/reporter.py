@@ -18,8 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from engine.commands import NewOrder, ReplaceOrder, decode_command
+from engine.commands import CancelAll, Command, DefineSymbol, NewOrder, ReplaceOrder, decode_command
 from engine.events import (
+    BusinessRejected,
     CancelRejected,
     OrderAccepted,
     OrderFilled,
@@ -32,11 +33,13 @@ from engine.events import (
 from engine.limits import READ_BATCH_MAX
 from gateway.connection import Connection
 from gateway.fix_message import as_poss_dup
+from gateway.fix_tags import NEW_ORDER_SINGLE, ORDER_CANCEL_REPLACE_REQUEST
 from gateway.fix_time import UtcTimestampWriter
+from gateway.refusals import Refusal, refused_while_away
 from gateway.reports_out import ReportWriter
-from gateway.reservations import refused_for_funds, with_order
+from gateway.reservations import refused_for_backlog, refused_for_funds, with_order
 from gateway.session_events import Outbound
-from gateway.symbol_texts import SymbolTable
+from gateway.symbol_texts import SymbolTable, SymbolTexts
 from router.errors import StreamGap
 from router.open_orders import read_open_orders
 from router.outbox import OutboxEntry, RefusedCommand, Report, read_outboxes
@@ -48,6 +51,9 @@ _ACCOUNTS_PER_READ_MAX = 256
 
 _ANSWERS = (OrderAccepted, OrderRejected, OrderReplaced, CancelRejected, Skipped)
 """Events that answer a D or G; their ClOrdID is not in flight any more."""
+
+_LIMITED = (NEW_ORDER_SINGLE.decode(), ORDER_CANCEL_REPLACE_REQUEST.decode())
+"""The messages whose ClOrdID is in flight until they are answered."""
 
 logger = logging.getLogger("gateway")
 
@@ -184,10 +190,9 @@ class Reporter:
                     self._on_fenced(connections[account])
 
     async def _refusal_of(self, account: int, entry: RefusedCommand) -> Output:
-        """Return the refusal of a command that admission could not reserve for."""
+        """Return the refusal of a command that admission did not publish."""
         command = decode_command(entry.command)
-        assert isinstance(command, NewOrder | ReplaceOrder), "Invariant: only these reserve"
-        refusal = refused_for_funds(command, self._symbols.by_name[entry.symbol])
+        refusal = _refusal(command, entry.why, self._symbols.by_name[entry.symbol])
         if isinstance(refusal, CancelRejected):
             wanted = [(account, entry.symbol, refusal.orig_cl_ord_id)]
             (order,) = await retry_while_away(
@@ -218,6 +223,8 @@ class Reporter:
                 # Most are fills, and the events' metaclass makes a miss of isinstance slow.
                 if type(event) is not OrderFilled and isinstance(event, _ANSWERS):
                     connection.in_flight.discard(event.cl_ord_id)
+                elif type(event) is BusinessRejected and event.ref_msg_type in _LIMITED:
+                    connection.in_flight.discard(event.ref_id)
             connection.cursor = entry.number
         if session.next_out == first:
             return None
@@ -268,3 +275,15 @@ class Reporter:
             msgspec.structs.replace(message, data=as_poss_dup(message.data, time))
             for message in messages
         ]
+
+
+def _refusal(command: Command, why: str, texts: SymbolTexts) -> Refusal:
+    """Return the refusal of a command for the reason that its outbox entry gives."""
+    assert not isinstance(command, DefineSymbol | CancelAll), "Invariant: a client sent it"
+    if why == "away":
+        return refused_while_away(command)
+    assert isinstance(command, NewOrder | ReplaceOrder), "Invariant: only these can be too much"
+    if why == "backlog":
+        return refused_for_backlog(command)
+    assert why == "funds", f"Invariant: a known reason, not {why!r}"
+    return refused_for_funds(command, texts)

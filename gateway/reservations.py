@@ -19,6 +19,8 @@ from gateway.refusals import cancel_rejected, order_rejected
 from gateway.symbol_texts import SymbolTexts
 from router.open_orders import BestPrices, OpenOrder
 
+BACKLOG = "Too many orders of this symbol wait for its engine; try again"
+
 
 def price_market(
     order: NewOrder, texts: SymbolTexts, best: BestPrices, *, protection_ppm: int
@@ -97,9 +99,20 @@ def refused_for_funds(
         lots = command.reserved // rules.base_units_per_lot
         amount, asset = texts.quantities.text(lots), rules.base
     text = f"Insufficient funds: {amount.decode()} {asset} needed"
+    return _rejected(command, text, OrdRejReason.EXCEEDS_LIMIT)
+
+
+def refused_for_backlog(command: NewOrder | ReplaceOrder) -> OrderRejected | CancelRejected:
+    """Return the refusal of a command that would have had to wait behind too many others."""
+    return _rejected(command, BACKLOG, OrdRejReason.OTHER)
+
+
+def _rejected(
+    command: NewOrder | ReplaceOrder, text: str, reason: OrdRejReason
+) -> OrderRejected | CancelRejected:
     if isinstance(command, ReplaceOrder):
         return _replace_rejected(command, text)
-    return order_rejected(command, text, OrdRejReason.EXCEEDS_LIMIT)
+    return order_rejected(command, text, reason)
 
 
 def _replace_rejected(order: ReplaceOrder, text: str) -> CancelRejected:

@@ -162,7 +162,7 @@ class Gateway:
         )
         encoder = Encoder(symbols, settings)
         protection_ppm = settings.market_protection_ppm
-        self._admission = Admission(links["admission"], homes)
+        self._admission = Admission(links["admission"], homes, backlog_max=settings.backlog_max)
         self._dispatcher = Dispatcher(
             self._admission,
             symbols,

@@ -44,6 +44,9 @@ class GatewaySettings(BaseModel):
     orders_per_s_max: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
     """Orders and replaces of a session per second, at once and in the long run; more are refused
     (103=99, 102=99). Cancels are never limited."""
+    backlog_max: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    """Inputs of a symbol that wait for its engine; with so many, orders and replaces are refused
+    (103=99, 102=99). Cancels and status requests never are."""
     resend_age_max_s: Annotated[int, Field(ge=1, le=3_600)] = 10
     """An order or replace that is resent (43=Y) later than this after OrigSendingTime, and was
     never dealt with, is refused as stale (103=8). Cancels never are."""

@@ -14,15 +14,18 @@ import msgspec
 
 from engine.instrument import AMOUNT_MAX
 from engine.limits import ADMISSION_BATCH_MAX
-from router.errors import HomeMismatch, OutOfMemory, RulesChanged
+from router.errors import HomeMismatch, OutOfMemory, RulesChanged, Uncleared
 from router.homes import Home
+from router.keys import ACCOUNTS_DB
 from router.redis_client import RedisLink, retry_while_away
 from router.scripts import Script, pack
 
-_ADMIT = Script("admit")
+_ADMIT = Script("admit", before=("cleared",))
+
+_PUBLISH, _REFUSE, _MARK, _PUBLISH_UNLESS_BACKLOG = range(4)
 
 REFUSED = 0
-"""Short of funds, or a RefuseItem: the answer stands in the account's outbox."""
+"""A RefuseItem, or a command that was not published: the answer, or why, stands in the outbox."""
 SKIPPED = -1
 """Dealt with by an earlier call, whose reply may have been lost: counts as admitted."""
 FENCED = -2
@@ -43,6 +46,7 @@ class PublishItem(msgspec.Struct, frozen=True, gc=False):
         asset: what to reserve ``amount`` of; empty = nothing.
         amount: in the asset's smallest unit.
         rules_version: that the command was made under; 0 for one that depends on none (F, H).
+        may_wait: it is published however many inputs the symbol's engine has before it.
     """
 
     account: int
@@ -53,6 +57,7 @@ class PublishItem(msgspec.Struct, frozen=True, gc=False):
     asset: str = ""
     amount: int = 0
     rules_version: int = 0
+    may_wait: bool = True
 
 
 class RefuseItem(msgspec.Struct, frozen=True, gc=False):
@@ -81,22 +86,26 @@ class Admission:
     Args:
         link: accounts database, for nothing else.
         homes: every symbol's home; may be replaced by newer ones at any time.
+        backlog_max: inputs of a symbol that may wait for its engine; with so many, a command that
+            may not wait is refused.
 
     Attributes:
-        available: False while Redis does not answer; a batch that is under way waits, new messages
-            should be refused with 380=4 meanwhile.
+        available: False while Redis does not answer or is not cleared (``clearance.py``); a batch
+            that is under way waits, new messages should be refused with 380=4 meanwhile.
     """
 
-    def __init__(self, link: RedisLink, homes: Mapping[str, Home]) -> None:
+    def __init__(self, link: RedisLink, homes: Mapping[str, Home], *, backlog_max: int) -> None:
         self._link = link
         self.homes = homes
+        self._backlog_max = backlog_max
         self.available = True
         self._in_flight = False
 
     async def admit(self, items: Sequence[AdmissionItem]) -> list[int]:
         """Admit a batch and return, for each item, its seq (> 0) or one of the constants above.
 
-        Waits while Redis is away, for as long as that takes. Cancelled, or ended by an error other
+        Waits while Redis is away or not cleared, for as long as that takes. Where a shard alone is
+        not cleared, its commands are refused. Cancelled, or ended by an error other
         than those below, the batch may or may not have been admitted.
 
         Args:
@@ -113,7 +122,7 @@ class Admission:
         self._in_flight = True
         try:
             reply = await retry_while_away(
-                lambda: _ADMIT.run(self._link, *args), what="admission", on_change=self._on_change
+                lambda: self._run(args), what="admission", on_change=self._on_change
             )
         except OutOfMemory:
             self.available = True
@@ -127,6 +136,12 @@ class Admission:
             raise HomeMismatch(f"{symbol}: its home is not {self.homes[symbol].incarnation}")
         results: list[int] = reply
         return results
+
+    async def _run(self, args: Sequence[Any]) -> list[Any]:
+        reply: list[Any] = await _ADMIT.run(self._link, *args)
+        if reply[0] == b"UNCLEARED":
+            raise Uncleared(ACCOUNTS_DB)
+        return reply
 
     def _on_change(self, available: bool) -> None:
         self.available = available
@@ -145,13 +160,13 @@ class Admission:
         for home in homes:
             symbols += (home.symbol, home.db, home.incarnation, versions[home.symbol])
         meta: list[str | int] = []
-        args: list[Any] = [pack(symbols), b""]
+        args: list[Any] = [pack(symbols), self._backlog_max, b""]
         for item in items:
             if type(item) is PublishItem:
                 amount = item.amount
                 assert 0 <= amount <= AMOUNT_MAX, "Invariant: an amount fits in 2^62"
                 meta += (
-                    0,
+                    _PUBLISH if item.may_wait else _PUBLISH_UNLESS_BACKLOG,
                     item.account,
                     item.epoch,
                     item.msg_seq_num,
@@ -161,12 +176,12 @@ class Admission:
                 )
                 args.append(item.command)
             elif type(item) is RefuseItem:
-                meta += (1, item.account, item.epoch, item.msg_seq_num, 0, "", "")
+                meta += (_REFUSE, item.account, item.epoch, item.msg_seq_num, 0, "", "")
                 args.append(item.output)
             else:
-                meta += (2, item.account, item.epoch, item.msg_seq_num, 0, "", "")
+                meta += (_MARK, item.account, item.epoch, item.msg_seq_num, 0, "", "")
                 args.append(b"")
-        args[1] = pack(meta)
+        args[2] = pack(meta)
         return args
 
 

@@ -15,14 +15,14 @@ from engine.limits import COMMIT_BATCH_MAX
 from engine.settlement import Settlement
 from router import keys
 from router.dense_ids import last_entry, last_number
-from router.errors import Fenced, HomeMismatch, NegativeBalance, OutputDiffers, StreamGap
+from router.errors import Fenced, HomeMismatch, NegativeBalance, OutputDiffers, StreamGap, Uncleared
 from router.homes import Home, read_settled
 from router.lease import Lease
 from router.redis_client import Argument, RedisLink, retry_while_away
 from router.scripts import Script, pack, run_scripts
 
-_SETTLE = Script("settle")
-_PUBLISH = Script("publish")
+_SETTLE = Script("settle", before=("cleared",))
+_PUBLISH = Script("publish", before=("cleared",))
 
 _Fields = tuple[str, str, str]
 """An asset's fields of available, pending and held."""
@@ -44,7 +44,8 @@ class Committer:
         homes: of the shard's symbols.
 
     Attributes:
-        available: False while Redis does not answer or has no memory; commits wait.
+        available: False while Redis does not answer, has no memory, or is not cleared; commits
+            wait.
     """
 
     def __init__(self, link: RedisLink, lease: Lease, homes: Mapping[str, Home]) -> None:
@@ -60,7 +61,8 @@ class Committer:
     async def commit(self, batch: Sequence[Settlement]) -> None:
         """Settle and publish a batch, in its order; return when Redis has all of it.
 
-        Waits while Redis is away or out of memory, for as long as that takes.
+        Waits while Redis is away, out of memory, or not cleared (``clearance.py``), for as long as
+        that takes.
 
         Args:
             batch: at most COMMIT_BATCH_MAX; each symbol's inputs in their order, without gaps.
@@ -75,7 +77,7 @@ class Committer:
         assert 1 <= len(batch) <= COMMIT_BATCH_MAX, "Invariant: a commit batch is bounded"
         calls = self._pack(batch)
         settled, published = await retry_while_away(
-            lambda: run_scripts(self._link, calls),
+            lambda: self._run(calls),
             what="commit",
             on_change=self._on_change,
             out_of_memory_too=True,
@@ -99,6 +101,13 @@ class Committer:
             symbol: Position(settled[symbol], last_number(last))
             for symbol, last in zip(symbols, lasts, strict=True)
         }
+
+    async def _run(self, calls: Sequence[tuple[Script, list[Argument]]]) -> list[Any]:
+        replies = await run_scripts(self._link, calls)
+        for reply in replies:
+            if reply[0] == b"UNCLEARED":
+                raise Uncleared(reply[1])
+        return replies
 
     def _on_change(self, available: bool) -> None:
         self.available = available

@@ -15,11 +15,11 @@ from engine.instrument import AMOUNT_MAX
 from engine.ledger_entries import Deposited, Withdrawn, encode_ledger_entry
 from engine.limits import DEPOSIT_REF_LENGTH_MAX
 from router import keys
-from router.errors import LedgerRefused
+from router.errors import LedgerRefused, Uncleared
 from router.redis_client import RedisLink
 from router.scripts import Script
 
-_TRANSFER = Script("ledger_transfer", before=("ledger_append",))
+_TRANSFER = Script("ledger_transfer", before=("cleared", "ledger_append"))
 
 
 class Balance(msgspec.Struct, frozen=True):
@@ -53,7 +53,7 @@ async def deposit(link: RedisLink, *, account: int, asset: str, amount: int, ref
     Raises:
         LedgerRefused: the amount is not from 1 to 2^62, the reference empty, too long or used for
             something else, the account unknown, or the asset's total would exceed 2^62.
-        RedisUnavailable: no reply: make the same call again.
+        RedisUnavailable: no reply, or not cleared: make the same call again.
     """
     return await _transfer(link, "deposit", Deposited(account, asset, amount, ref))
 
@@ -65,7 +65,7 @@ async def withdraw(link: RedisLink, *, account: int, asset: str, amount: int, re
 
     Raises:
         LedgerRefused: as of ``deposit``, or more than is available.
-        RedisUnavailable: no reply: make the same call again.
+        RedisUnavailable: no reply, or not cleared: make the same call again.
     """
     return await _transfer(link, "withdraw", Withdrawn(account, asset, amount, ref))
 
@@ -80,6 +80,8 @@ async def _transfer(link: RedisLink, kind: str, entry: Deposited | Withdrawn) ->
     code = reply[0]
     if code in (b"OK", b"AGAIN"):
         return Transfer(reply[1], is_new=code == b"OK")
+    if code == b"UNCLEARED":
+        raise Uncleared(keys.ACCOUNTS_DB)
     reasons: Mapping[bytes, str] = {
         b"REF": f"ref {ref}: used for another request (ledger entry {reply[-1]})",
         b"UNKNOWN": f"account {account}: there is no such user",

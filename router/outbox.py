@@ -26,7 +26,8 @@ class RefusedCommand(msgspec.Struct, frozen=True, gc=False):
         number: the outbox entry.
         symbol: whose stream it was meant for.
         command: encoded.
-        why: ``funds``: it would have reserved more than is available.
+        why: ``funds``: it would have reserved more than is available. ``away``: its shard's server
+            is not cleared. ``backlog``: too many inputs wait for the symbol's engine.
         ts_us: stamp of the refusal, µs since 1970 UTC.
     """
 

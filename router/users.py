@@ -9,14 +9,14 @@ import msgspec
 from engine.commands import CancelAll, encode_command
 from engine.ledger_entries import PasswordChanged, UserCreated, UserDisabled, encode_ledger_entry
 from router import keys
-from router.errors import HomeMismatch, LedgerRefused
+from router.errors import HomeMismatch, LedgerRefused, Uncleared
 from router.homes import Home
 from router.redis_client import RedisLink
 from router.scripts import Script, pack
 
-_ADD = Script("user_add", before=("ledger_append",))
-_PASSWORD = Script("user_password", before=("ledger_append",))
-_DISABLE = Script("user_disable", before=("ledger_append",))
+_ADD = Script("user_add", before=("cleared", "ledger_append"))
+_PASSWORD = Script("user_password", before=("cleared", "ledger_append"))
+_DISABLE = Script("user_disable", before=("cleared", "ledger_append"))
 _ADD_TRIES_MAX = 100
 
 
@@ -38,6 +38,7 @@ async def add_user(link: RedisLink, *, username: str, password_hash: str) -> int
 
     Raises:
         LedgerRefused: the username is taken.
+        Uncleared: it was not made: make the same call again.
         RedisUnavailable: no reply: ``find_user`` tells whether it was made.
     """
     account = int(await link.call("GET", keys.USER_IDS) or 0) + 1
@@ -48,6 +49,8 @@ async def add_user(link: RedisLink, *, username: str, password_hash: str) -> int
             return account
         if reply[0] == b"EXISTS":
             raise LedgerRefused(f"username {username}: taken by account {reply[1]}")
+        if reply[0] == b"UNCLEARED":
+            raise Uncleared(keys.ACCOUNTS_DB)
         account = reply[1]
     raise LedgerRefused(f"username {username}: too many users are being added at once")
 
@@ -57,10 +60,12 @@ async def change_password(link: RedisLink, *, account: int, password_hash: str) 
 
     Raises:
         LedgerRefused: there is no such user.
-        RedisUnavailable: no reply: make the same call again.
+        RedisUnavailable: no reply, or not cleared: make the same call again.
     """
     entry = encode_ledger_entry(PasswordChanged(account, password_hash))
     reply = await _PASSWORD.run(link, account, password_hash, entry)
+    if reply[0] == b"UNCLEARED":
+        raise Uncleared(keys.ACCOUNTS_DB)
     if reply[0] == b"UNKNOWN":
         raise LedgerRefused(f"account {account}: there is no such user")
 
@@ -75,7 +80,7 @@ async def disable_user(link: RedisLink, *, account: int, homes: Mapping[str, Hom
     Raises:
         LedgerRefused: there is no such user.
         HomeMismatch: a symbol is not what ``homes`` says; nothing was done.
-        RedisUnavailable: no reply: make the same call again.
+        RedisUnavailable: no reply, or not cleared: make the same call again.
     """
     symbols: list[str | int] = []
     for home in sorted(homes.values(), key=lambda home: home.db):
@@ -89,6 +94,8 @@ async def disable_user(link: RedisLink, *, account: int, homes: Mapping[str, Hom
     )
     if reply[0] == b"UNKNOWN":
         raise LedgerRefused(f"account {account}: there is no such user")
+    if reply[0] == b"UNCLEARED":
+        raise Uncleared(reply[1])
     if reply[0] == b"HOME":
         symbol = reply[1].decode()
         raise HomeMismatch(f"{symbol}: its home is not {homes[symbol].incarnation}")

@@ -3,18 +3,23 @@
 -- KEYS  none (one server, several databases)
 -- ARGV  1 msgpack, flat, four per symbol, sorted by db: name, db, incarnation,
 --         version of the rules that its commands were made under (0 = they depend on none)
---       2 msgpack, flat, seven per item, in the order in which the messages arrived:
---         kind (0 publish, 1 refuse, 2 mark), account, session epoch, MsgSeqNum,
---         symbol (1 = the first of ARGV 1; 0 = none), asset ('' = nothing to reserve),
+--       2 inputs of a symbol that may wait for its engine
+--       3 msgpack, flat, seven per item, in the order in which the messages arrived:
+--         kind (0 publish, 1 refuse, 2 mark, 3 publish unless too many wait), account, session epoch,
+--         MsgSeqNum, symbol (1 = the first of ARGV 1; 0 = none), asset ('' = nothing to reserve),
 --         amount (decimal text, > 0)
---       3… one per item: the encoded command; the encoded Output of a refusal; '' of a mark
--- Reads   DB 0 home:{symbol}, session:{account}. Shard DB home:{symbol}, last of orders:{symbol}
+--       4… one per item: the encoded command; the encoded Output of a refusal; '' of a mark
+--       last: run id of the server
+-- Reads   DB 0 cleared, home:{symbol}, settled, session:{account}. Shard DB cleared, home:{symbol}, last of
+--         orders:{symbol}
 -- Writes  DB 0 bal:{account}, outbox:{account}, session:{account} dealt. Shard DB orders:{symbol}
 --
--- Returns {'HOME', symbol} or {'RULES', symbol, version}: nothing is written; else one integer per item:
---         > 0 the seq it was published at; 0 refused (for lack of funds, or as asked), the answer
---         stands in the outbox; -1 skipped, dealt with before; -2 fenced, the session is not the
---         caller's any more; -3 marked
+-- Returns {'UNCLEARED'}, {'HOME', symbol} or {'RULES', symbol, version}: nothing is written; else one
+--         integer per item: > 0 the seq it was published at; 0 refused, the answer stands in the outbox;
+--         -1 skipped, dealt with before; -2 fenced, the session is not the caller's any more; -3 marked
+--
+-- A command that is not published is refused by an entry of the outbox that says why: 'funds', more than is
+-- available; 'away', its shard's database is not cleared (the others trade on); 'backlog', too many wait.
 --
 -- Atomic, because money must never be held without an order in the stream, nor an order be in the
 -- stream without its money; and because "dealt with" must be as true as the effect. The same batch
@@ -26,39 +31,52 @@
 -- Limits: 512 items; seq < 10^14, where Lua begins to print with an exponent.
 
 local call, match, format = redis.call, string.match, string.format
-local symbols, items = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[2])
+local symbols, items = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[3])
+local backlog_max = tonumber(ARGV[2])
 local time = call('TIME')
 local now = time[1] .. format('%06d', time[2])
 
--- The symbols: where they live, and where their streams end.
-for s = 1, #symbols, 4 do
-  local home = call('HMGET', 'home:' .. symbols[s], 'incarnation', 'db', 'rules')
-  if home[1] ~= symbols[s + 2] or tonumber(home[2]) ~= symbols[s + 1] then
-    return {'HOME', symbols[s]}
-  end
-  if symbols[s + 3] ~= 0 and tonumber(home[3]) ~= symbols[s + 3] then
-    return {'RULES', symbols[s], tonumber(home[3])}
-  end
+if not is_cleared() then
+  return {'UNCLEARED'}
 end
-local db, seqs, stamps, entries = 0, {}, {}, {}
+
+-- The symbols: where they live, and where their streams end. What is not cleared is not looked at: a home
+-- that it has lost must not seem to be another venue's.
+local db, cleared, homes = 0, true, {}
+local seqs, stamps, entries, away = {}, {}, {}, {}
 for s = 1, #symbols, 4 do
-  local name = symbols[s]
+  local name, index = symbols[s], (s + 3) / 4
   if symbols[s + 1] ~= db then
     db = symbols[s + 1]
     call('SELECT', db)
+    cleared = is_cleared()
   end
-  local last = call('XREVRANGE', 'orders:' .. name, '+', '-', 'COUNT', 1)[1]
-  if not last or call('GET', 'home:' .. name) ~= symbols[s + 2] then
-    call('SELECT', 0)
-    return {'HOME', name}
-  end
-  local index = (s + 3) / 4
-  seqs[index] = tonumber(match(last[1], '^(%d+)'))
-  stamps[index] = tonumber(last[2][4]) > tonumber(now) and last[2][4] or now
   entries[index] = {}
+  if cleared then
+    local last = call('XREVRANGE', 'orders:' .. name, '+', '-', 'COUNT', 1)[1]
+    homes[index] = last and call('GET', 'home:' .. name)
+    seqs[index] = last and tonumber(match(last[1], '^(%d+)'))
+    stamps[index] = last and tonumber(last[2][4]) > tonumber(now) and last[2][4] or now
+  else
+    away[index], stamps[index] = true, now
+  end
 end
 if db ~= 0 then
   call('SELECT', 0)
+end
+local most = {}
+for s = 1, #symbols, 4 do
+  local index = (s + 3) / 4
+  if not away[index] then
+    local home = call('HMGET', 'home:' .. symbols[s], 'incarnation', 'db', 'rules')
+    if home[1] ~= symbols[s + 2] or homes[index] ~= symbols[s + 2] or tonumber(home[2]) ~= symbols[s + 1] then
+      return {'HOME', symbols[s]}
+    end
+    if symbols[s + 3] ~= 0 and tonumber(home[3]) ~= symbols[s + 3] then
+      return {'RULES', symbols[s], tonumber(home[3])}
+    end
+    most[index] = (tonumber(call('HGET', 'settled', symbols[s])) or 0) + backlog_max
+  end
 end
 
 local epochs, dealt, raised, outbox_ids = {}, {}, {}, {}
@@ -87,12 +105,23 @@ local function reserve(account, asset, amount)
   return true
 end
 
+-- Say why an item is not published: 'away', 'backlog' or 'funds'. Nothing: it is, what it needs is reserved.
+local function refusal(kind, s, account, asset, amount)
+  if away[s] then
+    return 'away'
+  end
+  if kind == 3 and seqs[s] + #entries[s] >= most[s] then
+    return 'backlog'
+  end
+  return asset ~= '' and not reserve(account, asset, amount) and 'funds'
+end
+
 local results = {}
 local p = 0
 for i = 1, #items / 7 do
   local kind, account, number, s, asset =
     items[p + 1], items[p + 2], items[p + 4], items[p + 5], items[p + 6]
-  local payload = ARGV[i + 2]
+  local payload = ARGV[i + 3]
   local epoch = epochs[account]
   if not epoch then
     local session = call('HMGET', 'session:' .. account, 'epoch', 'dealt')
@@ -108,15 +137,16 @@ for i = 1, #items / 7 do
   else
     dealt[account] = number
     raised[account] = true
-    if kind == 0 then
-      if asset == '' or reserve(account, asset, items[p + 7]) then
+    if kind == 0 or kind == 3 then
+      local why = refusal(kind, s, account, asset, items[p + 7])
+      if why then
+        call('XADD', 'outbox:' .. account, outbox_id(account),
+          'c', payload, 's', symbols[4 * s - 3], 'w', why, 't', stamps[s])
+        results[i] = 0
+      else
         local list = entries[s]
         list[#list + 1] = payload
         results[i] = seqs[s] + #list
-      else
-        call('XADD', 'outbox:' .. account, outbox_id(account),
-          'c', payload, 's', symbols[4 * s - 3], 'w', 'funds', 't', stamps[s])
-        results[i] = 0
       end
     elseif kind == 1 then
       call('XADD', 'outbox:' .. account, outbox_id(account), 'e', payload)

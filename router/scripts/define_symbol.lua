@@ -4,10 +4,13 @@
 -- ARGV  1 symbol, 2 shard id, 3 shard db
 --       4 incarnation expected at home; '' = there must be no home yet
 --       5 incarnation to make, 6 version in force afterwards, 7 the encoded DefineSymbol
+--       8 run id of the server
+-- Reads   shard DB cleared
 -- Reads and writes, DB 0: home:{symbol}, settled. Shard DB: home:{symbol}, orders:, events:{symbol}
 --
 -- Returns {'OK', seq of the DefineSymbol}
 --         {'CHANGED'}         another process was faster: read the home again
+--         {'UNCLEARED'}       a change must not take the place of commands that this server has lost
 --         {'MIXED', what}     one half is missing, or there are streams without a home
 --
 -- Atomic, because a home in one database and not in the other, or a stream without its first entry,
@@ -43,6 +46,9 @@ if expected == '' then
     return answer({'MIXED', 'streams'})
   end
 else
+  if not is_cleared(true) then
+    return answer({'UNCLEARED'})
+  end
   if not last then
     return answer({'MIXED', 'orders'})
   end

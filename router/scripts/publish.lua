@@ -4,11 +4,12 @@
 -- ARGV  1 msgpack, flat: shard db, lease owner, lease epoch, then two per symbol: name, incarnation
 --       2 msgpack, flat, two per entry: symbol (1 = the first), seq
 --       3… one per entry: the encoded Output
--- Reads   DB 0 home:{symbol}, settled. Shard DB lease, home:{symbol}, events:{symbol}
+--       last: run id of the server
+-- Reads   DB 0 cleared, home:{symbol}, settled. Shard DB cleared, lease, home:{symbol}, events:{symbol}
 -- Writes  Shard DB events:{symbol}
 --
 -- Returns {'OK', entries published}
---         {'LEASE'} or {'HOME', symbol}                    nothing is written
+--         {'LEASE'}, {'UNCLEARED', db} or {'HOME', symbol}   nothing is written
 --         {'DIFFERS', symbol, seq}                         likewise: other bytes stand there
 --         {'GAP', symbol, expected, received}              likewise: not the next of the stream
 --         {'UNSETTLED', symbol, settled, received}         likewise
@@ -21,20 +22,24 @@
 local call, match, format = redis.call, string.match, string.format
 local head, meta = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[2])
 
-local names, settled, refused = {}, {}, nil
+local db, names, settled = head[1], {}, {}
 call('SELECT', 0)
+local refused = not is_cleared() and {'UNCLEARED', 0} or nil
 for h = 4, #head, 2 do
   local name = head[h]
   if call('HGET', 'home:' .. name, 'incarnation') ~= head[h + 1] then
-    refused = {'HOME', name}
+    refused = refused or {'HOME', name}
   end
   names[#names + 1] = name
   settled[#names] = tonumber(call('HGET', 'settled', name)) or 0
 end
-call('SELECT', head[1])
+call('SELECT', db)
 local lease = call('HMGET', 'lease', 'owner', 'epoch')
 if lease[1] ~= head[2] or tonumber(lease[2]) ~= head[3] then
   return {'LEASE'}
+end
+if not is_cleared() then
+  refused = {'UNCLEARED', db}
 end
 local streams, ends = {}, {}
 for s = 1, #names do

@@ -7,7 +7,7 @@
 -- Returns {'OK', out_limit} or {'FENCED'}
 --
 -- Atomic: epoch checked and limit raised in one step. Sent again after a lost reply it changes nothing,
--- because it names the limit that it starts from.
+-- because it names the limit that it starts from. One below that was lost with a server; the caller's counts.
 
 local call = redis.call
 local key = 'session:' .. ARGV[1]
@@ -15,9 +15,9 @@ local s = call('HMGET', key, 'epoch', 'out_limit')
 if s[1] ~= ARGV[2] then
   return {'FENCED'}
 end
-local limit = tonumber(s[2])
-if limit == tonumber(ARGV[3]) then
-  limit = limit + tonumber(ARGV[4])
+local limit, known = tonumber(s[2]), tonumber(ARGV[3])
+if limit <= known then
+  limit = known + tonumber(ARGV[4])
   call('HSET', key, 'out_limit', limit)
 end
 return {'OK', limit}

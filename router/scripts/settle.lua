@@ -8,11 +8,12 @@
 --         number of reports, then one each: account
 --         number of open orders, then three each: account, field, value ('' = delete)
 --       3… the reports' encoded Outputs, in order
--- Reads   DB 0 home:{symbol}, settled. Shard DB lease, home:{symbol}
+--       last: run id of the server
+-- Reads   DB 0 cleared, home:{symbol}, settled. Shard DB cleared, lease, home:{symbol}
 -- Writes  DB 0 bal:, outbox:, open:{account}, settled, bbo; PUBLISH wake
 --
 -- Returns {'OK', entries applied}
---         {'LEASE'} or {'HOME', symbol}           nothing is written
+--         {'LEASE'}, {'UNCLEARED', db} or {'HOME', symbol}   nothing is written
 --         {'GAP', symbol, expected, received}     the entries before it stand
 --         {'NEGATIVE', symbol, seq, account, field}   likewise; nothing of this entry stands
 --
@@ -26,21 +27,24 @@
 local call, try, match, format = redis.call, redis.pcall, string.match, string.format
 local head, meta = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[2])
 
+local db = head[1]
+local refused = not is_cleared() and {'UNCLEARED', 0} or nil
 local names, settled, first, last_of = {}, {}, {}, {}
 for h = 4, #head, 4 do
   local name = head[h]
   if call('HGET', 'home:' .. name, 'incarnation') ~= head[h + 1] then
-    return {'HOME', name}
+    refused = refused or {'HOME', name}
   end
   names[#names + 1] = name
   settled[#names] = tonumber(call('HGET', 'settled', name)) or 0
   first[#names] = settled[#names]
 end
-call('SELECT', head[1])
+call('SELECT', db)
 local lease = call('HMGET', 'lease', 'owner', 'epoch')
-local refused
 if lease[1] ~= head[2] or tonumber(lease[2]) ~= head[3] then
   refused = {'LEASE'}
+elseif not is_cleared() then
+  refused = {'UNCLEARED', db}
 end
 for h = 4, #head, 4 do
   if call('GET', 'home:' .. head[h]) ~= head[h + 1] then

@@ -3,10 +3,12 @@
 -- KEYS  none (one server, several databases)
 -- ARGV  1 account, 2 the encoded UserDisabled, 3 the encoded CancelAll
 --       4 msgpack, flat, three per symbol of the venue, sorted by db: name, db, incarnation
--- Reads   DB 0 home:{symbol}. Shard DBs home:{symbol}, last of orders:{symbol}
+--       5 run id of the server
+-- Reads   DB 0 cleared, home:{symbol}. Shard DBs cleared, home:{symbol}, last of orders:{symbol}
 -- Writes  DB 0 user:, session:{account}, ledger; PUBLISH control. Shard DBs orders:{symbol}
 --
--- Returns {'OK', ledger entry}, {'UNKNOWN'}, {'ALREADY'}; {'HOME', symbol}: nothing is written
+-- Returns {'OK', ledger entry}, {'UNKNOWN'}, {'ALREADY'}; {'UNCLEARED', db}, {'HOME', symbol}: nothing is
+--         written; what never was cleared counts as cleared
 --
 -- Atomic, because no order of the account may get into a stream behind its CancelAll: the session's epoch is
 -- raised in the same step, and admission refuses the old one. Run again it changes nothing.
@@ -23,6 +25,9 @@ if disabled == '1' then
   return {'ALREADY'}
 end
 
+if not is_cleared(true) then
+  return {'UNCLEARED', 0}
+end
 local time = call('TIME')
 local now = time[1] .. string.format('%06d', time[2])
 for i = 1, #symbols, 3 do
@@ -33,6 +38,10 @@ end
 local ids, stamps = {}, {}
 for i = 1, #symbols, 3 do
   call('SELECT', symbols[i + 1])
+  if not is_cleared(true) then
+    call('SELECT', 0)
+    return {'UNCLEARED', symbols[i + 1]}
+  end
   local last = call('XREVRANGE', 'orders:' .. symbols[i], '+', '-', 'COUNT', 1)[1]
   if not last or call('GET', 'home:' .. symbols[i]) ~= symbols[i + 2] then
     call('SELECT', 0)

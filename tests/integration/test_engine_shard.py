@@ -30,6 +30,7 @@ from router.redis_client import RedisLink
 from router.streams import CommandSource
 from tests.helpers import eventually_async
 from tests.router_helpers import (
+    BACKLOG_MAX,
     BTC,
     ETH,
     LossyProxy,
@@ -232,7 +233,7 @@ def check_journal(
 
 
 async def test_orders_end_up_everywhere_exactly_once(venue: SmallVenue, tmp_path: Path) -> None:
-    admission = Admission(venue.link, venue.homes)
+    admission = Admission(venue.link, venue.homes, backlog_max=BACKLOG_MAX)
     items = list(flow(venue, 400, seed=1))
     async with engine(venue, venue.link.url, tmp_path, "engine-1") as (_, runner):
         for first in range(0, len(items), 50):
@@ -250,7 +251,7 @@ async def test_restarts_and_lost_replies_change_nothing(
     choose = random.Random(seed)
     items = list(flow(venue, 400, seed))
     async with LossyProxy(venue.link.url) as proxy, make_link(proxy.url) as link:
-        admission = Admission(link, venue.homes)
+        admission = Admission(link, venue.homes, backlog_max=BACKLOG_MAX)
         sent = 0
         for life in range(6):
             async with engine(venue, proxy.url, tmp_path, f"life {life}") as (_, runner):
@@ -275,7 +276,7 @@ async def test_restarts_and_lost_replies_change_nothing(
 async def test_second_engine_takes_over_and_the_first_one_stops(
     venue: SmallVenue, tmp_path: Path
 ) -> None:
-    admission = Admission(venue.link, venue.homes)
+    admission = Admission(venue.link, venue.homes, backlog_max=BACKLOG_MAX)
     items = list(flow(venue, 60, seed=5))
     url = venue.link.url
     with pytest.raises(Fenced):
@@ -305,7 +306,7 @@ async def test_second_engine_takes_over_and_the_first_one_stops(
 async def test_redis_that_goes_away_for_a_while_is_waited_for(
     venue: SmallVenue, tmp_path: Path
 ) -> None:
-    admission = Admission(venue.link, venue.homes)
+    admission = Admission(venue.link, venue.homes, backlog_max=BACKLOG_MAX)
     items = list(flow(venue, 100, seed=9))
     async with LossyProxy(venue.link.url) as proxy:
         async with engine(venue, proxy.url, tmp_path, "engine-1") as (_, runner):

@@ -23,7 +23,16 @@ from router.admission import (
 )
 from router.errors import HomeMismatch, OutOfMemory, RulesChanged
 from tests.helpers import eventually_async
-from tests.router_helpers import BTC, ETH, SOL, LossyProxy, SmallVenue, make_link, small_venue
+from tests.router_helpers import (
+    BACKLOG_MAX,
+    BTC,
+    ETH,
+    SOL,
+    LossyProxy,
+    SmallVenue,
+    make_link,
+    small_venue,
+)
 
 ALICE, BOB = 1, 2
 LARGEST = 2**62
@@ -39,7 +48,7 @@ async def venue(redis_url: str) -> AsyncIterator[SmallVenue]:
 
 @pytest.fixture
 def admission(venue: SmallVenue) -> Admission:
-    return Admission(venue.link, venue.homes)
+    return Admission(venue.link, venue.homes, backlog_max=BACKLOG_MAX)
 
 
 def order(
@@ -147,7 +156,7 @@ async def test_lost_reply_is_asked_for_again_and_counts_once(
 ) -> None:
     await venue.give(ALICE, "USD", 100)
     async with LossyProxy(redis_url) as proxy, make_link(proxy.url) as link:
-        admission = Admission(link, venue.homes)
+        admission = Admission(link, venue.homes, backlog_max=BACKLOG_MAX)
         await admission.admit([MarkItem(BOB, 1, 1)])
         proxy.replies_to_lose = 2
 
@@ -163,7 +172,7 @@ async def test_batch_waits_while_redis_is_away_and_says_so(
     venue: SmallVenue, redis_url: str
 ) -> None:
     async with LossyProxy(redis_url) as proxy, make_link(proxy.url) as link:
-        admission = Admission(link, venue.homes)
+        admission = Admission(link, venue.homes, backlog_max=BACKLOG_MAX)
         proxy.refused = True
         waiting = asyncio.create_task(admission.admit([order(1)]))
         await eventually_async(lambda: not admission.available)
@@ -252,7 +261,7 @@ async def test_many_gateways_on_one_balance_admit_exactly_what_it_pays(
 
     async def gateway() -> list[int]:
         async with make_link(redis_url) as link:
-            admission = Admission(link, venue.homes)
+            admission = Admission(link, venue.homes, backlog_max=BACKLOG_MAX)
             results: list[int] = []
             # Numbers that overtake each other on the way are skipped; the next one is tried then.
             while REFUSED not in results:
@@ -301,7 +310,7 @@ async def test_redis_back_without_memory_is_back(venue: SmallVenue, redis_url: s
     await venue.link.call("CONFIG", "SET", "maxmemory", 1)
     try:
         async with LossyProxy(redis_url) as proxy, make_link(proxy.url) as link:
-            admission = Admission(link, venue.homes)
+            admission = Admission(link, venue.homes, backlog_max=BACKLOG_MAX)
             proxy.replies_to_lose = 1
             with pytest.raises(OutOfMemory):
                 await admission.admit([order(1, amount=60)])

@@ -31,6 +31,7 @@ from router.users import (
     read_user,
 )
 from tests.router_helpers import (
+    BACKLOG_MAX,
     BTC,
     ETH,
     SOL,
@@ -213,7 +214,7 @@ async def test_disabling_fences_the_session_and_cancels_behind_all_orders(
     sessions = Sessions(venue.link, owner="gateway-1", ttl_ms=60_000)
     session = await sessions.logon(1, reset=False)
     assert isinstance(session, Opened)
-    admission = Admission(venue.link, venue.homes)
+    admission = Admission(venue.link, venue.homes, backlog_max=BACKLOG_MAX)
     assert await admission.admit([PublishItem(1, session.epoch, 1, BTC, b"x")]) == [2]
     subscriber = Subscriber(venue.link.url, ["control"], name="test", timeout_ms=TIMEOUT_MS)
     await subscriber.open()
