@@ -194,6 +194,7 @@ class Torture:
             finally:
                 for task in running:
                     task.cancel()
+                await asyncio.wait(running)
                 await parts.close()
 
     async def _report_progress(self) -> None:

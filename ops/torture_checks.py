@@ -49,7 +49,7 @@ _STATUSES = {
 }
 _BUGS = re.compile(
     r"stopped by a bug|Traceback \(most recent call last\)|AssertionError|Invariant: "
-    r"|never retrieved|reconcile: "
+    r"|never retrieved|ALARM reconcile"
 )
 
 

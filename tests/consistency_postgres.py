@@ -20,7 +20,6 @@ class PostgresState:
 
     positions: dict[str, int]
     balances: dict[tuple[int, str], tuple[Decimal, Decimal]]
-    orders: dict[str, tuple[Any, ...]]
     trades: dict[tuple[str, int, int], tuple[Any, ...]]
     executions: dict[tuple[int, str, int, int], bytes]
     ledger_fees: dict[str, Decimal]
@@ -35,14 +34,13 @@ def read_positions(url: str) -> dict[str, int]:
 
 
 def read_postgres(url: str) -> PostgresState:
-    """Read everything; of an order: user, ClOrdID, status, filled, remaining."""
+    """Read everything but orders, which persistence.told reads by user."""
     with psycopg.connect(url) as db:
 
         def rows(sql: str) -> list[tuple[Any, ...]]:
             return db.execute(sql.encode()).fetchall()
 
         db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        terms = "user_id, cl_ord_id, status, filled_quantity, remaining_quantity"
         trade = "maker_user_id, taker_user_id, price, quantity, maker_fee, taker_fee"
         fees = "SELECT asset, sum(amount) FROM ledger WHERE kind LIKE '%_fee' GROUP BY asset"
         return PostgresState(
@@ -53,7 +51,6 @@ def read_postgres(url: str) -> PostgresState:
                     "SELECT user_id, asset, available, held FROM balances"
                 )
             },
-            orders={row[0]: row[1:] for row in rows(f"SELECT id, {terms} FROM orders")},
             trades={
                 row[:3]: row[3:] for row in rows(f"SELECT symbol, seq, index, {trade} FROM trades")
             },

@@ -18,9 +18,9 @@ from psycopg import sql
 from ops.embedded_postgres import EmbeddedPostgres
 from ops.embedded_redis import EmbeddedRedis
 from ops.endpoints import Credentials
+from ops.torture_trader import Trader
 from tests.exchange_process import ExchangeProcess
 from tests.helpers import eventually, eventually_async
-from tests.trader import Trader
 
 DATABASE = "test_reconcile"
 SYMBOLS = ("ALFA-USD", "GAMMA-USD")
@@ -87,15 +87,17 @@ async def test_it_is_clean_while_everybody_trades(exchange: ExchangeProcess) -> 
             Credentials(user["sender_comp_id"], user["username"], user["password"]),
             endpoints["target_comp_id"],
             SYMBOLS,
-            seed=number,
+            seed=f"{number}",
             ports=lambda: [one["port"] for one in endpoints["fix"]],
             gateway=number % 2,
+            pause_s=0.012,
+            roams=False,
         )
         for number, user in enumerate(endpoints["users"][:3])
     ]
 
     def answers() -> int:
-        return min(sum(one.answers.values()) for one in traders)
+        return min(sum(one.record.answers.values()) for one in traders)
 
     settled: list[int] = []
     async with asyncio.TaskGroup() as tasks:
@@ -112,7 +114,7 @@ async def test_it_is_clean_while_everybody_trades(exchange: ExchangeProcess) -> 
             settled.append(sum(result["settled"].values()))
         for trader in traders:
             trader.trading = False
-        await eventually_async(lambda: not any(one.unanswered for one in traders), WAIT_S)
+        await eventually_async(lambda: not any(one.record.unanswered for one in traders), WAIT_S)
         for run in runs:
             run.cancel()
     assert settled == sorted(set(settled)), "it was traded between two looks"
