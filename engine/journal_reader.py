@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from engine.errors import DecodeError, JournalCorrupt, JournalMismatch
@@ -189,6 +189,24 @@ class JournalReader:
         for record in self._records_of(paths[_first_needed(paths, positions) :]):
             if record.seq > positions.get(record.key, record.seq):
                 yield record
+
+    def tails(self, wanted: Collection[str]) -> dict[str, Record]:
+        """Return the last record of each of some keys; a key that has none is missing.
+
+        Reads backwards, no further than it must.
+
+        Raises:
+            JournalCorrupt: A segment that is read is damaged.
+            JournalMismatch: A segment that is read has another format version.
+        """
+        found: dict[str, Record] = {}
+        for path in reversed(segment_paths(self._directory)):
+            segment = SegmentFile(path)
+            earlier = segment.header.positions or {}
+            found = {record.key: record for record in segment if record.key in wanted} | found
+            if all(key in found or key not in earlier for key in wanted):
+                break
+        return found
 
     def positions(self) -> dict[str, int]:
         """Return the last seq of each key, reading the last segment alone.

@@ -32,7 +32,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from engine.commands import decode_command
-from engine.errors import DecodeError, JournalMismatch, JournalWriteFailed, PoisonCommand
+from engine.errors import DecodeError, JournalWriteFailed, PoisonCommand
 from engine.histogram import Histogram
 from engine.journal import Record
 from engine.journal_keys import hash_key, hash_record
@@ -112,6 +112,7 @@ class ShardRunner:
         is_live: True once all that stood in the streams at the start has been applied.
         applied: symbol → the last seq applied.
         committed: symbol → the last seq committed.
+        tails: symbol → the last record written to the journal since the start.
         commit_age: time from a command's stamp to its commit.
     """
 
@@ -138,6 +139,8 @@ class ShardRunner:
         self._now_ns = now_ns
         self.applied = {symbol: shard.position(symbol) for symbol in committed}
         self.committed = dict(committed)
+        self.tails: dict[str, Record] = {}
+        self._committed_before = dict(committed)
         self._hashed = {
             symbol: max(journalled.get(hash_key(symbol), 0), seq)
             for symbol, seq in self.applied.items()
@@ -162,14 +165,12 @@ class ShardRunner:
         """Run the shard until ``stop``, or until something ends it.
 
         Raises:
-            JournalMismatch: the journal has commands that the streams have lost.
             SequenceGap: the source does not go on where the shard is.
             PoisonCommand: a command cannot be applied; nothing of it was committed.
             JournalSyncFailed: the journal is broken.
             ExchangeError: what the ports raise: the lease is lost, an output differs, …
         """
         self._ends = await self._source.ends()
-        self._check_journal()
         self._note_live()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -196,6 +197,12 @@ class ShardRunner:
         """Stop reading, commit what was read (at most DRAIN_TIMEOUT_S), and end ``run``."""
         self._stopping.set()
 
+    @property
+    def has_rebuilt(self) -> bool:
+        """Whether all that was committed before the start has been applied again."""
+        before = self._committed_before
+        return all(self.applied[symbol] >= seq for symbol, seq in before.items())
+
     def counters(self) -> dict[str, int | str | dict[str, int]]:
         """Return what the shard has done since it was started; for the register of processes."""
         return {
@@ -220,13 +227,14 @@ class ShardRunner:
                 self._ring.publish_many([_Step(record) for record in records])
 
     async def _write(self, entries: list[_Step], *, end_of_batch: bool) -> None:
-        journalled = self._journalled
+        journalled, tails = self._journalled, self.tails
         lacking = [e.record for e in entries if e.record.seq > journalled.get(e.record.key, 0)]
         if not lacking:
             return
         await self._while_journal_refuses(lambda: self._journal.append(lacking))
         for record in lacking:
             journalled[record.key] = record.seq
+            tails[record.key] = record
         self._journalled_count += len(lacking)
 
     def _match(self, entries: list[_Step], *, end_of_batch: bool) -> None:
@@ -314,15 +322,6 @@ class ShardRunner:
                 await wait_for_capacity(self._ring, self._ring.capacity)
         except TimeoutError:
             logger.warning("Stopped with outputs that are not committed; the next start does it")
-
-    def _check_journal(self) -> None:
-        for symbol, end in self._ends.items():
-            seq = self._journalled.get(symbol, 0)
-            if end < seq:
-                raise JournalMismatch(
-                    f"the journal has {symbol} up to seq {seq}, its stream ends at {end}:"
-                    " the stream has lost commands"
-                )
 
     def _note_live(self) -> None:
         self.is_live = all(self.applied[symbol] >= end for symbol, end in self._ends.items())

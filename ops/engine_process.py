@@ -1,21 +1,36 @@
-"""The engine of a shard, put together.
+"""The engine of a shard, put together: recovery, then the shard's loop with what runs beside it.
 
 Two of them may run, ``engine-{id}`` and ``engine-{id}-standby``; both are the same but for their
 names. Whoever has the lease leads, the other follows.
+
+    journal, skips ▸ newest good snapshot ▸ journals where the stream is trimmed ▸ the stream
+    beside the loop: leadership, snapshots and trimming, the ledger's journal (lowest shard)
+
+Whatever goes wrong ends the process with one line. The next start recovers what there is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import time
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any
 
+from engine.errors import PoisonCommand
+from engine.journal import Record
 from engine.journal_file import JournalFile
+from engine.journal_keys import LEDGER, hash_key, skip_key, skip_record
+from engine.journal_reader import JournalReader
 from engine.journal_writer import FsyncPolicy, JournalWriter
+from engine.recovery import RecoverySource, restore
 from engine.runner import ShardRunner
-from engine.shard import Shard as MatchingShard
+from engine.snapshot_keeper import SnapshotKeeper
+from engine.snapshot_store import SnapshotStore
 from ops.errors import CommandFailed
 from ops.settings import Settings
 from ops.wiring import (
@@ -25,13 +40,28 @@ from ops.wiring import (
     journal_directory,
     reported,
     shard_map,
+    snapshot_directory,
     until_cancelled,
 )
+from router import keys
+from router.clearance import clear, has_ledger
 from router.commit import Committer
-from router.errors import OutOfMemory, RedisUnavailable
+from router.errors import HandedOver, LostWrites, OutOfMemory, RedisUnavailable, RouterError
+from router.homes import Home
+from router.leadership import Leadership
 from router.lease import Lease
-from router.redis_client import retry_while_away
+from router.ledger_journal import LedgerJournal
+from router.redis_client import RedisLink, retry_while_away
+from router.shards import Shard
+from router.skips import Skips, check_skips, read_skips
+from router.standby import PublishedReader, RoleCommitter
 from router.streams import CommandSource
+from router.trimming import OrderStreams
+
+logger = logging.getLogger("ops")
+
+CLEAR_TIMEOUT_S = 5.0
+"""Longest wait of an engine that ends at a poison command for its server to be cleared."""
 
 
 def engine_name(shard_id: int, *, standby: bool) -> str:
@@ -44,27 +74,26 @@ async def run_engine(
 ) -> None:
     """Be an engine of a shard until cancelled; then commit what was read.
 
+    Ends by itself, without an error, when an operator has it hand over the shard.
+
     Args:
         standby: be the second one, under a name, journal and snapshots of its own.
 
     Raises:
         CommandFailed: the venue has no such shard, or nothing is traded there.
         HomeMismatch, VenueRefused: see ``define_venue``.
-        ExchangeError: see ``ShardRunner.run``.
+        LostWrites, HistoryDiffers: the server lacks what a journal has, or has something else.
+        ExchangeError: see ``ShardRunner.run``, ``Leadership.keep`` and ``RecoverySource``.
     """
-    name = engine_name(shard_id, standby=standby)
     shards = shard_map(settings, redis_url)
     if shard_id not in [shard.id for shard in shards.shards]:
         raise CommandFailed(f"shard {shard_id}: no [[shards]] block has this id")
     shard = shards.by_id(shard_id)
     if not shard.symbols:
         raise CommandFailed(f"shard {shard_id}: it has no symbols")
+    name = engine_name(shard_id, standby=standby)
     async with AsyncExitStack() as stack:
         link = await stack.enter_async_context(accounts_link(settings, redis_url, name=name))
-        lease_link, source_link = [
-            await stack.enter_async_context(link.sibling(shard.db, name=f"{name}-{use}"))
-            for use in ("lease", "reader")
-        ]
         venue = await define_venue(settings, link)
         homes = {symbol: venue[symbol] for symbol in shard.symbols}
         file = JournalFile(
@@ -75,29 +104,247 @@ async def run_engine(
             keeps_positions=True,
             now_ns=time.time_ns,
         )
-        journalled = file.positions
         journal = JournalWriter(file, policy=FsyncPolicy(settings.engine.journal_fsync))
         stack.push_async_callback(journal.close)
+        engine = _Engine(settings, link, shard, homes, standby=standby, stack=stack)
+        await engine.recover(journal, journalled=file.positions)
+        try:
+            await reported(name, link, until_cancelled(engine.runner), engine.counters)
+        except HandedOver as error:
+            logger.warning("%s", error)
+        except PoisonCommand:
+            await engine.clear_before_end()
+            raise
+
+
+class _Engine:
+    """What `run_engine` keeps in hand.
+
+    Args:
+        link: accounts database; settles and publishes.
+        stack: closes what is opened here.
+    """
+
+    runner: ShardRunner
+
+    def __init__(
+        self,
+        settings: Settings,
+        link: RedisLink,
+        shard: Shard,
+        homes: Mapping[str, Home],
+        *,
+        standby: bool,
+        stack: AsyncExitStack,
+    ) -> None:
+        self._settings = settings
+        self._link = link
+        self._shard = shard
+        self._homes = homes
+        self._stack = stack
+        self._name = engine_name(shard.id, standby=standby)
+        self._other = engine_name(shard.id, standby=not standby)
+        shards = shard_map(settings, link.url).shards
+        self._has_ledger = has_ledger(shard, shards)
+        self._skips: Skips = {}
+        self._tails: dict[str, Record] = {}
+
+    async def recover(self, journal: JournalWriter, *, journalled: Mapping[str, int]) -> None:
+        """Restore the shard and put its loop together; it has not begun.
+
+        Args:
+            journalled: key → the last seq that the journal has.
+
+        Raises:
+            LostWrites: a stream ends before the journal.
+        """
+        settings, name = self._settings, self._name
+        self._journal = journal
+        self._shard_link = await self._sibling("control")
+        self._skips = await retry_while_away(
+            lambda: read_skips(self._shard_link, self._homes), what=name
+        )
+        await self._journal_skips(journalled)
         owner = f"{name}:{os.getpid()}:{secrets.token_hex(4)}"
-        lease = Lease(lease_link, owner=owner, ttl_ms=settings.engine.lease_ttl_ms)
-        await lease.acquire()
-        stack.push_async_callback(_release, lease)
-        committer = Committer(link, lease, homes)
+        self._lease = Lease(
+            await self._sibling("lease"), owner=owner, ttl_ms=settings.engine.lease_ttl_ms
+        )
+        self._stack.push_async_callback(_release, self._lease)
+        committer = Committer(self._link, self._lease, self._homes)
         positions = await retry_while_away(committer.positions, what=name)
-        runner = ShardRunner(
-            shard=MatchingShard(),
-            source=CommandSource(
-                source_link, dict.fromkeys(homes, 0), block_ms=settings.engine.read_block_ms
-            ),
+        committed = {symbol: min(p.settled, p.published) for symbol, p in positions.items()}
+        store = SnapshotStore(
+            snapshot_directory(settings, name),
+            {symbol: home.incarnation for symbol, home in self._homes.items()},
+        )
+        at_most = {symbol: min(seq, journalled.get(symbol, 0)) for symbol, seq in committed.items()}
+        matching = restore(store, at_most)
+        position = {symbol: matching.position(symbol) for symbol in self._homes}
+        stream = CommandSource(
+            await self._sibling("reader"), position, block_ms=settings.engine.read_block_ms
+        )
+        self._check_ends(await stream.ends(), journalled)
+        self._tails = JournalReader(self._directory(name)).tails((*self._homes, LEDGER))
+        self._leadership = Leadership(
+            self._lease, check=self._check_server, ready=lambda: self.runner.has_rebuilt
+        )
+        self._role = RoleCommitter(
+            committer, self._leadership, PublishedReader(await self._sibling("published"))
+        )
+        self.runner = ShardRunner(
+            shard=matching,
+            source=RecoverySource(self._journals(), stream, position),
             journal=journal,
             journalled=journalled,
-            skips={},
-            committer=committer,
-            committed={symbol: min(p.settled, p.published) for symbol, p in positions.items()},
-            keep_lease=lease.keep,
+            skips=self._skips,
+            committer=self._role,
+            committed=committed,
+            keep_lease=self._run_beside,
             now_ns=time.time_ns,
         )
-        await reported(name, link, until_cancelled(runner), runner.counters)
+        self._keeper = SnapshotKeeper(
+            matching,
+            store,
+            committed=lambda: self.runner.committed,
+            durable=self._durable,
+            on_saved=self._publish_floors,
+            interval_s=settings.engine.snapshot_interval_s,
+            inputs_min=settings.engine.snapshot_inputs_min,
+            timeout_s=settings.engine.snapshot_timeout_s,
+        )
+        self._orders = OrderStreams(
+            self._link.sibling(keys.ACCOUNTS_DB, name=f"{name}-trimming"),
+            self._shard,
+            engine=engine_name(self._shard.id, standby=False),
+            standby=engine_name(self._shard.id, standby=True),
+        )
+        self._stack.push_async_callback(self._orders.close)
+
+    def counters(self) -> dict[str, Any]:
+        """Return what the engine has done since it was started; for the register of processes.
+
+        It is live once it has applied everything and the shard has a leader.
+        """
+        is_live = self.runner.is_live and self._leadership.knows_leader
+        counters = self.runner.counters() | self._role.counters() | self._keeper.counters()
+        return counters | {"is_live": int(is_live)}
+
+    async def clear_before_end(self) -> None:
+        """Have the server cleared although this engine ends, unless another one leads.
+
+        A poison command stops its shard alone: the others need the ledger's database cleared.
+        """
+        with suppress(RouterError, TimeoutError):
+            async with asyncio.timeout(CLEAR_TIMEOUT_S):
+                if self._leadership.is_leading or await self._lease.try_acquire() is None:
+                    await self._check_server()
+
+    async def _sibling(self, use: str) -> RedisLink:
+        link = self._link.sibling(self._shard.db, name=f"{self._name}-{use}")
+        return await self._stack.enter_async_context(link)
+
+    def _directory(self, name: str) -> Path:
+        return journal_directory(self._settings, name)
+
+    def _journals(self) -> dict[str, JournalReader]:
+        """Return the shard's journals on this machine, our own first."""
+        names = [self._name]
+        if self._directory(self._other).is_dir():
+            names.append(self._other)
+        return {name: JournalReader(self._directory(name)) for name in names}
+
+    async def _journal_skips(self, journalled: Mapping[str, int]) -> None:
+        lacking = [
+            skip_record(symbol, seq, reason, time.time_ns())
+            for symbol, reasons in self._skips.items()
+            for seq, reason in sorted(reasons.items())
+            if seq > journalled.get(skip_key(symbol), 0)
+        ]
+        if lacking:
+            await self._journal.append(lacking)
+
+    def _check_ends(self, ends: Mapping[str, int], journalled: Mapping[str, int]) -> None:
+        lost = [
+            (keys.orders(symbol), end + 1, journalled[symbol])
+            for symbol, end in ends.items()
+            if end < journalled.get(symbol, 0)
+        ]
+        if lost:
+            raise LostWrites(self._shard.id, lost)
+
+    async def _run_beside(self) -> None:
+        """Run everything beside the loop; the first failure ends all of it."""
+        beside: list[Coroutine[Any, Any, None]] = [self._leadership.keep(), self._keep_snapshots()]
+        if self._has_ledger:
+            ledger = LedgerJournal(
+                self._link.sibling(keys.ACCOUNTS_DB, name=f"{self._name}-ledger"),
+                self._journal,
+                process=self._name,
+                position=self._tails[LEDGER].seq if LEDGER in self._tails else 0,
+            )
+            beside.append(ledger.run())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for one in beside:
+                    tasks.create_task(one)
+        except BaseExceptionGroup as group:
+            # The first one stopped the others.
+            raise group.exceptions[0] from group
+
+    async def _keep_snapshots(self) -> None:
+        await self._publish_floors(self._keeper.floors())
+        await self._keeper.run()
+
+    async def _publish_floors(self, floors: Mapping[str, int]) -> None:
+        async def publish() -> None:
+            await self._orders.publish(self._name, {**dict.fromkeys(self._homes, 0), **floors})
+            if self._leadership.is_leading:
+                await self._orders.trim()
+
+        await retry_while_away(publish, what=f"{self._name} trimming", out_of_memory_too=True)
+
+    def _durable(self) -> dict[str, int]:
+        """Return symbol → the last seq that is durable in the journal, with its hash."""
+        durable = self._journal.durable_positions
+        return {
+            symbol: min(durable.get(symbol, 0), durable.get(hash_key(symbol), 0))
+            for symbol in self._homes
+        }
+
+    async def _check_server(self) -> None:
+        """See to it that the server has all that our journals have, and know every skip.
+
+        Raises:
+            SkipsChanged, LostWrites, HistoryDiffers, ServerBehind: the engine has to end.
+            RedisUnavailable, OutOfMemory: try again.
+        """
+        await check_skips(self._shard_link, self._skips)
+        if await self._is_cleared():
+            return
+        self._tails.update(self.runner.tails)
+        tails = dict(self._tails)
+        if self._directory(self._other).is_dir():
+            other = JournalReader(self._directory(self._other))
+            for key, record in (
+                await asyncio.to_thread(other.tails, (*self._homes, LEDGER))
+            ).items():
+                if key not in tails or tails[key].seq < record.seq:
+                    tails[key] = record
+        await clear(
+            self._link,
+            self._lease,
+            self._shard,
+            tails=tails,
+            with_ledger=self._has_ledger,
+            committed=self.runner.committed,
+        )
+        logger.info("Server %s is cleared", self._lease.run_id)
+
+    async def _is_cleared(self) -> bool:
+        found = [await self._shard_link.call("GET", keys.CLEARED)]
+        if self._has_ledger:
+            found.append(await self._link.call("GET", keys.CLEARED))
+        return all(one == self._shard_link.run_id.encode() for one in found)
 
 
 async def _release(lease: Lease) -> None:

@@ -77,6 +77,11 @@ def journal_directory(settings: Settings, process: str) -> Path:
     return settings.var_dir / "journals" / process
 
 
+def snapshot_directory(settings: Settings, process: str) -> Path:
+    """Return where an engine keeps its snapshots."""
+    return settings.var_dir / "snapshots" / process
+
+
 def venue_rules(settings: Settings) -> dict[str, SymbolRules]:
     """Return the rules of every symbol, as exchange.toml has them."""
     return {symbol.name: settings.rules_of(symbol, version=1) for symbol in settings.symbols}

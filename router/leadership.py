@@ -59,6 +59,11 @@ class Leadership:
         """Whether outputs are committed by this engine."""
         return self._leading.is_set()
 
+    @property
+    def knows_leader(self) -> bool:
+        """Whether the shard has, or had, a leader: this engine or another that it has met."""
+        return self.is_leading or self._predecessor is not None
+
     async def wait_until_leading(self) -> None:
         """Wait until ``is_leading``, for ever if need be."""
         await self._leading.wait()

@@ -18,10 +18,13 @@ from gateway.settings import GatewaySettings
 from ops.engine_process import run_engine
 from ops.settings import Settings, load_settings
 from ops.wiring import accounts_link, define_venue, shard_map
+from router import keys
 from router.homes import Home, read_retired_rules
 from router.ledger import Balance, deposit, read_balances
 from router.redis_client import RedisLink
 from router.users import add_user
+from tests.helpers import eventually_async
+from tests.router_helpers import clear_server
 
 PASSWORD = b"secret"
 PASSWORD_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
@@ -149,7 +152,14 @@ class Venue:
     async def engine(self, shard_id: int) -> AsyncIterator[None]:
         """Run the engine of a shard."""
         task = asyncio.create_task(run_engine(self.settings, self.redis_url, shard_id))
+        shard = next(one for one in self.settings.shards if one.id == shard_id)
         try:
+            async with self.link.sibling(shard.db) as link:
+
+                async def is_cleared() -> bool:
+                    return task.done() or await link.call("GET", keys.CLEARED) == run_id_of(link)
+
+                await eventually_async(is_cleared, DEADLINE_S)
             yield
         finally:
             task.cancel()
@@ -198,9 +208,17 @@ async def running_venue(
     async with AsyncExitStack() as stack:
         link = await stack.enter_async_context(accounts_link(settings, redis_url, name="test"))
         venue = Venue(settings, redis_url, link, await define_venue(settings, link))
-        for shard in settings.shards if engines else ():
-            await stack.enter_async_context(venue.engine(shard.id))
+        for shard in settings.shards:
+            if engines:
+                await stack.enter_async_context(venue.engine(shard.id))
+            else:
+                await clear_server(link, keys.ACCOUNTS_DB, shard.db)
         yield venue
+
+
+def run_id_of(link: RedisLink) -> bytes:
+    """Return the run id of the server that a link has met."""
+    return link.run_id.encode()
 
 
 class Peer:

@@ -11,8 +11,8 @@ import pytest
 from engine import runner
 from engine.commands import Command, DefineSymbol, NewOrder, decode_command, encode_command
 from engine.enums import OrdType, SelfTradePrevention, Side, TimeInForce
-from engine.errors import JournalMismatch, JournalWriteFailed, PoisonCommand
-from engine.events import decode_output
+from engine.errors import JournalWriteFailed, PoisonCommand
+from engine.events import Skipped, decode_output, encode_output
 from engine.journal import Record
 from engine.journal_keys import OutputsHash, decode_hash, digest_of, hash_key, hashed_symbol
 from engine.limits import RING_SLOTS
@@ -382,12 +382,36 @@ async def test_lost_lease_ends_the_run_even_during_a_commit() -> None:
     assert world.committer.seqs == []
 
 
-async def test_journal_that_knows_more_than_the_stream_is_refused() -> None:
-    world = World(journalled={BTC: 9})
-    world.source.feed(*history(4))
+async def test_shard_has_rebuilt_once_all_that_was_committed_is_applied_again() -> None:
+    world = World(committed={BTC: 4, ETH: 2})
+    records = history(12)
+    world.source.feed(*records[:4])
 
-    with pytest.raises(JournalMismatch, match="up to seq 9"):
-        await world.runner.run()
+    async with world.running():
+        await world.until(lambda: world.runner.is_live)
+        assert not world.runner.has_rebuilt
+        world.source.feed(*records[4:])
+        await world.until(lambda: world.runner.has_rebuilt)
+
+
+async def test_skipped_input_is_passed_over_and_the_rest_goes_on() -> None:
+    world = World(skips={BTC: {2: "broken"}})
+    world.source.feed(
+        define(BTC), Record(BTC, 2, START_NS + 2_000, 0, b"garbage"), order(BTC, 3), define(ETH)
+    )
+
+    async with world.running():
+        await world.until(lambda: len(world.committer.seqs) == 4)
+
+    outputs = [decode_output(one.event) for batch in world.committer.batches for one in batch]
+    assert [type(event) for event in outputs[1].events] == [Skipped]
+    check_hashes_of(world, BTC, [encode_output(one) for one in outputs if one.symbol == BTC])
+
+
+def check_hashes_of(world: World, symbol: str, outputs: Sequence[bytes]) -> None:
+    for name, one in world.journal.hashes():
+        if name == symbol:
+            assert one.digest == digest_of(outputs[one.first - 1 : one.last])
 
 
 async def test_refused_journal_writes_are_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
