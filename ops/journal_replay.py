@@ -118,6 +118,33 @@ def symbols_of(positions: dict[str, int]) -> dict[str, int]:
     }
 
 
+def choose_sources(journals: Sequence[Path]) -> tuple[dict[str, Path], dict[str, str]]:
+    """Return the journal that has most of each symbol and of the ledger, and the incarnations.
+
+    Raises:
+        CommandFailed: two journals have different lives of a symbol.
+        JournalCorrupt, JournalMismatch: the end of a journal is damaged.
+    """
+    best: dict[str, int] = {}
+    sources: dict[str, Path] = {}
+    incarnations: dict[str, str] = {}
+    for journal in journals:
+        positions = JournalReader(journal).positions()
+        header = last_segment(journal).header
+        symbols = symbols_of(positions)
+        for key, seq in {**symbols, LEDGER: positions.get(LEDGER, 0)}.items():
+            if seq > best.get(key, 0):
+                best[key], sources[key] = seq, journal
+        for symbol in symbols:
+            incarnation = header.incarnations[symbol]
+            if incarnations.setdefault(symbol, incarnation) != incarnation:
+                raise CommandFailed(
+                    f"{journal}: {symbol} is of incarnation {incarnation}, elsewhere of"
+                    f" {incarnations[symbol]}: these are journals of two venues"
+                )
+    return sources, incarnations
+
+
 def skips_of(journal: Path, positions: dict[str, int]) -> dict[str, dict[int, str]]:
     """Return the skips in a journal, which is read for them only where it has any.
 

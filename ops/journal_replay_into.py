@@ -18,7 +18,7 @@ from engine.journal_keys import LEDGER
 from engine.journal_reader import JournalReader
 from engine.ledger_entries import decode_ledger_entry
 from ops.errors import CommandFailed
-from ops.journal_replay import journals_in, last_segment, skips_of, symbols_of
+from ops.journal_replay import choose_sources, journals_in, skips_of
 from ops.journal_replay_symbols import JournalReplayer, ReplayDifference, journal_damage
 from ops.settings import Settings
 from persistence.batch import BatchBuilder
@@ -114,7 +114,11 @@ async def replay_into(
         ExchangeError: the ledger is damaged; see ``add_ledger``.
     """
     started = time.monotonic()
-    sources, incarnations = _choose([one for path in directories for one in journals_in(path)])
+    journals = [one for path in directories for one in journals_in(path)]
+    sources, incarnations = choose_sources(journals)
+    if LEDGER not in sources:
+        names = ", ".join(journal.name for journal in journals)
+        raise CommandFailed(f"none of the journals has the ledger ({names}): name all of them")
     await refuse_tables(postgres_url, connect_timeout_s=settings.postgres.connect_timeout_s)
     writer = PostgresWriter(postgres_url, settings.postgres)
     try:
@@ -141,34 +145,3 @@ async def replay_into(
         rows=rebuilder.rows,
         elapsed_s=round(time.monotonic() - started, 3),
     )
-
-
-def _choose(journals: Sequence[Path]) -> tuple[dict[str, Path], dict[str, str]]:
-    """Return the journal that has most of each symbol and of the ledger, and the incarnations.
-
-    Raises:
-        CommandFailed: no journal has the ledger, or two have different lives of a symbol.
-    """
-    best: dict[str, int] = {}
-    sources: dict[str, Path] = {}
-    incarnations: dict[str, str] = {}
-    for journal in journals:
-        positions = JournalReader(journal).positions()
-        header = last_segment(journal).header
-        wanted = symbols_of(positions)
-        if LEDGER in positions:
-            wanted[LEDGER] = positions[LEDGER]
-        for key, seq in wanted.items():
-            if seq > best.get(key, 0):
-                best[key], sources[key] = seq, journal
-            if key != LEDGER:
-                incarnation = header.incarnations[key]
-                if incarnations.setdefault(key, incarnation) != incarnation:
-                    raise CommandFailed(
-                        f"{journal}: {key} is of incarnation {incarnation}, elsewhere of"
-                        f" {incarnations[key]}: these are journals of two venues"
-                    )
-    if LEDGER not in sources:
-        names = ", ".join(journal.name for journal in journals)
-        raise CommandFailed(f"none of the journals has the ledger ({names}): name all of them")
-    return sources, incarnations
