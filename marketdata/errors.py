@@ -31,4 +31,8 @@ class StateMismatch(MarketDataError):
 
 
 class PositionMoved(MarketDataError):
-    """``position:marketdata`` is not what this process wrote last: a second one is running."""
+    """``position:marketdata`` is not what this process wrote last.
+
+    A second one is running, or another Redis took over that lacks it. The next start goes on from
+    what is kept there, so subscribers may get messages twice.
+    """

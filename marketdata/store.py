@@ -100,7 +100,7 @@ class MarketStore:
         if reply[0] == b"MOVED":
             raise PositionMoved(
                 f"{keys.POSITION_MARKETDATA} of {reply[1].decode()} is {reply[2]}:"
-                " another process publishes this market data"
+                " another process publishes this market data, or Redis has lost the position"
             )
         assert reply[0] == b"OK", f"Invariant: a known answer, not {reply[0]!r}"
         for index, (board, seqs) in enumerate(stored):

@@ -10,7 +10,8 @@ then every row that refers to a user finds it.
 
 PostgreSQL away: the batch at hand is written again and again, the next one fills up, then reading
 stops. Redis away: reading waits. Nothing is lost either way, because the streams are trimmed only
-below what is on disk in PostgreSQL, and the position is there too.
+below what is on disk in PostgreSQL, and the position is there too. A Redis that took over and has
+lost what is written here already gets it again from the engine: the writer waits for that.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from engine.events import decode_output
 from engine.ledger_entries import decode_ledger_entry
 from engine.limits import READ_BATCH_MAX
 from persistence.batch import LEDGER_STREAM, Batch, BatchBuilder
-from persistence.errors import PostgresUnavailable, VenueMismatch
+from persistence.errors import PostgresUnavailable
 from persistence.settings import WriterSettings
 from persistence.writer import PostgresWriter, Stored
 from router import keys
@@ -79,6 +80,7 @@ class WriterService:
         self._readers: list[StreamReader] = []
         self._written: dict[str, int] = {}
         self._ends: dict[str, int] = {}
+        self._behind: set[str] = set()
         self._full = asyncio.Event()
         self._taken = asyncio.Event()
         self._postgres_available = True
@@ -101,7 +103,7 @@ class WriterService:
                 lambda: self._writer.load(self._incarnations, self._scales)
             )
             self._written = stored.positions
-            await self._check_ends()
+            await retry_while_away(self._read_ends, what="writer")
             builder = self._builder(stored)
             async with asyncio.TaskGroup() as tasks:
                 for shard, link in zip(self._shards, links, strict=True):
@@ -153,19 +155,25 @@ class WriterService:
             scales=stored.scales,
         )
 
-    async def _check_ends(self) -> None:
-        """Refuse streams that end before what is written: they were emptied or went back.
+    async def _read_ends(self) -> None:
+        """Look how far the streams go, and say which have lost what is written, once each.
 
-        Raises:
-            VenueMismatch: names the stream.
+        Nothing is read of such a stream before it has got there again: the engine publishes the
+        same bytes once more, and ``shardex repair`` restores the ledger.
         """
-        self._ends = await retry_while_away(self._streams.ends, what="writer")
-        for stream, end in self._ends.items():
-            if end < self._written[stream]:
-                raise VenueMismatch(
-                    f"{stream}: the database has rows up to {self._written[stream]}, "
-                    f"but the stream in Redis ends at {end}"
-                )
+        self._ends = await self._streams.ends()
+        behind = {stream for stream, end in self._ends.items() if end < self._written[stream]}
+        for stream in sorted(behind - self._behind):
+            logger.warning(
+                "writer: %s ends at %d in Redis, PostgreSQL has it up to %d: Redis has lost the"
+                " rest, waiting until it is there again",
+                stream,
+                self._ends[stream],
+                self._written[stream],
+            )
+        for stream in sorted(self._behind - behind):
+            logger.warning("writer: %s is whole again", stream)
+        self._behind = behind
 
     async def _follow(self, reader: StreamReader, builder: BatchBuilder) -> None:
         """Read a shard's events into the batch; stop while it is full."""
@@ -254,7 +262,7 @@ class WriterService:
     async def _publish_once(self) -> None:
         written = dict(self._written)
         self._trimmed += await self._streams.trim(written)
-        self._ends = await self._streams.ends()
+        await self._read_ends()
         try:
             await self._streams.publish(written)
         except OutOfMemory as e:

@@ -14,9 +14,6 @@ import redis.asyncio
 from ops.data_dir import DataDirectory
 from ops.embedded_postgres import EmbeddedPostgres
 from ops.embedded_redis import EmbeddedRedis, RedisBinary
-from persistence.errors import (
-    VenueMismatch,
-)
 from router.errors import StreamGap
 from tests.helpers import eventually, eventually_async
 from tests.persistence_events import (
@@ -137,14 +134,17 @@ async def test_stream_trimmed_before_it_was_written_stops_the_writer(
     assert caught.group_contains(StreamGap, match=f"events:{SYMBOL}: expected 1, received 4")
 
 
-async def test_stream_that_ends_before_the_rows_is_refused(
+async def test_stream_that_ends_before_the_rows_is_waited_for(
     redis_url: str, postgres_url: str
 ) -> None:
-    await publish(redis_url, scenario(), ledger=LEDGER)
+    await publish(redis_url, scenario()[:10], ledger=LEDGER)
     async with running(service(redis_url, postgres_url)) as writer:
-        await until_written(writer, ALFA=11, ledger=6)
+        await until_written(writer, ALFA=10, ledger=6)
     async with redis.asyncio.Redis.from_url(redis_url) as client:
         await client.flushall()
-    await publish(redis_url, scenario()[:5], ledger=LEDGER)
-    with pytest.raises(VenueMismatch, match=f"{SYMBOL}: the database has rows up to 11.*ends at 5"):
-        await service(redis_url, postgres_url).run()
+    await publish(redis_url, scenario()[:5], ledger=LEDGER[:3])
+    async with running(service(redis_url, postgres_url)) as writer:
+        await eventually_async(lambda: writer.stats()["positions"])
+        await publish(redis_url, scenario()[5:], ledger=LEDGER[3:])
+        await until_written(writer, ALFA=11, ledger=6)
+        assert writer.stats()["entries"] == 1
