@@ -196,7 +196,7 @@ class ExchangeProcess:
         with psycopg.connect(self.endpoints["postgres_url"]) as db:
             return db.execute(sql.encode(), parameters).fetchall()
 
-    async def log_on(self, visitor: int, *, gateway: int = 0) -> Peer:
+    async def log_on(self, visitor: int, *, gateway: int = 0, heart_bt_int_s: int = 30) -> Peer:
         """Log a visitor on, going on with the last session's numbers; the answer is a Logon."""
         port = self.endpoints["fix"][gateway]["port"]
         user = self.endpoints["users"][visitor]
@@ -204,6 +204,11 @@ class ExchangeProcess:
         before = self._peers.get(visitor)
         peer.next_out = before.next_out if before is not None else 1
         self._peers[visitor] = peer
-        peer.logon(int(user["sender_comp_id"]), user["username"], user["password"].encode())
+        peer.logon(
+            int(user["sender_comp_id"]),
+            user["username"],
+            user["password"].encode(),
+            heart_bt_int_s=heart_bt_int_s,
+        )
         await peer.expect("A")
         return peer

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from engine.enums import Side, TimeInForce
+from gateway import contest
 from gateway.fix_time import UtcTimestampWriter
 from gateway.fixlog import FixLogFilter, read_fixlog
 from gateway.server import Gateway
@@ -128,6 +129,24 @@ async def test_second_connection_of_a_user_is_dropped(venue: Venue, gateway: Gat
             await second.expect_closed()
         first.send("35=1|112=alive")
         await first.expect("0", t112="alive")
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+async def test_client_that_vanished_without_a_word_does_not_lock_itself_out(
+    venue: Venue, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
+) -> None:
+    monkeypatch.setattr(contest, "PROBE_TIMEOUT_S", 0.2)
+    async with venue.gateway("gateway-2") as other:
+        vanished = await venue.trader(gateway, "user")
+        vanished.send(limit_order("a1", 1, "1", "1"))
+        await vanished.expect("8", t150="0")
+        back = await venue.log_on(
+            other if elsewhere else gateway, vanished.account, "user", next_out=vanished.next_out
+        )
+        back.send(limit_order("a2", 1, "1", "1"))
+        await back.expect("8", t150="0", t11="a2")
+        await vanished.expect("1")
+        await vanished.expect_closed()
 
 
 async def test_disabled_user_is_logged_out_and_stays_out(venue: Venue, gateway: Gateway) -> None:
