@@ -58,8 +58,8 @@ def _scan(path: Path, data: bytes) -> SegmentScan:
 def _first_needed(paths: Sequence[Path], positions: Mapping[str, int]) -> int:
     """Return the place of the first segment that has a record behind one of the positions."""
     for place in range(len(paths) - 1, 0, -1):
-        before = read_header(paths[place]).positions or {}
-        if all(before.get(key, -1) <= seq for key, seq in positions.items()):
+        before = read_header(paths[place]).positions
+        if before is not None and all(before.get(key, -1) <= seq for key, seq in positions.items()):
             return place
     return 0
 

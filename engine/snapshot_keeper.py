@@ -51,7 +51,7 @@ class SnapshotKeeper:
     """Saves a shard's symbols every so often.
 
     Args:
-        shard: Changed only between two awaits of the loop that `run` runs in.
+        shard: As it was restored from the store. Changed from the loop that `run` runs in only.
         store: Its snapshots.
         committed: Gives symbol → the older of the last settled and the last published seq.
         durable: Gives symbol → the last seq that is durable in the journal, with its hash.
@@ -62,7 +62,7 @@ class SnapshotKeeper:
         timeout_s: Longest time of a save; then it is given up and tried again after the interval.
 
     Attributes:
-        saved: symbol → the seq of its newest snapshot.
+        saved: symbol → the seq of its newest good snapshot.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class SnapshotKeeper:
         self._interval_s = interval_s
         self._inputs_min = inputs_min
         self._timeout_s = timeout_s
-        self.saved = {symbol: store.newest_seq(symbol) for symbol in shard.symbols()}
+        self.saved = {symbol: shard.position(symbol) for symbol in shard.symbols()}
         self._saves = 0
         self._failures = 0
         self._pause_us = 0

@@ -41,6 +41,7 @@ class SnapshotStore:
     def __init__(self, directory: Path, incarnations: Mapping[str, str]) -> None:
         self._directory = directory
         self._incarnations = dict(incarnations)
+        self._refused: set[Path] = set()
         if not directory.is_dir():
             directory.mkdir(mode=0o700, parents=True)
             _sync_directory(directory.parent)
@@ -59,17 +60,16 @@ class SnapshotStore:
                 return self._load(path, symbol, seq)
             except (OSError, SnapshotCorrupt, SnapshotVersion) as error:
                 logger.warning("Snapshot %s is passed over: %s", path, error)
+                self._refused.add(path)
         return None
 
-    def newest_seq(self, symbol: str) -> int:
-        """Return the seq of a symbol's newest snapshot, good or not; 0 if there is none."""
-        found = self._snapshots(symbol)
-        return found[-1][1] if found else 0
-
     def floor(self, symbol: str) -> int:
-        """Return the seq of the older of the two kept snapshots; 0 if there are fewer."""
-        found = self._snapshots(symbol)
-        return found[-KEPT_PER_SYMBOL][1] if len(found) >= KEPT_PER_SYMBOL else 0
+        """Return the seq of the older of the two kept snapshots; 0 if there are fewer.
+
+        One that was found to be damaged does not count.
+        """
+        found = [seq for path, seq in self._snapshots(symbol) if path not in self._refused]
+        return found[-KEPT_PER_SYMBOL] if len(found) >= KEPT_PER_SYMBOL else 0
 
     def write_new(self, symbol: str, seq: int, data: bytes, *, writer: int) -> None:
         """Make the bytes durable beside their place; `adopt` puts them there.
@@ -98,19 +98,22 @@ class SnapshotStore:
     def adopt(self, symbol: str, seq: int, *, writer: int) -> None:
         """Put what `write_new` wrote in its place, and remove the snapshots that it makes needless.
 
-        Those are all but the one before it, and those of a later seq: they come from a history that
-        the stream has lost.
+        Those are all but it and the good one before it. Those of a later seq come from a history
+        that the stream has lost.
 
         Raises:
             OSError: The disk refused it.
         """
-        self._new_path(symbol, seq, writer).replace(self._path(symbol, seq))
+        path = self._path(symbol, seq)
+        self._new_path(symbol, seq, writer).replace(path)
         _sync_directory(self._directory)
+        self._refused.discard(path)
         found = self._snapshots(symbol)
-        known = [path for path, of in found if of <= seq]
+        good = [path for path, of in found if of <= seq and path not in self._refused]
         for path, _ in found:
-            if path not in known[-KEPT_PER_SYMBOL:]:
+            if path not in good[-KEPT_PER_SYMBOL:]:
                 path.unlink()
+                self._refused.discard(path)
 
     def discard_new(self) -> None:
         """Remove what was written beside its place and never put there."""

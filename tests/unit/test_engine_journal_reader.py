@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine.errors import JournalCorrupt, JournalMismatch
 from engine.journal import Record, SegmentHeader, encode_header, encode_records, header_seed
-from engine.journal_reader import JournalReader, segment_path, segment_paths
+from engine.journal_reader import JournalReader, read_header, segment_path, segment_paths
 
 
 def records_of(first: int, count: int) -> list[Record]:
@@ -128,3 +129,47 @@ def test_damaged_header_is_corrupt_and_another_version_a_mismatch(tmp_path: Path
     flip(path, 8)
     with pytest.raises(JournalMismatch, match=r"0000.*\.journal: journal format 0, expected 1"):
         list(JournalReader(tmp_path))
+
+
+def test_reading_from_a_seq_leaves_out_what_is_before_and_other_keys(tmp_path: Path) -> None:
+    mixed = [msgspec.structs.replace(one, key="hash:BTC-USD") for one in records_of(1, 4)]
+    write_segment(tmp_path, records_of(1, 4) + mixed, first_record=0)
+    reader = JournalReader(tmp_path)
+    assert list(reader.read_from({"BTC-USD": 2})) == records_of(3, 2)
+    assert list(reader.read_from({"BTC-USD": 4})) == []
+    assert list(reader.read_from({"BTC-USD": 3, "hash:BTC-USD": 3})) == [
+        records_of(4, 1)[0],
+        mixed[3],
+    ]
+    assert list(reader.read_from({"ETH-USD": 0})) == []
+
+
+def test_reading_from_a_seq_does_not_read_the_segments_before_it(tmp_path: Path) -> None:
+    first = write_segment(tmp_path, records_of(1, 3), first_record=0)
+    write_segment(tmp_path, records_of(4, 3), first_record=3)
+    write_segment(tmp_path, records_of(7, 3), first_record=6)
+    flip(first, first.stat().st_size - 1)
+    reader = JournalReader(tmp_path)
+    assert list(reader.read_from({"BTC-USD": 3})) == records_of(4, 6)
+    assert list(reader.read_from({"BTC-USD": 7})) == records_of(8, 2)
+    with pytest.raises(JournalCorrupt):
+        list(reader.read_from({"BTC-USD": 2}))
+    assert list(JournalReader(tmp_path / "none").read_from({"BTC-USD": 2})) == []
+
+
+def test_reading_from_a_seq_reads_all_of_a_journal_without_positions(tmp_path: Path) -> None:
+    write_segment(tmp_path, records_of(5, 3), first_record=0, keeps_positions=False)
+    write_segment(tmp_path, records_of(1, 3), first_record=3, keeps_positions=False)
+    found = JournalReader(tmp_path).read_from({"BTC-USD": 2})
+    assert [record.seq for record in found] == [5, 6, 7, 3]
+
+
+def test_long_header_is_read_whole(tmp_path: Path) -> None:
+    incarnations = {f"SYMBOL-{number}": "0123456789abcdef" * 4 for number in range(2_000)}
+    header = SegmentHeader("commands", "1", incarnations, 0, 1, {})
+    path = segment_path(tmp_path, 0)
+    path.write_bytes(encode_header(header))
+    assert read_header(path) == header
+    path.write_bytes(encode_header(header)[:-1])
+    with pytest.raises(JournalCorrupt, match="wrong checksum"):
+        read_header(path)
