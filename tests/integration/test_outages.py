@@ -200,6 +200,7 @@ async def test_redis_whose_disk_is_full_ends_and_is_back_when_there_is_room(
         eventually(lambda: "redis ended with status 1" in exchange.said, SETTLE_S)
         # The first one may have been admitted for all that its gateway knows: it is, or will be.
         peer.send(order("DELTA-USD", "h1", 1, 5, "8.00"))
+        eventually(lambda: "gateway-1: router: admission: Redis is away" in exchange.said)
         peer.send(order("DELTA-USD", "h2", 1, 5, "8.00"))
         await peer.expect("j", t380="4", t379="h2")
     await peer.expect("8", t150="0", t11="h1")
