@@ -19,17 +19,19 @@ from ops.cli import (
 from ops.engine_roles import engine_names, owns
 from ops.errors import CommandFailed
 from ops.settings import Settings
-from ops.wiring import shard_map
+from ops.wiring import shard_map, wall_us
 from router.lease import Leader, ask_to_hand_over, read_leader
 from router.process_registry import read_processes
 from router.redis_client import RedisLink
 
 _DEFAULT_TIMEOUT_S = 10
 _POLL_S = 0.02
+_HEARTBEAT_AGE_MAX_US = 2_500_000
+"""Of a follower that lives: it gives a sign every second, and its last one stays for five."""
 
 _DETAILS = """\
-Asks the engine that leads the shard to commit what it has read and to give the shard up;
-the engine that follows it goes on. Gateways notice nothing but a short wait. Refused where no
+Asks the engine that leads the shard to give it up; the one that follows it goes on from
+the first output that was not published. Gateways notice nothing but a short wait. Refused where no
 other live engine follows. The engine that handed over ends; `up` starts it again."""
 
 
@@ -109,7 +111,12 @@ async def _hand_over(settings: Settings, shard_id: int, timeout_s: int) -> Failo
 
 async def _check_follower(link: RedisLink, shard_id: int, leader: Leader) -> None:
     processes = await read_processes(link, engine_names(shard_id))
-    others = [state for state in processes.values() if not owns(state, leader)]
+    oldest_us = wall_us() - _HEARTBEAT_AGE_MAX_US
+    others = [
+        state
+        for state in processes.values()
+        if not owns(state, leader) and state.now_us >= oldest_us
+    ]
     if not others:
         raise CommandFailed(
             f"shard {shard_id}: no other engine runs beside {leader.owner}; `shardex up --standby`"

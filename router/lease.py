@@ -121,7 +121,7 @@ class Lease:
 async def ask_to_hand_over(link: RedisLink, epoch: int) -> bool:
     """Ask the leader of an epoch to let another engine lead; return False if it leads no more.
 
-    It notices with its next renewal, commits what it has read, releases the lease and ends.
+    It notices with its next renewal, releases the lease and ends.
 
     Args:
         link: the shard's database.

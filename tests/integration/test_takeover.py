@@ -1,0 +1,183 @@
+"""Two engine processes of a shard, and a client: one is killed or hands over, the other goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ops.__main__ import main
+from ops.engine_process import run_engine
+from ops.settings import load_settings
+from router.errors import HomeMismatch
+from router.lease import Leader, read_leader
+from router.process_registry import ProcessState, read_processes
+from tests.helpers import eventually_async
+from tests.venue import Peer, Venue, limit_order, running_venue
+
+ROOT = Path(__file__).resolve().parents[2]
+ENGINE, STANDBY = "engine-1", "engine-1-standby"
+
+
+class Pair:
+    """The two engines of shard 1, as processes that nobody starts again."""
+
+    def __init__(self, venue: Venue, directory: Path) -> None:
+        self.venue = venue
+        self._directory = directory
+        self._environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("SHARDEX_")},
+            "PYTHONPATH": str(ROOT),
+            "SHARDEX_REDIS_URL": venue.redis_url,
+        }
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str) -> None:
+        """Start one of them."""
+        options = ["--standby"] if name == STANDBY else []
+        with (self._directory / f"{name}.log").open("ab") as log:
+            self.running[name] = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "ops", "engine", "--shard", "1", *options),
+                    *("--config", str(self._directory / "exchange.toml")),
+                ],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def said(self, name: str) -> str:
+        """Return all that an engine has logged."""
+        return (self._directory / f"{name}.log").read_text()
+
+    def stop(self) -> None:
+        """Stop both, cleanly."""
+        for process in self.running.values():
+            process.terminate()
+        for process in self.running.values():
+            process.wait(20)
+
+    async def leader(self) -> Leader | None:
+        """Return who leads."""
+        async with self.venue.link.sibling(1) as link:
+            return await read_leader(link)
+
+    async def leads(self, name: str) -> None:
+        """Wait until an engine leads."""
+
+        async def is_so() -> bool:
+            leader = await self.leader()
+            return leader is not None and leader.owner.startswith(f"{name}:")
+
+        await eventually_async(is_so)
+
+    async def state(self, name: str, **counters: int) -> ProcessState:
+        """Wait until an engine says so of itself, each counter at least; return all it says."""
+        found: dict[str, ProcessState] = {}
+
+        async def is_so() -> bool:
+            found.update(await read_processes(self.venue.link, [name]))
+            state = found.get(name)
+            return (
+                state is not None
+                and state.pid == self.running[name].pid
+                and all(state.counters[one] >= least for one, least in counters.items())
+            )
+
+        await eventually_async(is_so)
+        return found[name]
+
+    async def failover(self, *options: str) -> int:
+        """Run ``shardex failover 1``."""
+        config = str(self._directory / "exchange.toml")
+        return await asyncio.to_thread(main, ["failover", "1", *options, "--config", config])
+
+
+@pytest.fixture
+async def pair(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Pair]:
+    monkeypatch.setenv("SHARDEX_REDIS_URL", redis_url)
+    async with running_venue(redis_url, tmp_path, engines=False) as venue:
+        pair = Pair(venue, tmp_path)
+        try:
+            pair.start(ENGINE)
+            await pair.leads(ENGINE)
+            pair.start(STANDBY)
+            await pair.state(STANDBY, is_live=1)
+            yield pair
+        finally:
+            pair.stop()
+
+
+async def rest(peer: Peer, cl_ord_id: str) -> None:
+    """Have an order rest."""
+    peer.send(limit_order(cl_ord_id, 1, "1", "100"))
+    await peer.expect("8", t150="0", t11=cl_ord_id)
+
+
+async def cancel(peer: Peer, cl_ord_id: str, orig: str) -> None:
+    """Cancel it; the next report is about that."""
+    peer.send(f"35=F|11={cl_ord_id}|41={orig}|55=BTC-USD|54=1|60=now")
+    await peer.expect("8", t150="4", t39="4", t11=cl_ord_id, t41=orig)
+
+
+async def test_killed_leader_comes_back_as_a_follower_and_leads_again_when_asked(
+    pair: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with pair.venue.gateway() as gateway:
+        peer = await pair.venue.trader(gateway, "user")
+        await rest(peer, "a1")
+        await rest(peer, "a2")
+        await pair.state(STANDBY, compared=2)
+
+        pair.running[ENGINE].kill()
+        pair.running[ENGINE].wait()
+        await cancel(peer, "a3", "a1")
+        await pair.leads(STANDBY)
+        await rest(peer, "a4")
+        assert f"Leads, epoch 2, after {ENGINE}:{pair.running[ENGINE].pid}:" in pair.said(STANDBY)
+
+        pair.start(ENGINE)
+        await pair.state(ENGINE, is_live=1)
+        await cancel(peer, "a5", "a2")
+        state = await pair.state(ENGINE, compared=1)
+        assert not state.counters["is_leading"]
+
+        assert await pair.failover("--json") == 0
+        done = json.loads(capsys.readouterr().out)
+        pids = {name: process.pid for name, process in pair.running.items()}
+        assert (done["shard"], done["epoch"]) == (1, 3)
+        assert done["previous"].startswith(f"{STANDBY}:{pids[STANDBY]}:")
+        assert done["leader"].startswith(f"{ENGINE}:{pids[ENGINE]}:")
+        # It ends without an error, and says why.
+        assert pair.running[STANDBY].wait(20) == 0
+        assert f"{done['previous']} hands its shard over (epoch 2)" in pair.said(STANDBY)
+        await cancel(peer, "a6", "a4")
+        balance = (await pair.venue.balances(peer.account))["USD"]
+        assert (balance.pending, balance.held) == (0, 0)
+
+        assert await pair.failover() == 1
+        assert f"no other engine runs beside {done['leader']}" in capsys.readouterr().err
+        assert await pair.leader() is not None
+        await pair.venue.close()
+
+
+async def test_engine_refuses_a_symbol_that_another_shard_owns(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async with running_venue(redis_url, tmp_path, engines=False):
+        config = tmp_path / "exchange.toml"
+        text = config.read_text()
+        moved = text.replace('["BTC-USD"]', '["?"]').replace('["ETH-USD"]', '["BTC-USD"]')
+        config.write_text(moved.replace('["?"]', '["ETH-USD"]'))
+
+        with pytest.raises(HomeMismatch, match=r"USD lives in shard 2 .*, not in shard 1"):
+            await run_engine(load_settings(config, {}), redis_url, 2)
