@@ -1,0 +1,103 @@
+"""Journals on a disk that forgets: the production JournalFile, and what a crash leaves of it.
+
+A killed process leaves what it wrote, and perhaps the beginning of a write that it was at. A machine
+that loses power leaves what was synced, and any beginning of the rest. Files are real, in memory
+where the machine has such a place.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.errors import JournalWriteFailed
+from engine.journal import Record, encode_records
+from engine.journal_file import JournalFile
+from engine.journal_reader import segment_path
+from tests.simulation.clock import Process, current_process
+
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+class Disk:
+    """The journals of a world.
+
+    Args:
+        choose: decides what a crash leaves.
+
+    Attributes:
+        root: their directory.
+        is_full: whether writes are refused.
+        drops: the deliberate fault of acknowledging batches that are not written.
+    """
+
+    def __init__(self, choose: random.Random) -> None:
+        place = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
+        self._directory = tempfile.TemporaryDirectory(prefix="shardex-simulation-", dir=place)
+        self._choose = choose
+        self.root = Path(self._directory.name)
+        self.is_full = False
+        self.drops = False
+
+    def open(self, directory: Path, **options: Any) -> WatchedFile:
+        """Open a journal for the calling process: in the place of ``JournalFile``."""
+        file = WatchedFile(self, directory, options)
+        process = current_process()
+        assert process is not None, "journals belong to processes"
+        process.objects["journal"] = file
+        return file
+
+    def crash(self, process: Process, *, power_lost: bool) -> None:
+        """Leave of a dead process' journal what the seed says."""
+        file = process.objects.get("journal")
+        if file is not None:
+            file.crash(self._choose, power_lost=power_lost)
+
+    def remove(self) -> None:
+        """Remove everything."""
+        self._directory.cleanup()
+
+
+class WatchedFile(JournalFile):
+    """A JournalFile that remembers up to where it is durable."""
+
+    def __init__(self, disk: Disk, directory: Path, options: dict[str, Any]) -> None:
+        self._disk = disk
+        self.durable_bytes = 0
+        super().__init__(directory, **options)
+        self.durable_bytes = self._size_bytes
+
+    def append_if_room(self, records: Sequence[Record]) -> bool:
+        """Write a batch, unless the disk is full (JournalFile)."""
+        if self._disk.is_full:
+            raise JournalWriteFailed("no space left on device")
+        if self._disk.drops and self.record_count > 3:
+            self.positions = self._positions_after(records)
+            return True
+        return super().append_if_room(records)
+
+    def sync(self) -> None:
+        """Make it durable, and note how far (JournalFile)."""
+        super().sync()
+        self.durable_bytes = self._size_bytes
+
+    def _begin_segment(self) -> None:
+        super()._begin_segment()
+        self.durable_bytes = self._size_bytes
+
+    def crash(self, choose: random.Random, *, power_lost: bool) -> None:
+        """Close it as a dying process does, and tear its end."""
+        if self._fd < 0:
+            return
+        path = segment_path(self._directory, self._first_record)
+        self.close()
+        if power_lost:
+            with path.open("r+b") as segment:
+                segment.truncate(choose.randint(self.durable_bytes, self._size_bytes))
+        elif choose.random() < 0.5:
+            begun = encode_records([Record("TORN", 1, 0, 0, bytes(40))], seed=self._seed)
+            with path.open("ab") as segment:
+                segment.write(begun[: choose.randrange(len(begun))])
