@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from engine.instrument import SymbolRules
 from gateway.server import Gateway
 from marketdata.service import MarketDataService
+from ops.processes import single_error
 from ops.settings import Settings
 from persistence.service import WriterService
 from persistence.writer import PostgresWriter
@@ -215,6 +216,8 @@ async def reported(
                 await run
             finally:
                 reporting.cancel()
+    except BaseExceptionGroup as group:
+        raise single_error(group) from None
     finally:
         # It runs out by itself where this fails.
         with suppress(RedisUnavailable, TimeoutError):
