@@ -16,7 +16,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from router.lease import RENEWALS_PER_TTL, Lease
+from router.lease import Lease
 from router.redis_client import retry_while_away
 
 T = TypeVar("T")
@@ -24,6 +24,8 @@ T = TypeVar("T")
 ACQUIRE_INTERVAL_MAX_S = 0.1
 """Between two tries to acquire: so long after its release, and at once after it ran out, a lease
 has a new owner."""
+
+RENEWALS_PER_TTL = 3
 
 READY_INTERVAL_S = 0.02
 """Between two looks whether the engine is live."""

@@ -7,21 +7,16 @@ exact about time; it only has to find out that a leader is dead.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from router import keys
 from router.errors import Fenced, HandedOver
-from router.redis_client import RedisLink, retry_while_away
+from router.redis_client import RedisLink
 from router.scripts import Script
 
-T = TypeVar("T")
-
 _LEASE = Script("lease")
-RENEWALS_PER_TTL = 3
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -62,14 +57,6 @@ class Lease:
         self.epoch = reply[1]
         return None
 
-    async def acquire(self) -> None:
-        """Wait until the lease is ours, however long its holder lives and Redis is away or full."""
-        while True:
-            held = await self._when_possible(self.try_acquire)
-            if held is None:
-                return
-            await asyncio.sleep(min(held.remaining_ms, self.ttl_ms) / 1000)
-
     @property
     def run_id(self) -> str:
         """The run id of the server that answered last; empty before."""
@@ -90,16 +77,6 @@ class Lease:
         if reply[2] == self.epoch:
             raise HandedOver(f"{self.owner} hands its shard over (epoch {self.epoch})")
 
-    async def keep(self) -> None:
-        """Renew for ever, RENEWALS_PER_TTL times per TTL, or as soon as Redis is back or has room.
-
-        Raises:
-            Fenced: another engine has acquired it.
-        """
-        while True:
-            await asyncio.sleep(self.ttl_ms / 1000 / RENEWALS_PER_TTL)
-            await self._when_possible(self.renew)
-
     async def release(self) -> None:
         """Give the lease up, so that a successor need not wait; does nothing to a lost one.
 
@@ -108,10 +85,6 @@ class Lease:
             OutOfMemory: likewise.
         """
         await self._run("release", self.epoch)
-
-    async def _when_possible(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        what = f"lease of {self.owner}"
-        return await retry_while_away(attempt, what=what, out_of_memory_too=True)
 
     async def _run(self, action: str, epoch: int) -> list[Any]:
         reply: list[Any] = await _LEASE.run(self._link, action, self.owner, epoch, self.ttl_ms)

@@ -25,8 +25,10 @@ from router import keys
 from router.admission import Admission, PublishItem
 from router.commit import Committer
 from router.errors import Fenced
+from router.leadership import Leadership
 from router.lease import Lease
 from router.redis_client import RedisLink
+from router.standby import PublishedReader, RoleCommitter
 from router.streams import CommandSource
 from tests.helpers import eventually_async
 from tests.router_helpers import (
@@ -102,10 +104,14 @@ async def engine(
 ) -> AsyncIterator[tuple[asyncio.Task[None], ShardRunner]]:
     """Run the first shard; leaving stops it in the middle of whatever it does."""
     homes = venue.shard_homes(1)
-    links: list[RedisLink] = [make_link(url), *(make_link(url, db=1) for _ in range(2))]
+    links: list[RedisLink] = [make_link(url), *(make_link(url, db=1) for _ in range(3))]
     lease = Lease(links[1], owner=owner, ttl_ms=300)
-    await lease.acquire()
     committer = Committer(links[0], lease, homes)
+
+    async def check() -> None:
+        """Leave it to the venue, which has cleared its server."""
+
+    leadership = Leadership(lease, check=check, ready=lambda: True)
     positions = await committer.positions()
     file = JournalFile(
         folder,
@@ -122,9 +128,9 @@ async def engine(
         journal=writer,
         journalled=file.positions,
         skips={},
-        committer=committer,
+        committer=RoleCommitter(committer, leadership, PublishedReader(links[3])),
         committed={s: min(p.settled, p.published) for s, p in positions.items()},
-        keep_lease=lease.keep,
+        keep_lease=leadership.keep,
         now_ns=time.time_ns,
     )
     task = asyncio.create_task(runner.run())

@@ -42,7 +42,7 @@ async def redefine(venue: SmallVenue, **changed: str | int) -> None:
 
 async def settle_all(venue: SmallVenue, *opens: OpenUpdate) -> None:
     lease = Lease(venue.new_link(1), owner="engine-1", ttl_ms=60_000)
-    await lease.acquire()
+    assert await lease.try_acquire() is None
     committer = Committer(venue.link, lease, venue.shard_homes(1))
     await committer.commit([settlement(BTC, 1, opens=list(opens))])
 

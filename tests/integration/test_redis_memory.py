@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 from pathlib import Path
 
+from router.leadership import Leadership
 from router.lease import Lease, read_leader
 from router.redis_client import RedisLink
 from tests.helpers import eventually_async
@@ -16,17 +17,21 @@ from tests.venue import limit_order, running_venue
 async def test_lease_is_acquired_and_kept_as_soon_as_there_is_memory(redis_url: str) -> None:
     async with make_link(redis_url, db=1) as link, make_link(redis_url, db=1) as other:
         lease = Lease(link, owner="engine-1", ttl_ms=300)
+
+        async def clear() -> None:
+            """Nothing is committed here."""
+
         async with no_memory(other):
             before = await _refused_calls(other)
-            acquiring = asyncio.create_task(lease.acquire())
+            leadership = Leadership(lease, check=clear, ready=lambda: True)
+            keeping = asyncio.create_task(leadership.keep())
 
             async def was_refused() -> bool:
                 return await _refused_calls(other) > before
 
             await eventually_async(was_refused)
-            assert not acquiring.done()
-        await acquiring
-        keeping = asyncio.create_task(lease.keep())
+            assert not leadership.is_leading
+        await leadership.wait_until_leading()
 
         async def has_run_out() -> bool:
             return await read_leader(other) is None
