@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from engine.errors import ExchangeError
 from ops import (
+    commands_audit,
     commands_failover,
     commands_fixlog,
     commands_flow,
@@ -35,6 +36,7 @@ _GROUPS = (
     commands_failover,
     commands_reconcile,
     commands_replay,
+    commands_audit,
     commands_skip,
     commands_users,
     commands_ledger,

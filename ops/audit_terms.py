@@ -1,0 +1,118 @@
+"""Whether a command says what its FIX message said. Pure.
+
+Not by the gateway's own translation, which would repeat its mistakes: each value is read off the
+message again. What the message does not say (a market order's protection price, a reservation, the
+defaults of 7928) is not compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from engine.commands import CancelOrder, NewOrder, QueryOrder, ReplaceOrder
+from engine.enums import OrdType, TimeInForce
+from engine.instrument import DecimalGrid, SymbolRules
+from gateway.fix_message import split_fields
+from gateway.fix_tags import (
+    NEW_ORDER_SINGLE,
+    ORDER_CANCEL_REPLACE_REQUEST,
+    ORDER_CANCEL_REQUEST,
+    ORDER_STATUS_REQUEST,
+    TAG_CL_ORD_ID,
+    TAG_EXEC_INST,
+    TAG_MSG_TYPE,
+    TAG_ORD_TYPE,
+    TAG_ORDER_QTY,
+    TAG_ORIG_CL_ORD_ID,
+    TAG_PRICE,
+    TAG_SIDE,
+    TAG_SYMBOL,
+    TAG_TIME_IN_FORCE,
+)
+
+Fields = Mapping[bytes, bytes]
+FixCommand = NewOrder | CancelOrder | ReplaceOrder | QueryOrder
+
+MESSAGE_TYPES: dict[type, bytes] = {
+    NewOrder: NEW_ORDER_SINGLE,
+    CancelOrder: ORDER_CANCEL_REQUEST,
+    ReplaceOrder: ORDER_CANCEL_REPLACE_REQUEST,
+    QueryOrder: ORDER_STATUS_REQUEST,
+}
+
+_Pair = tuple[str, object, object]
+"""Name of a field, what the command has, and what the message says."""
+
+
+class Grids:
+    """Ticks and lots of one version of a symbol's rules.
+
+    Args:
+        rules: that version.
+    """
+
+    __slots__ = ("lots", "ticks")
+
+    def __init__(self, rules: SymbolRules) -> None:
+        self.ticks = DecimalGrid(rules.tick_size)
+        self.lots = DecimalGrid(rules.lot_size)
+
+
+def fields_of(raw: bytes) -> dict[bytes, bytes]:
+    """Return a framed message's values by tag; of a tag that stands there twice the last."""
+    return {tag: value for tag, value in split_fields(raw) if value is not None}
+
+
+def text_of(fields: Fields, tag: bytes) -> str:
+    """Return a value as text, empty where the tag is absent."""
+    return fields.get(tag, b"").decode("ascii", "backslashreplace")
+
+
+def difference_of(
+    command: FixCommand, symbol: str, grids: Mapping[int, Grids], fields: Fields
+) -> str | None:
+    """Return how a command and its message differ, or None.
+
+    Args:
+        grids: by version of the symbol's rules.
+        fields: of the message.
+    """
+    for name, in_command, in_message in _pairs(command, symbol, grids, fields):
+        if in_command != in_message:
+            return f"{name}: the command has {in_command}, the message {in_message}"
+    return None
+
+
+def _pairs(
+    command: FixCommand, symbol: str, grids: Mapping[int, Grids], fields: Fields
+) -> Iterator[_Pair]:
+    wanted = MESSAGE_TYPES[type(command)].decode()
+    yield "MsgType (35)", wanted, text_of(fields, TAG_MSG_TYPE)
+    yield "Symbol (55)", symbol, text_of(fields, TAG_SYMBOL)
+    yield "ClOrdID (11)", command.cl_ord_id, text_of(fields, TAG_CL_ORD_ID)
+    if isinstance(command, CancelOrder | ReplaceOrder):
+        yield "OrigClOrdID (41)", command.orig_cl_ord_id, text_of(fields, TAG_ORIG_CL_ORD_ID)
+    if not isinstance(command, CancelOrder):
+        yield "Side (54)", str(int(command.side)), text_of(fields, TAG_SIDE)
+    if isinstance(command, NewOrder | ReplaceOrder):
+        version = command.rules_version
+        if version in grids:
+            yield from _terms(command, grids[version], fields)
+        else:
+            yield "version of the rules", version, f"one of {sorted(grids)}"
+
+
+def _terms(command: NewOrder | ReplaceOrder, grids: Grids, fields: Fields) -> Iterator[_Pair]:
+    is_limit = command.ord_type is OrdType.LIMIT
+    yield "OrdType (40)", str(int(command.ord_type)), text_of(fields, TAG_ORD_TYPE)
+    quantity = grids.lots.parse(text_of(fields, TAG_ORDER_QTY))
+    yield "OrderQty (38) in lots", command.qty_lots, quantity
+    if is_limit:
+        price = grids.ticks.parse(text_of(fields, TAG_PRICE))
+        yield "Price (44) in ticks", command.price_ticks, price
+    default = TimeInForce.DAY if is_limit else TimeInForce.IOC
+    time = text_of(fields, TAG_TIME_IN_FORCE) or str(int(default))
+    if not is_limit and time != str(int(TimeInForce.FOK)):
+        time = str(int(TimeInForce.IOC))
+    yield "TimeInForce (59)", str(int(command.time_in_force)), time
+    yield "ExecInst (18)", "6" if command.post_only else "", text_of(fields, TAG_EXEC_INST)
