@@ -17,6 +17,7 @@ from ops.cli import (
 from ops.processes import run_until_signal
 from ops.terminal import Terminal
 from ops.torture import CLIENTS_MAX, Options, Torture
+from ops.torture_parts import POSTGRES, REDIS
 from ops.torture_summary import summary
 
 _DETAILS = """\
@@ -29,6 +30,8 @@ directory is kept then. A seed gives the same plan and the same choices of the c
 when processes run is up to the machine, so that no two runs are the same."""
 
 _MESSAGES_PER_S = 500
+_PATIENCE_S = 30
+_KINDS = ("gateway", "engine", "standby", "writer", "marketdata", REDIS, POSTGRES)
 _PLAIN_PROGRESS_S = 15.0
 
 
@@ -61,6 +64,22 @@ def add_parsers(commands: Subparsers) -> None:
         metavar="N",
         help=f"of all clients together (default: {_MESSAGES_PER_S})",
     )
+    parser.add_argument(
+        "--patience",
+        type=positive_number,
+        default=_PATIENCE_S,
+        metavar="S",
+        help="seconds that trading may stand still while all is up; twice that until everything"
+        f" is at rest at the end (default: {_PATIENCE_S})",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=_KINDS,
+        default=(),
+        metavar="KIND",
+        help=f"strike these only: {', '.join(_KINDS)}",
+    )
     parser.add_argument("--no-standby", action="store_true", help="one engine per shard")
     parser.add_argument("--fail-fast", action="store_true", help="end at the first failure")
 
@@ -72,6 +91,8 @@ def _torture(args: argparse.Namespace) -> int:
         clients=args.clients,
         messages_per_s=args.messages_per_s,
         standby=not args.no_standby,
+        patience_s=args.patience,
+        only=tuple(args.only),
         fail_fast=args.fail_fast,
         parent=settings_of(args).var_dir,
     )

@@ -27,7 +27,7 @@ from ops.progress import ProgressReader
 from ops.torture_chaos import BACK_WITHIN_S, Chaos
 from ops.torture_checks import check_venue
 from ops.torture_deposits import Depositor
-from ops.torture_parts import REDIS, Parts, part_names
+from ops.torture_parts import REDIS, Parts, kind_of, part_names
 from ops.torture_requests import BURST_MAX
 from ops.torture_trader import Trader
 from ops.wiring import accounts_link, shard_map
@@ -48,7 +48,6 @@ CLIENTS_MAX = 12
 """As many users as a private venue has."""
 
 LOGON_WITHIN_S = 30.0
-REST_WITHIN_S = 60.0
 LOOK_S = 0.2
 PROGRESS_S = 1.0
 
@@ -62,6 +61,8 @@ class Options(msgspec.Struct, frozen=True):
         clients: FIX sessions, each with an account of its own; at most CLIENTS_MAX.
         messages_per_s: of all clients together, while nobody waits.
         standby: whether each shard has a second engine.
+        patience_s: how long trading may stand still while all is up; twice that to come to rest.
+        only: kinds of parts that are struck; none: all.
         fail_fast: end at the first failure, without the checks at the end.
         parent: where the venue's directory is made.
     """
@@ -71,6 +72,8 @@ class Options(msgspec.Struct, frozen=True):
     clients: int
     messages_per_s: int
     standby: bool
+    patience_s: float
+    only: tuple[str, ...]
     fail_fast: bool
     parent: Path
 
@@ -165,15 +168,17 @@ class Torture:
             for number, user in enumerate(_users(venue, options.clients))
         ]
         names = part_names(GATEWAYS, SHARDS, standby=options.standby)
-        twice = [REDIS, *(f"engine-{shard}" for shard in range(1, SHARDS + 1))]
+        struck = [*names, REDIS, *(f"engine-{shard}" for shard in range(1, SHARDS + 1))]
         parts = Parts(venue, names)
         self.chaos = Chaos(
             venue,
             parts,
             self.traders,
             seed=options.seed,
-            names=[*names, *twice],
-            has_standbys=options.standby,
+            names=names,
+            struck=[one for one in struck if not options.only or kind_of(one) in options.only],
+            has_standbys=options.standby and not options.only,
+            patience_s=options.patience_s,
             ports=ports,
             fail=self.fail,
             say=self._note,
@@ -269,7 +274,7 @@ class Torture:
                 async def not_at_rest() -> list[str]:
                     return await self._not_at_rest(link, reader)
 
-                if not await self._wait("not at rest", not_at_rest, REST_WITHIN_S):
+                if not await self._wait("not at rest", not_at_rest, 2 * self.options.patience_s):
                     return
             finally:
                 await reader.close()

@@ -3,8 +3,8 @@
 One look at everything each LOOK_S decides all: who serves, whose outage is over, and whether
 trading moves. So every time measured here is right to within LOOK_S or so.
 
-A part that is down for BACK_WITHIN_S, and trading that stands still for STILL_MAX_S while all that
-it needs is up, are failures: a venue that must be pushed has not survived.
+A part that is down for BACK_WITHIN_S, and trading that stands still for too long while all that it
+needs is up, are failures: a venue that must be pushed has not survived.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from router.errors import OutOfMemory, RedisUnavailable
 
 LOOK_S = 0.1
 BACK_WITHIN_S = 60.0
-STILL_MAX_S = 30.0
 _TORN_SHARE = 0.5
 _FAILED_OVER_WITHIN_S = 15.0
 
@@ -76,8 +75,10 @@ class Chaos:
         parts: of it.
         traders: who trade there meanwhile.
         seed: of the plan.
-        names: of the parts; a name may stand there several times.
+        names: of the parts.
+        struck: those that are struck; a name may stand there several times.
         has_standbys: whether shards can be handed over.
+        patience_s: how long trading may stand still while all is up.
         ports: tells where gateways listen now.
         fail: called with what must not be.
         say: called with what is done.
@@ -96,7 +97,9 @@ class Chaos:
         *,
         seed: int,
         names: Sequence[str],
+        struck: Sequence[str],
         has_standbys: bool,
+        patience_s: float,
         ports: Callable[[], list[int]],
         fail: Callable[[str], None],
         say: Callable[[str], None],
@@ -104,11 +107,11 @@ class Chaos:
         self._venue = venue
         self._parts = parts
         self._traders = traders
-        self._names = sorted(set(names))
+        self._names = list(names)
         self._choose = random.Random(f"{seed}/chaos")
         shards = {shard.id: shard.symbols for shard in venue.settings.shards}
         leaders = [f"engine-{shard}" for shard in shards] if has_standbys else []
-        self._plan = draw_plan(random.Random(f"{seed}/plan"), names, leaders)
+        self._plan = draw_plan(random.Random(f"{seed}/plan"), struck, leaders)
         self._symbols = shards
         self._ports = ports
         self._fail = fail
@@ -116,7 +119,7 @@ class Chaos:
         self._paused: set[str] = set()
         self._down_since_s: dict[str, float] = {}
         self._looked = asyncio.Event()
-        self._watch = _StillWatch(traders, shards, fail)
+        self._watch = _StillWatch(traders, shards, patience_s, fail)
         self.outages: list[Outage] = []
         self.done: dict[str, int] = {}
         self.torn = 0
@@ -283,10 +286,12 @@ class _StillWatch:
         self,
         traders: Sequence[Trader],
         shards: dict[int, list[str]],
+        patience_s: float,
         fail: Callable[[str], None],
     ) -> None:
         self._traders = traders
         self._shards = shards
+        self._patience_s = patience_s
         self._fail = fail
         self._looked_s = time.monotonic()
         self._marks: dict[str, float] = {}
@@ -317,9 +322,10 @@ class _StillWatch:
             self._still_s[name] = 0.0
             return
         still_s = self._still_s[name] = self._still_s.get(name, 0.0) + passed_s
-        if still_s > STILL_MAX_S:
+        if still_s > self._patience_s:
             self._still_s[name] = 0.0
-            self._fail(f"{name}: no answer for {STILL_MAX_S:.0f} s, while all that it needs was up")
+            text = f"no answer for {self._patience_s:g} s, while all that it needs was up"
+            self._fail(f"{name}: {text}")
 
 
 def _describe(blow: Blow) -> str:

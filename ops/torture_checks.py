@@ -1,7 +1,8 @@
 """What must hold when the torture is over and the venue at rest.
 
 The venue's own `reconcile`; what each client was told, against PostgreSQL; market data as a
-subscriber followed it, against the orders that rest; what the processes logged. Each check yields
+subscriber followed it, against the orders that rest; PostgreSQL against what the engines' journals
+alone say; what the processes logged. Each check yields
 lines; none means right.
 """
 
@@ -16,14 +17,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from engine.enums import Side
+from engine.errors import ExchangeError
 from engine.instrument import DecimalGrid
 from marketdata.feed_codec import LevelText, SnapshotMessage, decode_snapshot
 from marketdata.replica import MarketReplica
 from marketdata.subscriber import MarketSubscriber
+from ops.database_diff import diff_databases
+from ops.journal_replay import replay_journal
+from ops.journal_replay_into import replay_into
 from ops.private_venue import PrivateVenue
 from ops.reconcile_reader import reconcile
 from ops.torture_record import Record
 from ops.torture_trader import Trader
+from persistence.schema import create_database
 from persistence.stored import read_stored_state
 from persistence.told import StoredFill, StoredOrder, StoredReports, read_reports
 from router import keys
@@ -37,6 +43,8 @@ LEVELS_MAX = 100_000
 REPLICA_WAIT_S = 10.0
 """How long the last increments may take to reach a subscriber."""
 
+JOURNALS = "journals"
+_REBUILT = "rebuilt"
 _POLL_S = 0.1
 _Name = TypeVar("_Name")
 _STATUSES = {
@@ -75,6 +83,8 @@ async def check_venue(
         for line in _bounded(f"client {trader.account}: over a dead line", trader.unheard()):
             yield line
     for line in await _check_market_data(venue, link, subscriber):
+        yield line
+    for line in await check_journals(venue):
         yield line
     for line in check_logs(venue.settings.var_dir):
         yield line
@@ -197,6 +207,29 @@ def _unlike(seen: dict[Side, list[LevelText]], book: dict[Side, list[LevelText]]
         for level in sorted({*levels} ^ {*seen[side]}):
             where = "the book" if level in levels else "market data"
             yield f"{side.name.lower()} {level} is in {where} only"
+
+
+# ---------------------------------------------------------------- journals
+
+
+async def check_journals(venue: PrivateVenue) -> list[str]:
+    """Replay the engines' journals, rebuild the database from them, and compare it, row for row."""
+    settings, live = venue.settings, venue.endpoints.postgres_url
+    journals = settings.var_dir / JOURNALS
+    replayed = await asyncio.to_thread(replay_journal, journals)
+    lines = list(_bounded("replay", replayed.differences))
+    if replayed.outputs_unhashed:
+        lines.append(f"replay: {replayed.outputs_unhashed:,} outputs without a hash")
+    timeout_s = settings.postgres.connect_timeout_s
+    rebuilt = await create_database(live, _REBUILT, connect_timeout_s=timeout_s)
+    try:
+        done = await replay_into([journals], rebuilt, settings)
+    except ExchangeError as error:
+        return [*lines, f"rebuild: {error}"]
+    lines += _bounded("rebuild", done.differences)
+    for table in await asyncio.to_thread(diff_databases, live, rebuilt):
+        lines += _bounded(f"rebuilt table {table.table}", table.first or [str(table)])
+    return lines
 
 
 # ---------------------------------------------------------------- logs

@@ -16,7 +16,7 @@ RESTART = "restart"
 FAILOVER = "failover"
 
 WAIT_MIN_S = 0.3
-WAIT_MAX_S = 3.5
+WAIT_MAX_S = 2.5
 PAUSE_MIN_S = 0.2
 PAUSE_MAX_S = 5.0
 AT_ONCE_MAX = 4

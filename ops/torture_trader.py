@@ -146,6 +146,7 @@ class Trader:
         self._answered_at_s = 0.0
         self._wants_reset = False
         self._reset_is_unsure = False
+        self._is_finished = False
         self._news = asyncio.Event()
 
     @property
@@ -161,12 +162,13 @@ class Trader:
     # ------------------------------------------------------------ its life
 
     async def run(self) -> None:
-        """Log on, trade, log on again wherever somebody answers, until cancelled."""
+        """Log on, trade, log on again wherever somebody answers, until cancelled or finished."""
+        self._is_finished = False
         self._news = asyncio.Event()
         loop = asyncio.get_running_loop()
         next_s = loop.time()
         try:
-            while True:
+            while not self._is_finished:
                 if not self.is_active:
                     await self._log_on()
                     continue
@@ -183,12 +185,20 @@ class Trader:
                     line.close()
 
     async def finish(self) -> None:
-        """Log out in order, so that nothing that was sent before is still on its way.
+        """End `run`, logging out in order: nothing that was sent before is still on its way then.
 
         Raises:
             FixClientFailed: the venue did not answer; the session is not logged out in order.
         """
-        self._wants_reset = False
+        self._is_finished = True
+        await self._log_out()
+
+    async def _log_out(self) -> None:
+        """Log out.
+
+        Raises:
+            FixClientFailed: the venue did not answer.
+        """
         line = self.line
         assert line is not None and self.is_active, "a trader is logged on before it finishes"
         await line.logout()
@@ -237,7 +247,7 @@ class Trader:
         """Log out in order and begin at 1; without an answer to the Logout there is no reset."""
         self._wants_reset = False
         with suppress(FixClientFailed):
-            await self.finish()
+            await self._log_out()
             self._reset_is_unsure = True
             await self._connect(reset=True)
             self._reset_is_unsure = False

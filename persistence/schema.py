@@ -6,10 +6,11 @@ There is one version so far; the next one brings the statements that lead to it.
 from __future__ import annotations
 
 from importlib.resources import files
+from urllib.parse import urlsplit
 
 import msgspec
 import psycopg
-from psycopg import AsyncConnection, errors
+from psycopg import AsyncConnection, errors, sql
 
 from persistence.errors import PostgresUnavailable, SchemaMismatch
 
@@ -64,6 +65,26 @@ async def read_versions(url: str, *, connect_timeout_s: int) -> Versions:
             return Versions(server, await _read_version(connection))
     except psycopg.OperationalError as e:
         raise PostgresUnavailable(str(e).strip()) from e
+
+
+async def create_database(url: str, name: str, *, connect_timeout_s: int) -> str:
+    """Make an empty database on a server and return its URL.
+
+    Args:
+        url: of a database of the same server, whose user may do that.
+        name: of the new one.
+
+    Raises:
+        PostgresUnavailable: it cannot be reached.
+    """
+    try:
+        async with await AsyncConnection.connect(
+            url, autocommit=True, connect_timeout=connect_timeout_s
+        ) as connection:
+            await connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    except psycopg.OperationalError as e:
+        raise PostgresUnavailable(str(e).strip()) from e
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
 
 
 async def refuse_tables(url: str, *, connect_timeout_s: int) -> None:
