@@ -135,6 +135,13 @@ def end_to_end_rows(results: Results) -> list[Row]:
     return rows
 
 
+def reconnect_rows(results: Results) -> list[Row]:
+    """Clients of killed gateways."""
+    p50_s, max_s = (median(results, key) for key in ("trading_p50_s", "trading_max_s"))
+    measured = f"p50 {p50_s:.2f}, max {max_s:.2f} s"
+    return [("gateway killed, reconnected until trading", measured, "3 s", "")]
+
+
 def takeover_rows(results: Results) -> list[Row]:
     """A second engine: how soon it takes over, and what it costs."""
     p50, longest, share = (median(results, key) for key in ("p50_ms", "max_ms", "standby_percent"))
@@ -172,6 +179,7 @@ BENCHES = {
     "bench_gateway": Bench(gateway_rows, runs=3, quick_arguments=("--orders", "5000")),
     "bench_latency": Bench(latency_rows, runs=3, quick_arguments=("--quick",)),
     "bench_end_to_end": Bench(end_to_end_rows, runs=3, quick_arguments=("--quick",)),
+    "bench_reconnect": Bench(reconnect_rows, quick_arguments=("--quick",)),
     "bench_takeover": Bench(takeover_rows, quick_arguments=("--quick",)),
 }
 
