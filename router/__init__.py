@@ -14,6 +14,7 @@ admission.py         gateway to streams: reserved, published, once
 commit.py            engine to accounts and streams: settled, published, once
 skips.py             inputs that an operator has engines pass over
 clearance.py         compares a server with the journal, and clears it
+repair.py            puts back what a Redis that took over has lost
 lease.py             who leads a shard
 leadership.py        acquires the lease, checks the server, keeps leading
 standby.py           an engine's way out while it leads and while it follows

@@ -28,7 +28,9 @@ local call, try, match, format = redis.call, redis.pcall, string.match, string.f
 local head, meta = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[2])
 
 local db = head[1]
-local refused = not is_cleared() and {'UNCLEARED', 0} or nil
+-- What a repair puts back is settled before the server is cleared.
+local repairs = match(head[2], '^repair:')
+local refused = not repairs and not is_cleared() and {'UNCLEARED', 0} or nil
 local names, settled, first, last_of = {}, {}, {}, {}
 for h = 4, #head, 4 do
   local name = head[h]
@@ -43,7 +45,7 @@ call('SELECT', db)
 local lease = call('HMGET', 'lease', 'owner', 'epoch')
 if lease[1] ~= head[2] or tonumber(lease[2]) ~= head[3] then
   refused = {'LEASE'}
-elseif not is_cleared() then
+elseif not repairs and not is_cleared() then
   refused = {'UNCLEARED', db}
 end
 for h = 4, #head, 4 do
