@@ -1,16 +1,26 @@
 """Deliberate faults: each must be found by a checker, in some world of a few.
 
-A fault is a piece of a script that is replaced, or a piece of production code that is.
+A fault is a piece of a script that is replaced, or a piece of production code that is, for as long as
+the world lasts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+from engine.book import LimitBook
+from engine.settlement import Settlement
+from engine.snapshot_keeper import SnapshotKeeper
+from router.commit import Committer
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
+
+Install = Callable[["World"], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True)
@@ -19,14 +29,152 @@ class Breakage:
 
     Attributes:
         name: what is broken.
-        replaced: pieces of the Lua scripts, as (old, new).
-        install: breaks something else in a world.
+        replaced: pieces of the Lua scripts: the script's name, old, new.
+        install: breaks something else while a world lasts.
     """
 
     name: str
-    replaced: tuple[tuple[str, str], ...] = ()
-    install: Callable[[World], None] = lambda world: None
+    replaced: tuple[tuple[str, str, str], ...] = ()
+    install: Install = lambda world: nullcontext()
+
+    def change(self, script: str, source: bytes) -> bytes:
+        """Return the source to run instead of a script's."""
+        for name, old, new in self.replaced:
+            if name == script:
+                assert old.encode() in source, f"{script}.lua does not have {old!r} any more"
+                source = source.replace(old.encode(), new.encode())
+        return source
+
+
+def _journal_drops(world: World) -> AbstractContextManager[Any]:
+    world.disk.drops = True
+    return nullcontext()
+
+
+def _published_is_dropped(world: World) -> AbstractContextManager[Any]:
+    # Only a subscriber that does not look for gaps would be content with that.
+    world.redis.drop_published = lambda channel: (
+        channel.startswith(b"md:") and world.choose.random() < 0.3
+    )
+    return mock.patch("marketdata.replica.MarketReplica.lose", lambda replica: None)
+
+
+def _wake_ups_are_dropped(world: World) -> AbstractContextManager[Any]:
+    world.redis.drop_published = lambda channel: channel == b"wake"
+
+    async def no_sweeps(reporter: Any, interval_s: float) -> None:
+        return
+
+    return mock.patch("gateway.reporter.Reporter.run_sweeps", no_sweeps)
+
+
+def _newest_first(world: World) -> AbstractContextManager[Any]:
+    """Give a price's queue the wrong end."""
+
+    def rest(book: Any, side: Any, price_ticks: int, order: Any) -> None:
+        sound(book, side, price_ticks, order)
+        level = order.level
+        if level.head is not order:
+            order.prev.next, level.tail = None, order.prev
+            order.prev, order.next, level.head.prev = None, level.head, order
+            level.head = order
+
+    sound = LimitBook.rest
+    return mock.patch.object(LimitBook, "rest", rest)
+
+
+def _snapshot_ahead(world: World) -> AbstractContextManager[Any]:
+    async def at_once(keeper: Any, positions: Any) -> None:
+        return
+
+    restores = mock.patch("ops.engine_process.restore", _restore_whatever_is_there)
+    waits = mock.patch.object(SnapshotKeeper, "_until_passed", at_once)
+    return _both(waits, restores)
+
+
+def _restore_whatever_is_there(store: Any, at_most: Any) -> Any:
+    from engine.recovery import restore
+
+    return restore(store, dict.fromkeys(at_most, 1 << 60))
+
+
+def _both(*patches: AbstractContextManager[Any]) -> AbstractContextManager[Any]:
+    from contextlib import ExitStack
+
+    stack = ExitStack()
+    for patch in patches:
+        stack.enter_context(patch)
+    return stack
+
+
+def _clock_in_outputs(world: World) -> AbstractContextManager[Any]:
+    """Make outputs depend on when they are made."""
+    import msgspec
+
+    from engine import runner
+
+    def encode(applied: Any) -> Settlement:
+        settlement = sound(applied)
+        if world.loop.time_ns() // 1_000_000 % 16 == 0:
+            return msgspec.structs.replace(settlement, event=settlement.event + b"\xc0")
+        return settlement
+
+    sound = runner.encode_settlement
+    return mock.patch.object(runner, "encode_settlement", encode)
+
+
+def _acknowledged_before_commit(world: World) -> AbstractContextManager[Any]:
+    """Say that a batch is committed, and commit it later: what a crash makes of it is lost."""
+
+    async def commit(committer: Any, batch: Any) -> None:
+        if world.choose.random() > 0.2:
+            await sound(committer, batch)
+
+    sound = Committer.commit
+    return mock.patch.object(Committer, "commit", commit)
 
 
 SOUND = Breakage("nothing")
-POSITIONS_FIRST = Breakage("x")
+POSITIONS_FIRST = Breakage("writer-position-outside-its-transaction")
+
+_ALL = (
+    SOUND,
+    POSITIONS_FIRST,
+    Breakage(
+        "commit-without-fence",
+        (
+            (
+                "settle",
+                "if lease[1] ~= head[2] or tonumber(lease[2]) ~= head[3] then",
+                "if false then",
+            ),
+            (
+                "publish",
+                "if lease[1] ~= head[2] or tonumber(lease[2]) ~= head[3] then",
+                "if false then",
+            ),
+        ),
+    ),
+    Breakage(
+        "settle-without-guard",
+        (
+            ("settle", "if seq > settled[s] then", "if true then"),
+            ("settle", "if seq ~= settled[s] + 1 then", "if false then"),
+        ),
+    ),
+    Breakage("message-dealt-with-twice", (("admit", "number <= dealt[account]", "false"),)),
+    Breakage(
+        "reservation-not-taken-back",
+        (("admit", "call('HINCRBY', key, asset .. ':a', amount)\n", ""),),
+    ),
+    Breakage("money-is-made", (("settle", "meta[i + 2])", "meta[i + 2]:gsub('^-', ''))"),)),
+    Breakage("journal-drops", install=_journal_drops),
+    Breakage("market-data-lost-unnoticed", install=_published_is_dropped),
+    Breakage("wake-up-lost-without-sweep", install=_wake_ups_are_dropped),
+    Breakage("newest-order-first", install=_newest_first),
+    Breakage("snapshot-ahead-of-settle", install=_snapshot_ahead),
+    Breakage("clock-in-outputs", install=_clock_in_outputs),
+    Breakage("acknowledged-before-commit", install=_acknowledged_before_commit),
+)
+BREAKAGES = {one.name: one for one in _ALL}
+"""By name; the first is none."""

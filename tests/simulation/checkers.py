@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from engine.book import content_hash
-from engine.commands import DefineSymbol, decode_command
+from engine.commands import DefineSymbol, NewOrder, decode_command
 from engine.enums import Side
 from engine.events import (
     BusinessRejected,
@@ -295,11 +295,10 @@ def each_report_is_told_once(world: World, history: History) -> Iterator[str]:
         rejects = 0
         for number, fields in world.redis.history(0, keys.outbox(account)):
             if fields[0] == b"c":
-                is_order = hasattr(decode_command(fields[1]), "post_only") and not hasattr(
-                    decode_command(fields[1]), "orig_cl_ord_id"
-                )
-                exec_ids += [f"{account}-{number}-R0"] * is_order
-                rejects += not is_order
+                if fields[5] == b"funds":
+                    is_order = isinstance(decode_command(fields[1]), NewOrder)
+                    exec_ids += [f"{account}-{number}-R0"] * is_order
+                    rejects += not is_order
                 continue
             output = decode_output(fields[1])
             if output.seq:

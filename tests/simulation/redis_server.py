@@ -68,14 +68,14 @@ class RedisServer:
         self.has_memory = True
         self.starts = 1
         self.on_script: ScriptHook = lambda name, args, reply: None
-        self.change_script: Callable[[bytes], bytes] = lambda source: source
+        self.change_script: Callable[[str, bytes], bytes] = lambda name, source: source
         self.connections: dict[Connection, None] = {}
         self.fate = fate
         self._port = port
         self._known: dict[bytes, tuple[str, Any]] = {}
         self._script_db = 0
         self._script_wrote = False
-        self.drop_published: Callable[[], bool] = lambda: False
+        self.drop_published: Callable[[bytes], bool] = lambda channel: False
         network.listen(lambda: Connection(self), port)
 
     @property
@@ -117,7 +117,7 @@ class RedisServer:
             digest = hashlib.sha1(args[2]).hexdigest().encode()
             # What stands before a script are functions that it shares with others.
             name = next(name for name, text in _SCRIPTS.items() if args[2].endswith(text))
-            self._known[digest] = name, _compiled(self.change_script(args[2]))
+            self._known[digest] = name, _compiled(self.change_script(name, args[2]))
             return digest
         if name == b"PUBLISH":
             return self.publish(args[1], args[2])
@@ -135,7 +135,7 @@ class RedisServer:
         """Send a message to all subscribers; some may be lost where a breakage says so."""
         listening = [one for one in self.connections if channel in one.channels]
         for connection in listening:
-            if not self.drop_published():
+            if not self.drop_published(channel):
                 connection.reply([b"message", channel, data])
         return len(listening)
 

@@ -16,6 +16,7 @@ import random
 import secrets
 import tempfile
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ import gateway.server
 import ops.engine_process
 import ops.wiring
 import router.process_registry
+from engine.errors import JournalWriteFailed
 from engine.runner import ShardRunner
 from engine.snapshot import encode_snapshot
 from engine.snapshot_keeper import SnapshotKeeper
@@ -199,8 +201,8 @@ class World:
     def run(self) -> Result:
         """Run the world and return how it ended."""
         try:
-            with _production_in(self):
-                self.breakage.install(self)
+            self.redis.change_script = self.breakage.change
+            with _production_in(self), self.breakage.install(self):
                 try:
                     self.loop.run_until_complete(self._live())
                 except Stuck as error:
@@ -322,8 +324,11 @@ class World:
         error = None if task.cancelled() else task.exception()
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-        if error is not None and not isinstance(error, EXPECTED_ENDS):
-            self.fail(f"{name} ended: {type(error).__name__}: {error}")
+        is_full = isinstance(error, JournalWriteFailed) and self.disk.is_full
+        if error is not None and not is_full and not isinstance(error, EXPECTED_ENDS):
+            frames = traceback.extract_tb(error.__traceback__)[-4:]
+            where = " > ".join(f"{Path(one.filename).name}:{one.lineno}" for one in frames)
+            self.fail(f"{name} ended: {type(error).__name__}: {error} ({where})")
         self.count("fenced", isinstance(error, Fenced))
         self.count("handed over", isinstance(error, HandedOver))
 
