@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from engine.commands import Command, encode_command
@@ -74,19 +74,18 @@ def write_journal(
     return directory
 
 
-def rewrite(directory: Path, change: Mapping[tuple[str, int], Record | None]) -> None:
-    """Write a journal again with some records, by key and seq, changed or (None) left out.
+def rewrite(directory: Path, change: Callable[[Record], Record | None]) -> None:
+    """Write a journal again with its records changed or, where None comes back, left out.
 
     All checksums are right afterwards.
     """
-    removed = 0
-    for path in segment_paths(directory):
+    paths = segment_paths(directory)
+    for path in paths:
         found = scan(path.read_bytes())
         header = encode_header(found.header)
-        records = [change.get((one.key, one.seq), one) for one in found.records]
-        kept = [one for one in records if one is not None]
-        removed += len(records) - len(kept)
-        assert not removed or path == segment_paths(directory)[-1], "records go from the last one"
+        changed = [change(record) for record in found.records]
+        kept = [record for record in changed if record is not None]
+        assert len(kept) == len(changed) or path == paths[-1], "records go from the last segment"
         path.write_bytes(header + encode_records(kept, seed=header_seed(header)))
 
 

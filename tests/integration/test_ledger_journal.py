@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import pytest
 import redis.asyncio
 
 from engine.errors import JournalWriteFailed
@@ -122,8 +123,9 @@ class FullDisk:
 
 
 async def test_a_full_disk_is_waited_for_and_no_entry_is_written_twice(
-    redis_url: str, redis_client: redis.asyncio.Redis
+    redis_url: str, redis_client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("router.ledger_journal._DISK_RETRY_S", 0.01)
     await publish(redis_url, [], ledger=ENTRIES)
     disk = FullDisk()
     link = RedisLink(redis_url, db=0, name="test", timeout_ms=5_000)
