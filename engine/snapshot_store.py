@@ -36,16 +36,20 @@ class SnapshotStore:
     Args:
         directory: Of this engine alone.
         incarnations: Symbol to the incarnation of its stream.
+        is_owner: False for somebody who only reads, beside the engine: nothing is changed.
     """
 
-    def __init__(self, directory: Path, incarnations: Mapping[str, str]) -> None:
+    def __init__(
+        self, directory: Path, incarnations: Mapping[str, str], *, is_owner: bool = True
+    ) -> None:
         self._directory = directory
         self._incarnations = dict(incarnations)
         self._refused: set[Path] = set()
-        if not directory.is_dir():
-            directory.mkdir(mode=0o700, parents=True)
-            _sync_directory(directory.parent)
-        self.discard_new()
+        if is_owner:
+            if not directory.is_dir():
+                directory.mkdir(mode=0o700, parents=True)
+                _sync_directory(directory.parent)
+            self.discard_new()
 
     def newest_good(self, symbol: str, *, at_most: int) -> SymbolState | None:
         """Return a state made from the newest good snapshot with a seq of `at_most` or less.

@@ -1,4 +1,4 @@
-"""What must hold in a venue at one moment, on plain values, and the replay that says so. Pure.
+"""What must hold in a venue at one moment, on plain values. Pure.
 
 Theory. Admission reserves and appends a command in one step, settlement moves money and `settled`
 in one step. So at any moment, whatever is under way, for each account and asset:
@@ -8,10 +8,8 @@ in one step. So at any moment, whatever is under way, for each account and asset
 - pending = what the commands behind `settled` reserve, 0 at rest;
 - and over all accounts the three add up to deposits - withdrawals.
 
-What inputs bring is recomputed (`Replay`): a shard of our own applies the orders streams from their
-first entries. Nothing that stands in Redis or PostgreSQL beside these streams and the ledger is
-taken for granted; all of it is compared. PostgreSQL is compared at its own positions, which the
-replay passes on its way: "available" there contains what is pending.
+What inputs bring is told by ``reconcile_replay.py``. In PostgreSQL "available" contains what is
+pending, and its positions are its own.
 
 Each `check_…` adds what it finds to a `Differences`; finding nothing adds nothing.
 """
@@ -19,15 +17,14 @@ Each `check_…` adds what it finds to a `Differences`; finding nothing adds not
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import msgspec
 
-from engine.commands import Command, NewOrder, ReplaceOrder, decode_command
+from engine.commands import NewOrder, ReplaceOrder, decode_command
+from engine.errors import DecodeError
 from engine.instrument import SymbolRules
 from engine.ledger_entries import Deposited, Withdrawn, decode_ledger_entry
-from engine.shard import Applied, Shard
-from router import keys
 
 DIFFERENCES_MAX = 1_000
 """Differences kept of one check; more are counted. A damaged stream would give one per entry."""
@@ -77,49 +74,6 @@ class Differences:
         return self._found + more
 
 
-class Replay:
-    """What the orders streams, and they alone, say has happened.
-
-    Attributes:
-        shard: all symbols.
-        owned: (account, asset) → [available, held] that inputs brought or took.
-        opens: account → field → text of its open orders.
-    """
-
-    def __init__(self) -> None:
-        self.shard = Shard()
-        self.owned: dict[Owner, list[int]] = defaultdict(_nothing)
-        self.opens: dict[int, dict[str, str]] = defaultdict(dict)
-
-    def apply(self, symbol: str, seq: int, ts_us: int, command: Command) -> Applied:
-        """Apply the next input of a symbol and return what it does.
-
-        Raises:
-            SequenceGap, AssertionError: see ``Shard.apply``.
-        """
-        applied = self.shard.apply(symbol, seq, ts_us, command)
-        for change in applied.output.changes:
-            owned = self.owned[change.account, change.asset]
-            owned[0] += change.available + change.pending
-            owned[1] += change.held
-        for update in applied.opens:
-            name, opens = keys.open_field(symbol, update.cl_ord_id), self.opens[update.account]
-            if update.value is None:
-                opens.pop(name, None)
-            else:
-                opens[name] = update.value
-        return applied
-
-    def best_prices(self, symbol: str) -> str:
-        """Return the text of a symbol's best prices, as the hash of them must have it."""
-        book = self.shard.matcher(symbol).book
-        return f"{book.best_bid() or 0} {book.best_ask() or 0} {self.shard.position(symbol)}"
-
-
-def _nothing() -> list[int]:
-    return [0, 0]
-
-
 def add_transfers(sums: dict[Owner, int], entries: Iterable[bytes]) -> None:
     """Add the deposits and withdrawals of encoded ledger entries to sums by account and asset.
 
@@ -134,14 +88,28 @@ def add_transfers(sums: dict[Owner, int], entries: Iterable[bytes]) -> None:
             sums[name] = sums.get(name, 0) + amount
 
 
-def add_reserved(sums: dict[Owner, int], rules: SymbolRules, commands: Iterable[bytes]) -> None:
+def add_reserved(
+    sums: dict[Owner, int],
+    rules: SymbolRules,
+    commands: Iterable[tuple[int, bytes]],
+    skips: Container[int],
+) -> None:
     """Add what encoded commands reserve to sums by account and asset.
+
+    Args:
+        commands: seq and bytes of each.
+        skips: the seqs that are to be passed over: they need not be commands.
 
     Raises:
         DecodeError: bytes are no command.
     """
-    for data in commands:
-        command = decode_command(data)
+    for seq, data in commands:
+        try:
+            command = decode_command(data)
+        except DecodeError:
+            if seq not in skips:
+                raise
+            continue
         if isinstance(command, NewOrder | ReplaceOrder) and command.reserved:
             name = command.account, rules.hold_asset(command.side)
             sums[name] = sums.get(name, 0) + command.reserved
@@ -211,16 +179,16 @@ def check_pending(
 
 
 def check_dense(
-    found: Differences, stream: str, *, first: int, last: int, length: int, is_whole: bool
+    found: Differences, stream: str, *, first: int, last: int, length: int, begins_by: int | None
 ) -> None:
     """A stream has an entry for each number from its first to its last.
 
     Args:
         first, last, length: numbers of its first and last entry, and how many it has.
-        is_whole: nothing is ever trimmed from it, so it begins at 1.
+        begins_by: what is trimmed from it lies before this number; None: not known.
     """
-    if is_whole and length and first != 1:
-        found.add("dense", stream, f"begins at {first}, not at 1")
+    if begins_by is not None and length and first > begins_by:
+        found.add("dense", stream, f"begins at {first}, must begin at {begins_by} at the latest")
     if length and last - first + 1 != length:
         found.add("dense", stream, f"has {length} entries from {first} to {last}")
 
@@ -240,15 +208,20 @@ def check_ends(
 def check_balances(
     found: Differences,
     balances: Mapping[Owner, Amounts],
-    expected: Mapping[Owner, tuple[int, int]],
+    expected: Mapping[Owner, tuple[object, object]],
+    by: str = "its streams",
 ) -> None:
-    """Each balance in Redis is what was deposited and what the inputs made of it."""
+    """Each balance in Redis is what was deposited and what the inputs made of it.
+
+    Args:
+        by: what says so.
+    """
     for account, asset in sorted({*balances, *expected}):
         available, pending, held = balances.get((account, asset), (0, 0, 0))
         wanted = expected.get((account, asset), (0, 0))
         if (available + pending, held) != wanted:
             text = (
-                f"{_amounts((available, pending, held))}; by its streams available + pending"
+                f"{_amounts((available, pending, held))}; by {by} available + pending"
                 f" {wanted[0]}, held {wanted[1]}"
             )
             found.add("balance", _owner(account, asset), text)
@@ -271,19 +244,20 @@ def check_stored_balances(
             found.add("postgres balance", _owner(account, asset), text)
 
 
-def check_opens(found: Differences, check: str, opens: Opens, expected: Opens) -> None:
+def check_opens(
+    found: Differences, check: str, opens: Opens, expected: Opens, by: str = "the book"
+) -> None:
     """Open orders are those of the rebuilt books, in every number.
 
     Args:
         check: the name of this check: whose open orders they are.
+        by: what has those that they must be.
     """
     for account in sorted({*opens, *expected}):
         mine, wanted = opens.get(account, {}), expected.get(account, {})
         for name in sorted({*mine, *wanted}):
             if mine.get(name) != wanted.get(name):
-                text = (
-                    f"is {mine.get(name, 'not there')}, in the book {wanted.get(name, 'nothing')}"
-                )
+                text = f"is {mine.get(name, 'not there')}, in {by} {wanted.get(name, 'nothing')}"
                 found.add(check, f"account {account} {name}", text)
 
 

@@ -1,61 +1,69 @@
-"""Reads a venue and reconciles it: all of it by a replay, or what a single cut can show.
+"""Reads a venue and reconciles it.
 
-PostgreSQL is read first, then Redis at one moment (`venue_cut.lua`), then the streams up to that
-moment, which never change. So the venue may trade on meanwhile, and PostgreSQL's positions are not
-ahead of the cut. The replay stops at PostgreSQL's positions on its way and compares there.
+PostgreSQL's transaction begins first, then Redis is read at one moment (`venue_cut.lua`), then the
+streams up to that moment, which never change. So the venue may trade on meanwhile, and PostgreSQL's
+positions are not ahead of the cut. How the numbers of that moment are proved depends on what there
+is:
 
-Limits: the replay reads every orders stream from its first entry, some 25,000 entries a second (a
-million orders: 40 s); in memory are the books, two copies of open orders and balances, and one bite
-of a stream.
+- Replay: no stream of orders has been trimmed. Everything is recomputed from the first entries on,
+  PostgreSQL at its own positions on the way.
+- Snapshots: a stream has been trimmed. PostgreSQL and the outputs behind its positions must give
+  what Redis has; and for each symbol the book is restored from the engines' newest good snapshot,
+  the commands behind that are applied again, and their outputs, the open orders and the best prices
+  must come out as they are. Where no snapshot can be read (another machine has them) the report
+  says what was not checked.
+- Journals (asked for): like the first, the commands coming from the engines' journals.
+
+Limits. A replay applies some 25,000 entries a second (a million orders: 40 s) and has the books in
+memory, two copies of open orders and balances, and one bite of a stream; from a journal, one
+segment too. From snapshots it takes the commands since they were made, and the outputs that
+PostgreSQL lacks; in memory is one symbol's book at a time, and open orders and balances. What is
+trimmed while it is read makes it look again, at most LOOKS_MAX times.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 
-from engine.commands import decode_command
-from engine.errors import DecodeError
-from engine.events import encode_output
-from engine.instrument import SymbolRules
+from engine.journal_reader import JournalReader, segment_paths
+from engine.shard import SymbolState
+from engine.snapshot_store import SnapshotStore
+from ops.engine_process import engine_name
+from ops.errors import CommandFailed
 from ops.reconcile import (
-    Amounts,
     Difference,
     Differences,
+    Opens,
     Owner,
-    Replay,
-    add_reserved,
-    add_transfers,
     check_balances,
-    check_dense,
-    check_ends,
-    check_held,
-    check_money,
     check_opens,
-    check_pending,
     check_stored_balances,
     check_totals,
     expected_balances,
     without_holds,
 )
+from ops.reconcile_cut import amounts_of, check_cut
+from ops.reconcile_replay import Behind, Holdings, Replay
+from ops.reconcile_streams import Reading, StreamMoved, SymbolReading, read_journal
 from ops.settings import Settings
-from persistence.stored import StoredState, read_stored_state
+from ops.wiring import journal_directory, snapshot_directory
+from persistence.stored import stored_tables
 from router import keys
-from router.dense_ids import entry_number, last_entry, last_number
-from router.errors import StreamGap
-from router.ledger import Balance
-from router.open_orders import parse_open_order
 from router.redis_client import RedisLink
-from router.venue_cut import Extent, SymbolCut, VenueCut, read_entries, read_venue_cut
+from router.skips import Skips, read_skips
+from router.venue_cut import SymbolCut, read_venue_cut
 
-PUBLISH_WAIT_S = 5.0
-"""How long outputs that were settled at the cut may take to be published: a moment in a running
-venue; an engine that ended in between publishes them at its next start."""
+LOOKS_MAX = 5
+"""Looks at a venue whose streams are trimmed while they are read; then what is gone is a
+difference."""
 
-_POLL_S = 0.02
+BY_REPLAY = "replay from the first entry"
+BY_SNAPSHOTS = "snapshots and PostgreSQL"
+BY_JOURNALS = "journals"
 
 
 class Reconciled(msgspec.Struct, frozen=True):
@@ -63,7 +71,11 @@ class Reconciled(msgspec.Struct, frozen=True):
 
     Attributes:
         differences: none means clean.
-        settled: symbol → seq up to which its inputs were replayed.
+        proof: BY_REPLAY, BY_SNAPSHOTS or BY_JOURNALS.
+        snapshots: symbol → seq of the snapshot that its replay began with, if with any.
+        unchecked: what this proof could not say, one line each.
+        replayed: inputs that were applied again.
+        settled: symbol → seq up to which its inputs were looked at.
         written: stream → PostgreSQL's position.
         unsettled: commands that were under way at the cut.
         accounts: how many, the fees' included.
@@ -71,6 +83,10 @@ class Reconciled(msgspec.Struct, frozen=True):
     """
 
     differences: list[Difference]
+    proof: str
+    snapshots: dict[str, int]
+    unchecked: list[str]
+    replayed: int
     settled: dict[str, int]
     written: dict[str, int]
     unsettled: int
@@ -78,267 +94,257 @@ class Reconciled(msgspec.Struct, frozen=True):
     elapsed_s: float
 
 
-async def reconcile_cut(link: RedisLink) -> list[Difference]:
-    """Return what one cut through Redis shows, without a replay: it costs little, however old the
-    venue is.
-
-    Args:
-        link: accounts database.
-
-    Raises:
-        RedisUnavailable: no reply.
-        DecodeError: see ``read_venue_cut``.
-    """
-    found = Differences()
-    await _check_cut(found, link, await read_venue_cut(link))
-    return found.all()
-
-
-async def reconcile(settings: Settings, link: RedisLink, postgres_url: str) -> Reconciled:
+async def reconcile(
+    settings: Settings, link: RedisLink, postgres_url: str, *, full: bool = False
+) -> Reconciled:
     """Reconcile streams, Redis and PostgreSQL.
 
     Args:
         link: accounts database.
         postgres_url: where the writer writes.
+        full: replay the engines' journals, from the first command on.
 
     Raises:
         RedisUnavailable, PostgresUnavailable: no reply.
         SchemaMismatch: PostgreSQL has no tables.
         DecodeError: see ``read_venue_cut``.
+        CommandFailed: ``full``, and the journals of a shard are not here.
     """
     began_s = time.monotonic()
-    stored = await read_stored_state(
-        postgres_url, connect_timeout_s=settings.postgres.connect_timeout_s
-    )
-    cut = await read_venue_cut(link)
-    found = Differences()
-    await _check_cut(found, link, cut)
-    await _Reconciliation(found, link, cut, stored).run()
-    return Reconciled(
-        differences=found.all(),
-        settled={symbol: one.settled for symbol, one in cut.symbols.items()},
-        written=stored.positions,
-        unsettled=sum(max(0, one.orders.last - one.settled) for one in cut.symbols.values()),
-        accounts=len(cut.balances),
-        elapsed_s=round(time.monotonic() - began_s, 3),
-    )
-
-
-def amounts_of(balances: Mapping[int, Mapping[str, Balance]]) -> dict[Owner, Amounts]:
-    """Return balances by account and asset."""
-    return {
-        (account, asset): (one.available, one.pending, one.held)
-        for account, of in balances.items()
-        for asset, one in of.items()
-    }
-
-
-def holds_of(
-    opens: Mapping[int, Mapping[str, str]], rules: Mapping[str, SymbolRules]
-) -> dict[Owner, int]:
-    """Return what open orders hold, by account and asset.
-
-    Raises:
-        KeyError: an order's symbol has no rules.
-        ValueError, TypeError: an order's text is not what it must be.
-    """
-    holds: dict[Owner, int] = {}
-    for account, of in opens.items():
-        for name, text in of.items():
-            order = parse_open_order(text.encode())
-            owner = account, rules[name.partition("|")[0]].hold_asset(order.side)
-            holds[owner] = holds.get(owner, 0) + order.hold
-    return holds
-
-
-async def _check_cut(found: Differences, link: RedisLink, cut: VenueCut) -> None:
-    """Check what needs no replay."""
-    balances = amounts_of(cut.balances)
-    check_money(found, balances, cut.totals)
-    _check_holds(found, cut, balances)
-    _check_extent(found, keys.LEDGER, cut.ledger, is_whole=True)
-    for account, outbox in cut.outboxes.items():
-        _check_extent(found, keys.outbox(account), outbox)
-    for symbol in cut.homeless:
-        found.add("home", symbol, "has been settled, but has no home")
-    reserved: dict[Owner, int] = {}
-    is_read = True
-    for symbol, one in cut.symbols.items():
-        _check_extent(found, keys.orders(symbol), one.orders, is_whole=True)
-        _check_extent(found, keys.events(symbol), one.events)
-        check_ends(
-            found,
-            symbol,
-            admitted=one.orders.last,
-            settled=one.settled,
-            published=one.events.last,
-        )
-        is_read &= await _add_unsettled(found, link, symbol, one, reserved)
-    if is_read:
-        check_pending(found, balances, reserved)
-
-
-def _check_extent(
-    found: Differences, stream: str, extent: Extent, *, is_whole: bool = False
-) -> None:
-    check_dense(
-        found,
-        stream,
-        first=extent.first,
-        last=extent.last,
-        length=extent.length,
-        is_whole=is_whole,
-    )
-
-
-def _check_holds(found: Differences, cut: VenueCut, balances: Mapping[Owner, Amounts]) -> None:
-    rules = {symbol: one.rules for symbol, one in cut.symbols.items()}
-    readable: dict[int, dict[str, str]] = {}
-    for account, of in cut.opens.items():
-        for name, text in of.items():
-            try:
-                holds_of({account: {name: text}}, rules)
-            except (KeyError, ValueError, TypeError):
-                found.add("held", f"account {account} {name}", f"is no open order: {text}")
-            else:
-                readable.setdefault(account, {})[name] = text
-    check_held(found, balances, holds_of(readable, rules))
-
-
-async def _add_unsettled(
-    found: Differences,
-    link: RedisLink,
-    symbol: str,
-    cut: SymbolCut,
-    reserved: dict[Owner, int],
-) -> bool:
-    """Add what a symbol's commands behind `settled` reserve; False if they are not all there."""
-    key = keys.orders(symbol)
-    async with link.sibling(cut.db) as shard_link:
+    looks_left = LOOKS_MAX
+    while True:
+        looks_left -= 1
+        look = _Look(settings, link, may_move=looks_left > 0)
         try:
-            async for bite in read_entries(shard_link, key, cut.settled + 1, cut.orders.last):
-                add_reserved(reserved, cut.rules, [values[0] for _, values in bite])
-        except StreamGap as gap:
-            _add_gap(found, gap)
-            return False
-        except DecodeError as error:
-            found.add("replay", symbol, f"behind {cut.settled}: {error}")
-            return False
-    return True
+            await look.run(postgres_url, full=full)
+        except StreamMoved:
+            continue
+        return look.result(time.monotonic() - began_s)
 
 
-class _Reconciliation:
-    """The replay, and what is compared with it."""
+class _Look:
+    """One try: a cut, and what is compared with it."""
 
-    def __init__(
-        self, found: Differences, link: RedisLink, cut: VenueCut, stored: StoredState
-    ) -> None:
-        self._found = found
+    def __init__(self, settings: Settings, link: RedisLink, *, may_move: bool) -> None:
+        self._settings = settings
         self._link = link
-        self._cut = cut
-        self._stored = stored
-        self._replay = Replay()
-        self._transfers: dict[Owner, int] = {}
-        self._ledger_position = 0
-        self._is_whole = True
+        self._may_move = may_move
+        self._found = Differences()
+        self._proof = BY_REPLAY
+        self._snapshots: dict[str, int] = {}
+        self._unchecked: list[str] = []
+        self._replayed = 0
 
-    async def run(self) -> None:
-        """Replay to PostgreSQL's positions, remember, replay to the cut, and compare."""
-        found, cut, stored, replay = self._found, self._cut, self._stored, self._replay
-        ends = {symbol: one.settled for symbol, one in cut.symbols.items()}
-        ends[keys.LEDGER] = cut.ledger.last
-        for stream, position in stored.positions.items():
+    async def run(self, postgres_url: str, *, full: bool) -> None:
+        """Look once.
+
+        Raises:
+            StreamMoved: what was needed has been trimmed meanwhile.
+        """
+        timeout_s = self._settings.postgres.connect_timeout_s
+        behind: Behind | None = None
+        async with stored_tables(postgres_url, connect_timeout_s=timeout_s) as tables:
+            self._cut = cut = await read_venue_cut(self._link)
+            self._reading = Reading(self._found, self._link, cut, may_move=self._may_move)
+            if full:
+                self._proof = BY_JOURNALS
+            elif any(one.orders.first > 1 for one in cut.symbols.values()):
+                self._proof = BY_SNAPSHOTS
+                # At once, while Redis has them still.
+                behind = await self._reading.behind(tables.positions)
+            self._stored = await tables.read()
+        position = self._stored.positions.get(keys.LEDGER, 0)
+        self._transfers = await self._reading.transfers(position)
+        await check_cut(self._found, self._link, cut)
+        self._check_positions()
+        if self._transfers is not None:
+            check_totals(self._found, self._all_transfers(), cut.totals)
+        self._skips = await self._read_skips()
+        if self._proof == BY_SNAPSHOTS:
+            await self._prove_by_snapshots(behind)
+        else:
+            await self._prove_by_replay()
+
+    def result(self, elapsed_s: float) -> Reconciled:
+        """Return what was found."""
+        cut = self._cut
+        return Reconciled(
+            differences=self._found.all(),
+            proof=self._proof,
+            snapshots=self._snapshots,
+            unchecked=self._unchecked,
+            replayed=self._replayed,
+            settled={symbol: one.settled for symbol, one in cut.symbols.items()},
+            written=self._stored.positions,
+            unsettled=sum(max(0, one.orders.last - one.settled) for one in cut.symbols.values()),
+            accounts=len(cut.balances),
+            elapsed_s=round(elapsed_s, 3),
+        )
+
+    def _check_positions(self) -> None:
+        ends = {symbol: one.settled for symbol, one in self._cut.symbols.items()}
+        ends[keys.LEDGER] = self._cut.ledger.last
+        for stream, position in self._stored.positions.items():
             if position > ends.get(stream, 0):
                 text = f"is {position}, afterwards the stream was at {ends.get(stream, 0)}"
-                found.add("postgres position", stream, text)
-        await self._advance({s: min(end, stored.positions.get(s, 0)) for s, end in ends.items()})
-        owned = {owner: list(amounts) for owner, amounts in replay.owned.items()}
-        opens = {account: dict(of) for account, of in replay.opens.items()}
-        transfers = dict(self._transfers)
-        if self._is_whole:
-            await self._advance(ends)
-        if not self._is_whole:
+                self._found.add("postgres position", stream, text)
+
+    async def _read_skips(self) -> Skips:
+        skips: Skips = {}
+        for symbol, cut in self._cut.symbols.items():
+            async with self._link.sibling(cut.db) as link:
+                skips |= await read_skips(link, (symbol,))
+        return skips
+
+    # ------------------------------------------------------------ from the first command on
+
+    async def _prove_by_replay(self) -> None:
+        """Apply all commands, and compare what they give with everything."""
+        found, cut, stored = self._found, self._cut, self._stored
+        replay, then = Replay(self._skips), Holdings()
+        is_whole = await self._apply_all(replay, then)
+        self._replayed = sum(map(replay.shard.position, cut.symbols))
+        if not is_whole or self._transfers is None:
             found.add("replay", "balances and open orders", "cannot be compared without it")
             return
-        check_stored_balances(found, stored.balances, expected_balances(owned, transfers))
-        check_opens(found, "postgres open order", stored.opens, without_holds(opens))
-        check_totals(found, self._transfers, cut.totals)
-        expected = expected_balances(replay.owned, self._transfers)
+        check_stored_balances(
+            found, stored.balances, expected_balances(then.owned, self._transfers[0])
+        )
+        check_opens(found, "postgres open order", stored.opens, without_holds(then.opens))
+        expected = expected_balances(replay.owned, self._all_transfers())
         check_balances(found, amounts_of(cut.balances), expected)
         check_opens(found, "open order", cut.opens, replay.opens)
+        for symbol in cut.symbols:
+            self._check_best_prices(replay, symbol)
+
+    async def _apply_all(self, replay: Replay, then: Holdings) -> bool:
+        """Apply the commands of all symbols; False where that was not possible."""
+        is_whole = True
+        shards: dict[tuple[int, int], list[str]] = {}
+        for symbol, one in self._cut.symbols.items():
+            shards.setdefault((one.shard, one.db), []).append(symbol)
+        for (shard, db), symbols in shards.items():
+            async with self._link.sibling(db) as link:
+                readings = {
+                    symbol: SymbolReading(
+                        self._reading,
+                        link,
+                        symbol,
+                        replay,
+                        then=then,
+                        stored=self._stored.positions.get(symbol, 0),
+                    )
+                    for symbol in symbols
+                }
+                if self._proof == BY_JOURNALS:
+                    await self._read_journal(shard, readings)
+                # What a journal lacks stands in the stream; without journals everything does.
+                for reading in readings.values():
+                    is_whole &= await reading.read_stream()
+        return is_whole
+
+    async def _read_journal(self, shard: int, readings: Mapping[str, SymbolReading]) -> None:
+        """Apply the commands of that engine's journal of a shard that has most of them."""
+        ends = {symbol: self._cut.symbols[symbol].settled for symbol in readings}
+        journals = [journal_directory(self._settings, name) for name in _engines(shard)]
+        journals = [journal for journal in journals if segment_paths(journal)]
+        if not journals:
+            names = " or ".join(_engines(shard))
+            raise CommandFailed(f"shard {shard}: no journal {names} in {self._settings.var_dir}")
+
+        def covered(journal: Path) -> int:
+            positions = JournalReader(journal).positions()
+            return sum(min(end, positions.get(symbol, 0)) for symbol, end in ends.items())
+
+        await read_journal(self._found, max(journals, key=covered), readings, ends)
+
+    # ------------------------------------------------------------ from snapshots
+
+    async def _prove_by_snapshots(self, behind: Behind | None) -> None:
+        """Compare PostgreSQL and what follows with Redis, and each symbol with its commands."""
+        found, cut, stored = self._found, self._cut, self._stored
+        if behind is None or self._transfers is None:
+            found.add("replay", "balances", "cannot be compared without it")
+        else:
+            check_balances(
+                found,
+                amounts_of(cut.balances),
+                behind.balances(stored.balances, self._transfers[1]),
+                by="PostgreSQL and the outputs behind it",
+            )
+            check_opens(
+                found,
+                "postgres open order",
+                behind.opens(stored.opens),
+                without_holds(cut.opens),
+                by="Redis",
+            )
         for symbol, one in cut.symbols.items():
-            if one.settled and one.bbo != (best := replay.best_prices(symbol)):
-                found.add("best prices", symbol, f"are {one.bbo}, of the book {best}")
+            if one.settled:
+                await self._prove_symbol(symbol, one)
 
-    async def _advance(self, ends: Mapping[str, int]) -> None:
-        """Go on with each stream, up to and with an entry."""
-        for stream, end in ends.items():
+    async def _prove_symbol(self, symbol: str, cut: SymbolCut) -> None:
+        """Apply what follows a snapshot, and compare outputs, open orders and best prices."""
+        replay = Replay(self._skips)
+        state = self._newest_snapshot(symbol, cut)
+        if state is not None:
+            self._snapshots[symbol] = state.seq
             try:
-                if stream == keys.LEDGER:
-                    await self._read_ledger(end)
-                else:
-                    await self._replay_symbol(stream, self._cut.symbols[stream], end)
-            except StreamGap as gap:
-                _add_gap(self._found, gap)
-            except (AssertionError, DecodeError, ValueError) as error:
-                seq = self._replay.shard.position(stream) + 1
-                self._found.add("replay", stream, f"stops before {seq}: {error}")
-            else:
-                continue
-            self._is_whole = False
-
-    async def _read_ledger(self, end: int) -> None:
-        first = self._ledger_position + 1
-        async for bite in read_entries(self._link, keys.LEDGER, first, end):
-            add_transfers(self._transfers, [values[0] for _, values in bite])
-        self._ledger_position = end
-
-    async def _replay_symbol(self, symbol: str, cut: SymbolCut, end: int) -> None:
-        first = self._replay.shard.position(symbol) + 1
-        async with self._link.sibling(cut.db) as link:
-            published = await self._published(link, symbol, end)
-            async for bite in read_entries(link, keys.orders(symbol), first, end):
-                outputs = {}
-                for seq, (command, stamp) in bite:
-                    applied = self._replay.apply(symbol, seq, int(stamp), decode_command(command))
-                    if seq <= published:
-                        outputs[seq] = encode_output(applied.output)
-                await self._compare_events(link, keys.events(symbol), outputs)
-
-    async def _published(self, link: RedisLink, symbol: str, end: int) -> int:
-        """Return how far a symbol's outputs are published, which is ``end`` after a moment."""
-        deadline_s = time.monotonic() + PUBLISH_WAIT_S
-        while True:
-            published = last_number(await link.call(*last_entry(keys.events(symbol))))
-            if published >= end:
-                return published
-            if time.monotonic() > deadline_s:
-                text = (
-                    f"end at {published}, settled is {end}: the engine has not published the rest"
-                )
-                self._found.add("events", keys.events(symbol), text)
-                return published
-            await asyncio.sleep(_POLL_S)
-
-    async def _compare_events(
-        self, link: RedisLink, key: str, outputs: Mapping[int, bytes]
-    ) -> None:
-        """Compare outputs with a stream's entries; below its first one they have been trimmed."""
-        if not outputs:
+                replay.restore(symbol, state)
+            except AssertionError as error:
+                self._found.add("snapshot", f"{symbol} at {state.seq}", str(error))
+                return
+        elif cut.orders.first > 1:
+            self._unchecked.append(
+                f"{symbol}: events and open orders against its commands: no snapshot of it that"
+                f" its stream follows is under {self._settings.var_dir}"
+            )
             return
-        wanted = min(outputs), max(outputs), "COUNT", len(outputs)
-        entries = {n: fields for n, fields in await link.call("XRANGE", key, *wanted)}
-        missing = [seq for seq in outputs if b"%d-0" % seq not in entries]
-        # Read behind the entries: what was trimmed meanwhile must not seem to be missing.
-        first = await link.call("XRANGE", key, "-", "+", "COUNT", 1) if missing else []
-        for seq in missing:
-            if first and seq > entry_number(first[0][0]):
-                self._found.add("events", key, f"has no entry {seq}")
-        for seq, output in outputs.items():
-            fields = entries.get(b"%d-0" % seq)
-            if fields is not None and fields != [b"e", output]:
-                self._found.add("events", key, f"entry {seq} is not what its command gives")
+        first = replay.shard.position(symbol)
+        async with self._link.sibling(cut.db) as link:
+            reading = SymbolReading(self._reading, link, symbol, replay, then=Holdings(), stored=0)
+            is_whole = await reading.read_stream()
+        self._replayed += replay.shard.position(symbol) - first
+        if is_whole:
+            check_opens(self._found, "open order", _of(symbol, self._cut.opens), replay.opens)
+            self._check_best_prices(replay, symbol)
+
+    def _newest_snapshot(self, symbol: str, cut: SymbolCut) -> SymbolState | None:
+        """Return the newest good one at or below the cut that the stream follows."""
+        found: SymbolState | None = None
+        for name in _engines(cut.shard):
+            directory = snapshot_directory(self._settings, name)
+            if directory.is_dir():
+                store = SnapshotStore(directory, {symbol: cut.incarnation}, is_owner=False)
+                state = store.newest_good(symbol, at_most=cut.settled)
+                if state is not None and (found is None or state.seq > found.seq):
+                    found = state
+        if found is not None and found.seq + 1 < cut.orders.first:
+            return None
+        return found
+
+    def _all_transfers(self) -> dict[Owner, int]:
+        assert self._transfers is not None, "Invariant: the ledger has been read"
+        then, later = self._transfers
+        transfers = dict(then)
+        for name, amount in later.items():
+            transfers[name] = transfers.get(name, 0) + amount
+        return transfers
+
+    def _check_best_prices(self, replay: Replay, symbol: str) -> None:
+        cut = self._cut.symbols[symbol]
+        if cut.settled and cut.bbo != (best := replay.best_prices(symbol)):
+            self._found.add("best prices", symbol, f"are {cut.bbo}, of the book {best}")
 
 
-def _add_gap(found: Differences, gap: StreamGap) -> None:
-    found.add("dense", gap.key, f"expected entry {gap.expected}, found {gap.received or 'none'}")
+def _engines(shard: int) -> tuple[str, str]:
+    return engine_name(shard, standby=False), engine_name(shard, standby=True)
+
+
+def _of(symbol: str, opens: Opens) -> dict[int, dict[str, str]]:
+    """Return the open orders of one symbol."""
+    prefix = keys.open_field(symbol, "")
+    return {
+        account: {name: text for name, text in of.items() if name.startswith(prefix)}
+        for account, of in opens.items()
+    }

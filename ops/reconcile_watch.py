@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from engine.errors import ExchangeError
 from ops.reconcile import Difference
-from ops.reconcile_reader import reconcile_cut
+from ops.reconcile_cut import reconcile_cut
 from router.errors import RedisUnavailable
 from router.redis_client import RedisLink
 

@@ -7,6 +7,8 @@ of those keeps its fraction and equals none.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -44,6 +46,54 @@ class StoredState(msgspec.Struct, frozen=True):
     opens: dict[int, dict[str, str]]
 
 
+class StoredTables:
+    """The tables at one moment, in a transaction that has begun.
+
+    Attributes:
+        positions: stream → its last entry that the tables contain.
+    """
+
+    def __init__(self, connection: AsyncConnection, positions: dict[str, int]) -> None:
+        self._connection = connection
+        self.positions = positions
+
+    async def read(self) -> StoredState:
+        """Return what they say.
+
+        Raises:
+            PostgresUnavailable: it does not answer in time.
+        """
+        with _translated():
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                return await _read(self._connection, self.positions)
+
+
+@asynccontextmanager
+async def stored_tables(url: str, *, connect_timeout_s: int) -> AsyncIterator[StoredTables]:
+    """Begin a transaction and give the tables as they are now, for as long as it takes.
+
+    Whoever compares them with streams reads what follows the positions while it has them: nothing
+    keeps that in Redis once the writer has it.
+
+    Raises:
+        PostgresUnavailable: it cannot be reached, or does not answer in time.
+        SchemaMismatch: no writer has made the tables yet.
+    """
+    with _translated():
+        connection = await AsyncConnection.connect(url, connect_timeout=connect_timeout_s)
+    try:
+        with _translated():
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                await connection.execute(
+                    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+                )
+                found = await connection.execute("SELECT stream, position FROM stream_positions")
+                positions = {stream: position async for stream, position in found}
+        yield StoredTables(connection, positions)
+    finally:
+        await connection.close()
+
+
 async def read_stored_state(url: str, *, connect_timeout_s: int) -> StoredState:
     """Read balances, open orders and positions in one transaction.
 
@@ -51,22 +101,21 @@ async def read_stored_state(url: str, *, connect_timeout_s: int) -> StoredState:
         PostgresUnavailable: it cannot be reached, or does not answer in time.
         SchemaMismatch: no writer has made the tables yet.
     """
+    async with stored_tables(url, connect_timeout_s=connect_timeout_s) as tables:
+        return await tables.read()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
     try:
-        async with (
-            asyncio.timeout(READ_TIMEOUT_S),
-            await AsyncConnection.connect(url, connect_timeout=connect_timeout_s) as connection,
-        ):
-            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            return await _read(connection)
+        yield
     except psycopg.errors.UndefinedTable as error:
         raise SchemaMismatch(f"the tables are not there: {error.diag.message_primary}") from error
     except (psycopg.OperationalError, TimeoutError) as error:
         raise PostgresUnavailable(str(error).strip() or "no answer in time") from error
 
 
-async def _read(connection: AsyncConnection) -> StoredState:
-    query = "SELECT stream, position FROM stream_positions"
-    positions = {stream: position async for stream, position in await connection.execute(query)}
+async def _read(connection: AsyncConnection, positions: dict[str, int]) -> StoredState:
     balances = {}
     async for user, asset, available, held, scale in await connection.execute(_BALANCES):
         balances[user, asset] = available.scaleb(scale or 0), held.scaleb(scale or 0)

@@ -31,17 +31,21 @@ class Extent(msgspec.Struct, frozen=True):
 
 
 class SymbolCut(msgspec.Struct, frozen=True):
-    """One symbol: its database and rules in force, how far it is settled, and its streams.
+    """One symbol: where it lives, its rules in force, how far it is settled, and its streams.
 
-    ``bbo`` is the text of its best prices, as in ``keys``.
+    ``bbo`` is the text of its best prices, as in ``keys``. ``floor``: up to where an engine of its
+    shard has said that it needs no orders any more; of two the larger number, 0 if none has.
     """
 
+    shard: int
     db: int
+    incarnation: str
     rules: SymbolRules
     settled: int
     bbo: str
     orders: Extent
     events: Extent
+    floor: int
 
 
 class VenueCut(msgspec.Struct, frozen=True):
@@ -89,12 +93,15 @@ def _parse(names: list[str], reply: list[Any]) -> VenueCut:
             if not isinstance(define, DefineSymbol):
                 raise DecodeError(f"home of {name}: expected its DefineSymbol, received {define}")
             symbols[name] = SymbolCut(
+                int(parts[4]),
                 int(parts[0]),
+                define.incarnation,
                 define.rules,
                 positions.get(name, 0),
                 quotes.get(name, ""),
                 _extent(parts[2]),
                 _extent(parts[3]),
+                max(int(parts[5] or 0), int(parts[6] or 0)),
             )
     return VenueCut(
         totals={asset: int(total) for asset, total in _texts(totals).items()},

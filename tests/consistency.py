@@ -22,7 +22,8 @@ from engine.settlement import encode_settlement
 from marketdata.feed_codec import SnapshotMessage, decode_snapshot
 from marketdata.replica import MarketReplica
 from ops import reconcile
-from ops.reconcile_reader import amounts_of, holds_of
+from ops.reconcile_cut import amounts_of, holds_of
+from ops.reconcile_replay import Replay as StreamReplay
 from persistence.rows import encode_event
 from router import keys
 from router.dense_ids import entry_number
@@ -112,7 +113,7 @@ def _numbers(found: Any) -> dict[str, int]:
     return {name.decode(): int(value) for name, value in found.items()}
 
 
-class Replay(reconcile.Replay):
+class Replay(StreamReplay):
     """The product's replay of the order streams, and all that was said on the way.
 
     Attributes:

@@ -2,14 +2,15 @@
 --
 -- KEYS  none (one server, several databases)
 -- ARGV  names of the symbols
--- Reads   DB 0 user_ids, totals, settled, bbo, ledger, home:{symbol}; bal:, open:, outbox:{account} of
---         every account. Shard DBs orders:{symbol}, events:{symbol}
+-- Reads   DB 0 user_ids, totals, settled, bbo, ledger, home:{symbol}, position:{engine}; bal:, open:,
+--         outbox:{account} of every account. Shard DBs orders:{symbol}, events:{symbol}
 -- Writes  nothing
 --
 -- Returns {totals, settled, bbo, ledger, accounts, symbols}. The first three: flat fields and values. A
 --         stream: {first id, last id, entries}, ids '' where it is empty. accounts, from 0 on:
 --         {balances, open orders, outbox}. symbols, as in ARGV: {db, encoded DefineSymbol in force,
---         orders, events}; {} of one that has no home
+--         orders, events, shard, up to where its engine and its standby need no orders any more ('' where
+--         they have not said)}; {} of one that has no home
 --
 -- Atomic, because admission and settlement move money and positions together: read one after the
 -- other, amounts of different moments would not add up although nothing is wrong.
@@ -34,14 +35,19 @@ local totals, settled, bbo = call('HGETALL', 'totals'), call('HGETALL', 'settled
 local ledger = extent('ledger')
 local symbols, homes = {}, {}
 for i, symbol in ipairs(ARGV) do
-  homes[i] = call('HMGET', 'home:' .. symbol, 'db', 'define')
+  local home = call('HMGET', 'home:' .. symbol, 'db', 'define', 'shard')
+  local engine = 'position:engine-' .. (home[3] or '')
+  home[4] = call('HGET', engine, symbol) or ''
+  home[5] = call('HGET', engine .. '-standby', symbol) or ''
+  homes[i] = home
 end
 for i, symbol in ipairs(ARGV) do
   local db, define = homes[i][1], homes[i][2]
   symbols[i] = {}
   if db and define then
     call('SELECT', db)
-    symbols[i] = {db, define, extent('orders:' .. symbol), extent('events:' .. symbol)}
+    symbols[i] = {db, define, extent('orders:' .. symbol), extent('events:' .. symbol),
+      homes[i][3], homes[i][4], homes[i][5]}
   end
 end
 call('SELECT', 0)

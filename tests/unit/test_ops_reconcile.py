@@ -8,12 +8,11 @@ import pytest
 
 from engine.commands import CancelOrder, NewOrder, encode_command
 from engine.enums import OrdType, SelfTradePrevention, Side, TimeInForce
-from engine.errors import SequenceGap
+from engine.errors import DecodeError
 from engine.ledger_entries import Deposited, UserCreated, Withdrawn, encode_ledger_entry
 from ops import reconcile
-from ops.reconcile import DIFFERENCES_MAX, Differences, Replay
-from tests.matching_world import SYMBOL, rules
-from tests.unit.test_engine_shard import DEFINE
+from ops.reconcile import DIFFERENCES_MAX, Differences
+from tests.matching_world import rules
 
 RULES = rules()
 
@@ -88,7 +87,8 @@ def test_what_is_pending_is_what_unsettled_commands_reserve() -> None:
     buy, sell = new_order(Side.BUY), new_order(Side.SELL)
     commands = [buy, buy, sell, CancelOrder(7, 1, 3, "c", "a", 0)]
     reserved: dict[reconcile.Owner, int] = {}
-    reconcile.add_reserved(reserved, RULES, map(encode_command, commands))
+    entries = list(enumerate(map(encode_command, commands), 5))
+    reconcile.add_reserved(reserved, RULES, entries, ())
     assert reserved == {(7, RULES.quote): 2 * buy.reserved, (7, RULES.base): sell.reserved}
     balances = {owner: (0, amount, 0) for owner, amount in reserved.items()}
     found = Differences()
@@ -101,21 +101,34 @@ def test_what_is_pending_is_what_unsettled_commands_reserve() -> None:
     ]
 
 
+def test_what_is_skipped_need_not_be_a_command() -> None:
+    buy = new_order(Side.BUY)
+    reserved: dict[reconcile.Owner, int] = {}
+    entries = [(5, b"garbage"), (6, encode_command(buy)), (7, encode_command(buy))]
+    with pytest.raises(DecodeError):
+        reconcile.add_reserved(reserved, RULES, entries, {6})
+    assert reserved == {}
+    reconcile.add_reserved(reserved, RULES, entries, {5, 6})
+    assert reserved == {(7, RULES.quote): 2 * buy.reserved}, "a skipped one is pending as well"
+
+
 @pytest.mark.parametrize(
-    ("first", "last", "length", "is_whole", "expected"),
+    ("first", "last", "length", "begins_by", "expected"),
     [
-        (1, 9, 9, True, []),
-        (4, 9, 6, False, []),
-        (0, 0, 0, True, []),
-        (4, 9, 6, True, ["dense: s: begins at 4, not at 1"]),
-        (4, 9, 5, False, ["dense: s: has 5 entries from 4 to 9"]),
+        (1, 9, 9, 1, []),
+        (4, 9, 6, None, []),
+        (4, 9, 6, 4, []),
+        (0, 0, 0, 1, []),
+        (4, 9, 6, 1, ["dense: s: begins at 4, must begin at 1 at the latest"]),
+        (4, 9, 6, 3, ["dense: s: begins at 4, must begin at 3 at the latest"]),
+        (4, 9, 5, None, ["dense: s: has 5 entries from 4 to 9"]),
     ],
 )
 def test_a_stream_is_dense(
-    first: int, last: int, length: int, is_whole: bool, expected: list[str]
+    first: int, last: int, length: int, begins_by: int | None, expected: list[str]
 ) -> None:
     found = Differences()
-    reconcile.check_dense(found, "s", first=first, last=last, length=length, is_whole=is_whole)
+    reconcile.check_dense(found, "s", first=first, last=last, length=length, begins_by=begins_by)
     assert lines(found) == expected
 
 
@@ -128,22 +141,6 @@ def test_nothing_is_ahead_of_what_it_follows() -> None:
         "positions: A: settled up to 9, its orders end at 8",
         "positions: A: published up to 10, settled up to 9",
     ]
-
-
-def test_a_replay_says_what_accounts_own_and_have_open() -> None:
-    replay, buy = Replay(), new_order(Side.BUY)
-    replay.apply(SYMBOL, 1, 50, DEFINE)
-    applied = replay.apply(SYMBOL, 2, 60, buy)
-    owner, name = (7, RULES.quote), f"{SYMBOL}|a"
-    assert replay.owned == {owner: [-buy.reserved, buy.reserved]}
-    assert replay.opens == {7: {name: applied.opens[0].value}}
-    assert replay.best_prices(SYMBOL) == "100 0 2"
-    expected = reconcile.expected_balances(replay.owned, {owner: 10**9, (8, "X"): 4})
-    assert expected == {owner: (10**9 - buy.reserved, buy.reserved), (8, "X"): (4, 0)}
-    with pytest.raises(SequenceGap):
-        replay.apply(SYMBOL, 4, 70, buy)
-    replay.apply(SYMBOL, 3, 70, CancelOrder(7, 1, 3, "c", "a", 0))
-    assert (replay.owned, replay.opens) == ({owner: [0, 0]}, {7: {}})
 
 
 def test_balances_follow_from_the_streams() -> None:
@@ -172,11 +169,11 @@ def test_open_orders_are_those_of_the_book() -> None:
     reconcile.check_opens(found, "postgres open order", stored, reconcile.without_holds(book))
     assert lines(found) == []
     reconcile.check_opens(found, "open order", {1: {"A|x": "5 1 100 2 1 200"}}, book)
-    reconcile.check_opens(found, "open order", {2: {"A|y": "6 1 1 1 0 1"}}, book)
+    reconcile.check_opens(found, "open order", {2: {"A|y": "6 1 1 1 0 1"}}, book, by="Redis")
     assert lines(found) == [
         "open order: account 1 A|x: is 5 1 100 2 1 200, in the book 5 1 100 3 0 300",
-        "open order: account 1 A|x: is not there, in the book 5 1 100 3 0 300",
-        "open order: account 2 A|y: is 6 1 1 1 0 1, in the book nothing",
+        "open order: account 1 A|x: is not there, in Redis 5 1 100 3 0 300",
+        "open order: account 2 A|y: is 6 1 1 1 0 1, in Redis nothing",
     ]
 
 
