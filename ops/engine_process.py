@@ -110,9 +110,9 @@ async def run_engine(
         await engine.recover(journal, journalled=file.positions)
         try:
             await reported(name, link, until_cancelled(engine.runner), engine.counters)
-        except* HandedOver as group:
-            logger.warning("%s", group.exceptions[0])
-        except* PoisonCommand:
+        except HandedOver as error:
+            logger.warning("%s", error)
+        except PoisonCommand:
             await engine.clear_before_end()
             raise
 
