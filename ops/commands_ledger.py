@@ -8,14 +8,17 @@ import asyncio
 from engine.instrument import DecimalGrid
 from ops.accounts import parse_amount, resolve_account
 from ops.cli import EXIT_OK, Subparsers, add_command, connect, print_data, print_table, settings_of
+from ops.journalled import journal_note, journalled
 from ops.settings import Settings
 from router.ledger import Balance, Transfer, deposit, read_balances, withdraw
+from router.ledger_journal import Journalled
 from router.users import User, list_users
 
 _DETAILS = """\
 The reference counts once: the same request under the same --ref changes nothing more
 and succeeds again; another request under it is refused. So after a doubt, simply repeat the
-command."""
+command. It waits until the journal of the leading engine has the entry, and says so where no
+engine runs that could."""
 
 
 def add_parsers(commands: Subparsers) -> None:
@@ -54,16 +57,16 @@ def _withdraw(args: argparse.Namespace) -> int:
 def _transfer(args: argparse.Namespace, settings: Settings, *, is_deposit: bool) -> int:
     amount = parse_amount(settings, args.asset, args.amount)
 
-    async def transfer() -> tuple[User, Transfer]:
+    async def transfer() -> tuple[User, Transfer, Journalled]:
         async with connect(settings) as link:
             user = await resolve_account(link, args.account)
             move = deposit if is_deposit else withdraw
             done = await move(
                 link, account=user.account, asset=args.asset, amount=amount, ref=args.ref
             )
-            return user, done
+            return user, done, await journalled(settings, link, done.entry)
 
-    user, done = asyncio.run(transfer())
+    user, done, journal = asyncio.run(transfer())
     if args.json:
         print_data(
             {
@@ -73,12 +76,15 @@ def _transfer(args: argparse.Namespace, settings: Settings, *, is_deposit: bool)
                 "ref": args.ref,
                 "entry": done.entry,
                 "is_new": done.is_new,
+                "journalled_by": journal.engine or None,
             }
         )
     else:
         what = "deposited" if is_deposit else "withdrawn"
         again = "" if done.is_new else "; it had been done before, nothing changed"
         print(f"{args.amount} {args.asset} {what}, account {user.account} ({args.ref}){again}")
+        if note := journal_note(settings, journal):
+            print(note)
     return EXIT_OK
 
 

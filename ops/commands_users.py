@@ -12,18 +12,27 @@ from gateway.auth import hash_password
 from ops.accounts import check_username, resolve_account
 from ops.cli import EXIT_OK, Subparsers, add_command, connect, print_data, print_table, settings_of
 from ops.errors import CommandFailed
+from ops.journalled import journal_note, journalled
+from ops.settings import Settings
 from ops.wiring import read_venue
+from router.ledger_journal import Journalled, read_ledger_end
+from router.redis_client import RedisLink
 from router.users import add_user, change_password, disable_user, list_users
 
 PASSWORD_LENGTH_MAX = 128
 
-_PASSWORD = """\
-The password is asked for, or read as one line from standard input with --password-stdin; never
-given as an argument, where other users of the machine could see it."""
+_JOURNALLED = """\
+It waits until the journal of the leading engine has the entry, and says so where no engine runs
+that could."""
 
-_DISABLED = """\
+_PASSWORD = f"""\
+The password is asked for, or read as one line from standard input with --password-stdin; never
+given as an argument, where other users of the machine could see it. {_JOURNALLED}"""
+
+_DISABLED = f"""\
 The reports of the cancels stay in the account's outbox: it cannot log on to read them. Deposits
-and withdrawals remain possible for the operator, so that what the account has can be paid out."""
+and withdrawals remain possible for the operator, so that what the account has can be paid out.
+{_JOURNALLED}"""
 
 
 def add_parsers(commands: Subparsers) -> None:
@@ -37,7 +46,13 @@ def add_parsers(commands: Subparsers) -> None:
     parser.add_argument("username", metavar="USERNAME", help="Username (553) of the Logon")
     parser.add_argument("--password-stdin", action="store_true", help="read it from standard input")
     add_command(actions, "list", _list, summary="List all users", json=True)
-    parser = add_command(actions, "passwd", _passwd, summary="Change a password", details=_PASSWORD)
+    parser = add_command(
+        actions,
+        "passwd",
+        _passwd,
+        summary="Change a password",
+        details=_PASSWORD,
+    )
     parser.add_argument("account", metavar="ACCOUNT", help="SenderCompID or username")
     parser.add_argument("--password-stdin", action="store_true", help="read it from standard input")
     parser = add_command(
@@ -55,15 +70,22 @@ def _add(args: argparse.Namespace) -> int:
     check_username(args.username)
     password_hash = hash_password(_read_password(from_stdin=args.password_stdin))
 
-    async def add() -> int:
+    async def add() -> tuple[int, Journalled]:
         async with connect(settings) as link:
-            return await add_user(link, username=args.username, password_hash=password_hash)
+            account = await add_user(link, username=args.username, password_hash=password_hash)
+            return account, await _last_journalled(settings, link)
 
-    account = asyncio.run(add())
+    account, journal = asyncio.run(add())
     if args.json:
-        print_data({"sender_comp_id": account, "username": args.username})
+        print_data(
+            {
+                "sender_comp_id": account,
+                "username": args.username,
+                "journalled_by": journal.engine or None,
+            }
+        )
     else:
-        print(f"{args.username}: SenderCompID {account}")
+        _print(settings, f"{args.username}: SenderCompID {account}", journal)
     return EXIT_OK
 
 
@@ -103,28 +125,41 @@ def _passwd(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     password_hash = hash_password(_read_password(from_stdin=args.password_stdin))
 
-    async def change() -> str:
+    async def change() -> tuple[str, Journalled]:
         async with connect(settings) as link:
             user = await resolve_account(link, args.account)
             await change_password(link, account=user.account, password_hash=password_hash)
-            return user.username
+            return user.username, await _last_journalled(settings, link)
 
-    print(f"{asyncio.run(change())}: password changed")
+    username, journal = asyncio.run(change())
+    _print(settings, f"{username}: password changed", journal)
     return EXIT_OK
 
 
 def _disable(args: argparse.Namespace) -> int:
     settings = settings_of(args)
 
-    async def disable() -> tuple[str, bool]:
+    async def disable() -> tuple[str, bool, Journalled]:
         async with connect(settings) as link:
             user = await resolve_account(link, args.account)
             homes = await read_venue(settings, link)
-            return user.username, await disable_user(link, account=user.account, homes=homes)
+            is_new = await disable_user(link, account=user.account, homes=homes)
+            return user.username, is_new, await _last_journalled(settings, link)
 
-    username, is_new = asyncio.run(disable())
-    print(f"{username}: {'disabled' if is_new else 'was disabled already'}")
+    username, is_new, journal = asyncio.run(disable())
+    _print(settings, f"{username}: {'disabled' if is_new else 'was disabled already'}", journal)
     return EXIT_OK
+
+
+async def _last_journalled(settings: Settings, link: RedisLink) -> Journalled:
+    """Wait until all that stands in the ledger now, the command's own entry too, is journalled."""
+    return await journalled(settings, link, await read_ledger_end(link))
+
+
+def _print(settings: Settings, line: str, journal: Journalled) -> None:
+    print(line)
+    if note := journal_note(settings, journal):
+        print(note)
 
 
 def _read_password(*, from_stdin: bool) -> bytes:

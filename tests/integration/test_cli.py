@@ -55,8 +55,10 @@ def exchange(
 
 def add_user(exchange: ExchangeProcess, username: str) -> int:
     added = exchange.json("user", "add", username, "--password-stdin", stdin="secret\n")
-    assert added == {"sender_comp_id": added["sender_comp_id"], "username": username}
-    return int(added["sender_comp_id"])
+    account = added["sender_comp_id"]
+    wanted = {"sender_comp_id": account, "username": username, "journalled_by": "engine-1"}
+    assert added == wanted
+    return int(account)
 
 
 def test_a_port_that_is_taken_is_passed_over_and_said_so(exchange: ExchangeProcess) -> None:
@@ -116,6 +118,7 @@ def test_deposits_count_once_and_withdrawals_stay_within_what_is_there(
     again = exchange.json("deposit", str(account), "USD", "12.5", "--ref", "d1")
     assert (first["is_new"], again["is_new"]) == (True, False)
     assert first["entry"] == again["entry"]
+    assert first["journalled_by"] == again["journalled_by"] == "engine-1"
     refused = exchange.call("deposit", "dora", "USD", "12.6", "--ref", "d1")
     assert refused.code == 1
     assert refused.err == (
@@ -279,6 +282,7 @@ def test_every_command_explains_itself_and_its_exit_codes(
         main(["--help"])
     names = {"up", "status", "user", "deposit", "withdraw", "balances", "symbols", "book", "watch"}
     names |= {"fixlog", "gateway", "engine", "marketdata", "writer", "replay-flow", "simulate"}
+    names |= {"replay", "diff", "audit"}
     text = capsys.readouterr().out
     assert names <= set(text.split())
     commands = [[name] for name in names - {"user"}]
