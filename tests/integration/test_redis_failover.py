@@ -1,0 +1,219 @@
+"""Failover to a replica that has lost writes: found, listed, repaired from the journal, clean."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from gateway.server import Gateway
+from ops.__main__ import main
+from ops.data_dir import DataDirectory
+from ops.embedded_redis import EmbeddedRedis, RedisBinary
+from ops.engine_process import run_engine
+from ops.reconcile_cut import reconcile_cut
+from router import keys
+from router.errors import LostWrites
+from router.redis_client import RedisLink
+from tests.helpers import eventually_async
+from tests.venue import BTC, USD, Venue, limit_order, running_venue
+
+DATABASES = (0, 1, 2)
+
+
+class Pair:
+    """A Redis and its replica, which can take its place, at its port."""
+
+    def __init__(self, directories: list[DataDirectory], binary: RedisBinary) -> None:
+        self._directories = directories
+        self._binary = binary
+        self.servers = [EmbeddedRedis(one, binary=binary, port=0) for one in directories]
+        for server in self.servers:
+            server.start()
+        self.url = self.servers[0].url
+
+    async def follow(self) -> None:
+        """Have the replica follow, and wait until it does."""
+        master, replica = self.servers
+        async with _link(replica) as link:
+            await link.call("REPLICAOF", "127.0.0.1", master.port)
+
+            async def is_connected() -> bool:
+                return b"master_link_status:up" in await link.call("INFO", "replication")
+
+            await eventually_async(is_connected)
+
+    async def part(self) -> None:
+        """Stop replicating, with all that was written until now."""
+        master, replica = self.servers
+        async with _link(master) as one, _link(replica) as other:
+            assert await one.call("WAIT", 1, 5_000) == 1
+            await other.call("REPLICAOF", "NO", "ONE")
+
+    def fail_over(self) -> None:
+        """Kill the master, and start a server with the replica's data at its port."""
+        port = self.servers[0].port
+        for server in self.servers:
+            assert server.pid is not None, "it runs"
+            os.kill(server.pid, signal.SIGKILL)
+            server.stop()
+        successor = EmbeddedRedis(self._directories[1], binary=self._binary, port=port)
+        self.servers = [successor]
+        successor.start()
+        assert successor.url == self.url, "somebody took the port"
+
+
+def _link(server: EmbeddedRedis) -> RedisLink:
+    return RedisLink(server.url, db=0, name="test", timeout_ms=5_000)
+
+
+@pytest.fixture
+def pair(tmp_path: Path, redis_binary: RedisBinary) -> Iterator[Pair]:
+    with (
+        DataDirectory.open(tmp_path / "master") as first,
+        DataDirectory.open(tmp_path / "replica") as second,
+    ):
+        pair = Pair([first, second], redis_binary)
+        yield pair
+        for server in pair.servers:
+            server.stop()
+
+
+@asynccontextmanager
+async def engines(venue: Venue) -> AsyncIterator[dict[int, asyncio.Task[None]]]:
+    """Run the engines of both shards; whatever ends them is in their tasks."""
+    tasks = {
+        shard: asyncio.create_task(run_engine(venue.settings, venue.redis_url, shard))
+        for shard in (1, 2)
+    }
+    try:
+        yield tasks
+    finally:
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+
+async def is_open(venue: Venue) -> bool:
+    for db in DATABASES:
+        async with venue.link.sibling(db) as link:
+            if (await link.call("GET", keys.CLEARED) or b"").decode() != link.run_id:
+                return False
+    return True
+
+
+async def content(venue: Venue) -> dict[str, object]:
+    """Return what must be again as it was: streams, ledger, money and who has it."""
+    found: dict[str, object] = {}
+    for db, patterns in (
+        (0, ("ledger", "ledger:refs", "totals", "bal:*", "open:*", "settled", "bbo", "user*")),
+        (1, ("orders:*", "events:*", "home:*")),
+        (2, ("orders:*", "events:*", "home:*")),
+    ):
+        async with venue.link.sibling(db) as link:
+            for pattern in patterns:
+                for key in await link.call("KEYS", pattern):
+                    found[f"{db} {key.decode()}"] = await _value(link, key)
+    return found
+
+
+async def _value(link: RedisLink, key: bytes) -> object:
+    kind = await link.call("TYPE", key)
+    if kind == b"stream":
+        return await link.call("XRANGE", key, "-", "+")
+    if kind == b"string":
+        return await link.call("GET", key)
+    flat = await link.call("HGETALL", key)
+    return {k: v for k, v in zip(flat[::2], flat[1::2], strict=True) if v != b"0"}
+
+
+async def repair(*arguments: str) -> int:
+    """Run the command, outside of this loop."""
+    return await asyncio.to_thread(main, ["repair", *arguments])
+
+
+@pytest.fixture
+async def venue(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Venue]:
+    monkeypatch.setenv("SHARDEX_REDIS_URL", pair.url)
+    monkeypatch.chdir(tmp_path)
+    async with running_venue(pair.url, tmp_path, engines=False) as venue:
+        yield venue
+
+
+async def lose_what_traders_did(pair: Pair, venue: Venue, gateway: Gateway) -> int:
+    """Trade, fail over to a replica without the last part of it; return a trader's account.
+
+    What is lost: a user with a deposit, a withdrawn hold that is spent again, proceeds that are
+    spent in the other symbol, and a refusal.
+    """
+    alice, bob = [await venue.trader(gateway, name) for name in ("alice", "bob")]
+    alice.send(limit_order("a1", 1, "1", "9000"))
+    await alice.expect("8", t150="0", t11="a1")
+    await pair.part()
+
+    alice.send("35=F|11=c1|41=a1|55=BTC-USD|54=1|60=now")
+    await alice.expect("8", t150="4")
+    alice.send(limit_order("a2", 1, "2", "4900"))
+    await alice.expect("8", t150="0", t11="a2")
+    alice.send(limit_order("a3", 1, "2", "4900"))
+    await alice.expect("8", t150="8", t103="3", t11="a3")
+    bob.send(limit_order("b1", 2, "2", "4900"))
+    await bob.expect("8", t150="0", t11="b1")
+    await bob.expect("8", t150="F", t11="b1")
+    await alice.expect("8", t150="F", t11="a2")
+    bob.send("35=D|11=b2|55=ETH-USD|54=1|60=now|38=10|40=2|44=1900")
+    await bob.expect("8", t150="0", t11="b2")
+    carol = await venue.add_user("carol", USD=500 * USD, BTC=BTC)
+    peer = await venue.log_on(gateway, carol, "carol")
+    peer.send(limit_order("o1", 2, "0.5", "5100"))
+    await peer.expect("8", t150="0", t11="o1")
+    return alice.account
+
+
+async def test_lost_writes_are_found_listed_and_repaired(
+    pair: Pair, venue: Venue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with AsyncExitStack() as stack:
+        gateway = await stack.enter_async_context(venue.gateway())
+        async with engines(venue) as running:
+            await eventually_async(lambda: is_open(venue))
+            await pair.follow()
+            account = await lose_what_traders_did(pair, venue, gateway)
+            before = await content(venue)
+            assert await reconcile_cut(venue.link) == []
+            pair.fail_over()
+            for shard, lost in ((1, "orders:BTC-USD lacks 3, 4, 5, 6"), (2, "lacks 2")):
+                with pytest.raises(LostWrites, match=lost) as caught:
+                    await running[shard]
+                assert caught.value.shard == shard
+            assert not await is_open(venue)
+
+        with pytest.raises(SystemExit):
+            main(["repair"])
+        assert await repair("2") == 1
+        assert "shardex repair 1 first" in capsys.readouterr().err
+        assert await repair("1", "--dry-run") == 0
+        assert await repair("1") == 0
+        said = capsys.readouterr().out
+        assert "ledger 7: UserCreated, account 3: lost" in said
+        assert "BTC-USD 4: NewOrder, account 1, ClOrdID a2, needs 9802.4500 USD: restored" in said
+        assert "shard 1: 3 ledger entries and 4 commands restored" in said
+        assert await repair("2") == 0
+        assert await repair("1") == 0
+        assert "0 ledger entries and 0 commands restored" in capsys.readouterr().out
+
+        async with engines(venue):
+            await eventually_async(lambda: is_open(venue))
+            assert await content(venue) == before
+            assert await reconcile_cut(venue.link) == []
+            again = await venue.log_on(gateway, account, "alice", reset="Y")
+            again.send(limit_order("a4", 1, "0.01", "100"))
+            while (await again.expect_any())["11"] != "a4":
+                pass
