@@ -45,6 +45,9 @@ class ExchangeProcess:
     Args:
         directory: for exchange.toml and var/.
         settings: more of its environment, such as SHARDEX_REDIS_URL.
+
+    Attributes:
+        options: more of its command line, such as --standby; for the next start.
     """
 
     def __init__(self, directory: Path, **settings: str) -> None:
@@ -53,6 +56,7 @@ class ExchangeProcess:
         self.config.write_text((ROOT / "exchange.toml").read_text())
         self.var = directory / "var"
         self.output = directory / "up.out"
+        self.options: tuple[str, ...] = ()
         self._popen: subprocess.Popen[bytes] | None = None
         self._peers: dict[int, Peer] = {}
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("SHARDEX_")}
@@ -92,7 +96,7 @@ class ExchangeProcess:
         with self.output.open("ab") as output:
             before = output.tell()
             self._popen = subprocess.Popen(
-                [sys.executable, "-m", "ops", "up", "--demo-quiet"],
+                [sys.executable, "-m", "ops", "up", "--demo-quiet", *self.options],
                 cwd=self.directory,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -196,7 +200,9 @@ class ExchangeProcess:
         with psycopg.connect(self.endpoints["postgres_url"]) as db:
             return db.execute(sql.encode(), parameters).fetchall()
 
-    async def log_on(self, visitor: int, *, gateway: int = 0, heart_bt_int_s: int = 30) -> Peer:
+    async def log_on(
+        self, visitor: int, *, gateway: int = 0, heart_bt_int_s: int = 30, reset: str = ""
+    ) -> Peer:
         """Log a visitor on, going on with the last session's numbers; the answer is a Logon."""
         port = self.endpoints["fix"][gateway]["port"]
         user = self.endpoints["users"][visitor]
@@ -209,6 +215,7 @@ class ExchangeProcess:
             user["username"],
             user["password"].encode(),
             heart_bt_int_s=heart_bt_int_s,
+            reset=reset,
         )
         await peer.expect("A")
         return peer
