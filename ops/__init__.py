@@ -14,6 +14,7 @@ commands_users.py     user add, list, passwd, disable
 commands_ledger.py    deposit, withdraw, balances
 commands_market.py    symbols, book, watch
 commands_fixlog.py    fixlog
+commands_backup.py    backup, restore: backup.py copies a venue, restore.py makes one of the copy
 settings.py           exchange.toml and the environment, validated; venue_file.py is the venue in it
 wiring.py             builds each process from its settings; engine_process.py the engines
 up.py                 the whole exchange: start, endpoints, summary, stop

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from engine.errors import ExchangeError
 from ops import (
     commands_audit,
+    commands_backup,
     commands_failover,
     commands_fixlog,
     commands_flow,
@@ -39,6 +40,7 @@ _GROUPS = (
     commands_repair,
     commands_replay,
     commands_audit,
+    commands_backup,
     commands_skip,
     commands_users,
     commands_ledger,

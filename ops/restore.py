@@ -1,0 +1,251 @@
+"""Restore a backup (backup.py) into an empty data directory.
+
+Redis comes back as it was at its moment R. The engines' journals, which were copied later, are cut
+to what Redis had published at R, per symbol, and to its ledger: what an engine had written beyond
+that, this venue has never seen. The engines read the rest, admitted but not published at R, from
+the streams. PostgreSQL is rebuilt from the journals (promise 6), so that its positions are exactly
+where Redis' event streams end. Raw journals of gateways stay whole: what clients sent after R is
+the truth, and `shardex audit` names those orders.
+
+Everything is made in a directory beside, which then takes the place of var_dir: what is there is
+whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import redis
+
+from engine.journal_file import JournalFile
+from engine.journal_keys import LEDGER, hashed_symbol, skipped_symbol
+from engine.journal_reader import JournalReader, read_header, segment_paths
+from ops.backup import (
+    BACKUP_FORMAT,
+    DEMO_FILE,
+    JOURNALS,
+    MANIFEST,
+    REDIS_FILE,
+    VENUE_FILE,
+    Manifest,
+    copy_file,
+    refuse_external_servers,
+)
+from ops.child_process import server_account
+from ops.data_dir import DATA_DIRECTORY_VERSION, DataDirectory, sync_directory
+from ops.embedded_postgres import EmbeddedPostgres
+from ops.embedded_redis import EmbeddedRedis
+from ops.errors import CommandFailed
+from ops.journal_replay import journals_in, symbols_of
+from ops.journal_replay_into import Rebuilt, replay_into
+from ops.settings import Settings
+from router import keys
+from router.dense_ids import last_number
+
+_APPEND_ONLY_FILE = "appendonly.aof"
+"""An append-only file may begin with what BGSAVE writes, and be nothing else."""
+
+_BEYOND = "beyond"
+_BATCH_RECORDS = 1_000
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """What was restored.
+
+    Attributes:
+        manifest: of the backup.
+        positions: symbol, or ``ledger`` → up to where Redis and PostgreSQL stand.
+        cut_records: what was cut off the engines' journals.
+        is_other_venue_file: whether the backup's venue file differs from the present one.
+        rebuilt: how PostgreSQL was filled.
+    """
+
+    manifest: Manifest
+    positions: dict[str, int]
+    cut_records: int
+    is_other_venue_file: bool
+    rebuilt: Rebuilt
+
+
+def restore_venue(settings: Settings, config: Path, source: Path) -> Restored:
+    """Make a data directory of a backup.
+
+    Args:
+        config: the venue file in force.
+        source: the backup.
+
+    Raises:
+        CommandFailed: var_dir is not empty, the backup is damaged or of another version, or its
+            journals are not enough.
+        DataDirectoryMismatch: it was made with another version of Redis.
+        OpsError: a private server does not start.
+        ExchangeError: see ``replay_into``.
+    """
+    refuse_external_servers(settings, "restore")
+    var_dir = settings.var_dir.absolute()
+    if var_dir.exists() and any(var_dir.iterdir()):
+        raise CommandFailed(f"{var_dir} is not empty: restore into another var_dir, or move it")
+    manifest = read_manifest(source)
+    work = var_dir.with_name(var_dir.name + ".restoring")
+    shutil.rmtree(work, ignore_errors=True)
+    with DataDirectory.open(work, wait_s=0) as data:
+        data.record_version("redis", manifest.redis_version)
+        _copy_in(manifest, source, data)
+        journals = work / JOURNALS
+        positions = _read_positions(settings, data, journals)
+        cut_records = sum(cut_journal(journal, positions) for journal in journals_in(journals))
+        rebuilt = _rebuild(settings, data, journals)
+        sync_directory(work)
+        work.rename(var_dir)
+        sync_directory(var_dir.parent)
+    return Restored(
+        manifest=manifest,
+        positions=positions,
+        cut_records=cut_records,
+        is_other_venue_file=(source / VENUE_FILE).read_bytes() != config.read_bytes(),
+        rebuilt=rebuilt,
+    )
+
+
+def read_manifest(source: Path) -> Manifest:
+    """Return what a backup says about itself.
+
+    Raises:
+        CommandFailed: it is none, or of another version.
+    """
+    try:
+        manifest = msgspec.json.decode((source / MANIFEST).read_bytes(), type=Manifest)
+    except (OSError, msgspec.DecodeError) as error:
+        raise CommandFailed(f"{source} is no backup: {error}") from error
+    for what, found, expected in (
+        ("format", manifest.format, BACKUP_FORMAT),
+        ("data_directory version", manifest.data_directory, DATA_DIRECTORY_VERSION),
+    ):
+        if found != expected:
+            raise CommandFailed(f"{source}: {what} {found}, expected {expected}")
+    return manifest
+
+
+def cut_journal(directory: Path, positions: Mapping[str, int]) -> int:
+    """Cut a journal to what it had when its symbols stood at these positions.
+
+    Segments that end before them stay as they are; the rest is written again without what is
+    beyond.
+
+    Args:
+        directory: of an engine's journal that nobody writes.
+        positions: symbol, or ``ledger`` → the last number to keep; missing: none.
+
+    Returns:
+        How many records were cut off.
+
+    Raises:
+        JournalCorrupt, JournalMismatch: the journal is damaged.
+    """
+
+    def limit(key: str) -> int:
+        return positions.get(hashed_symbol(key) or skipped_symbol(key) or key, 0)
+
+    paths = segment_paths(directory)
+    place = len(paths) - 1
+    while any(seq > limit(key) for key, seq in (read_header(paths[place]).positions or {}).items()):
+        place -= 1
+    header = read_header(paths[place])
+    beyond = directory / _BEYOND
+    beyond.mkdir()
+    for path in paths[place:]:
+        path.rename(beyond / path.name)
+    file = JournalFile(
+        directory,
+        kind=header.kind,
+        owner=header.owner,
+        incarnations=header.incarnations,
+        keeps_positions=True,
+        now_ns=time.time_ns,
+    )
+    cut = 0
+    batch = []
+    try:
+        for record in JournalReader(beyond):
+            if record.seq > limit(record.key):
+                cut += 1
+                continue
+            batch.append(record)
+            if len(batch) == _BATCH_RECORDS:
+                file.append(batch)
+                batch = []
+        file.append(batch)
+        file.sync()
+    finally:
+        file.close()
+    shutil.rmtree(beyond)
+    return cut
+
+
+def _copy_in(manifest: Manifest, source: Path, data: DataDirectory) -> None:
+    """Copy every file of the backup to its place, and compare it with its digest."""
+    redis_directory = data.subdirectory("redis")
+    places = {
+        REDIS_FILE: redis_directory / _APPEND_ONLY_FILE,
+        DEMO_FILE: data.path / DEMO_FILE,
+    }
+    for name, expected in manifest.files.items():
+        if name == VENUE_FILE:
+            continue
+        target = places.get(name, data.path / name)
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            copied = copy_file(source / name, target)
+        except FileNotFoundError as error:
+            raise CommandFailed(f"{source}: {name} is missing") from error
+        if copied != expected:
+            raise CommandFailed(
+                f"{source}: {name} is damaged: expected {expected.size_bytes} bytes of digest"
+                f" {expected.digest}, found {copied.size_bytes} of {copied.digest}"
+            )
+    account = server_account(redis_directory, [])
+    if account is not None:
+        os.chown(places[REDIS_FILE], account.uid, account.gid)
+
+
+def _read_positions(settings: Settings, data: DataDirectory, journals: Path) -> dict[str, int]:
+    """Return where each symbol that a journal knows, and the ledger, stood at the moment R."""
+    symbols = {
+        symbol
+        for journal in journals_in(journals)
+        for symbol in symbols_of(JournalReader(journal).positions())
+    }
+    server = EmbeddedRedis(data, binary=settings.redis.binary, port=0)
+    server.start()
+    try:
+        with redis.Redis.from_url(server.url) as client:
+            positions = {LEDGER: last_number(client.xrevrange(keys.LEDGER, count=1))}
+            homes = {symbol: client.hget(keys.home(symbol), "db") for symbol in symbols}
+        for symbol, db in homes.items():
+            if db is None:
+                continue
+            with redis.Redis.from_url(server.url, db=int(db)) as client:
+                positions[symbol] = last_number(client.xrevrange(keys.events(symbol), count=1))
+    finally:
+        server.stop()
+    return positions
+
+
+def _rebuild(settings: Settings, data: DataDirectory, journals: Path) -> Rebuilt:
+    server = EmbeddedPostgres(data, port=0)
+    server.start()
+    try:
+        rebuilt = asyncio.run(replay_into([journals], server.url, settings))
+    finally:
+        server.stop()
+    if rebuilt.differences:
+        raise CommandFailed(
+            f"the journals do not give what they recorded: {rebuilt.differences[0]}"
+        )
+    return rebuilt
