@@ -66,11 +66,12 @@ class ReplayResult(msgspec.Struct, frozen=True):
 
 
 class _Part(msgspec.Struct, frozen=True):
-    """A task: some keys of one journal, and how many commands that are."""
+    """A task: some keys of one journal, how many commands that are, and what is skipped."""
 
     journal: Path
     keys: tuple[str, ...]
     commands: int
+    skips: dict[str, dict[int, str]]
 
 
 class _Done(msgspec.Struct, frozen=True):
@@ -205,7 +206,7 @@ def replay_journal(directory: Path, *, processes: int | None = None) -> ReplayRe
 def _parts(journal: Path, workers: int) -> list[_Part]:
     """Cut a journal's symbols into at most so many parts of about the same size."""
     positions = JournalReader(journal).positions()
-    symbols = symbols_of(positions)
+    symbols, skips = symbols_of(positions), skips_of(journal, positions)
     count = min(workers, len(symbols)) or 1
     keys: list[list[str]] = [[] for _ in range(count)]
     sizes = [0] * count
@@ -214,7 +215,9 @@ def _parts(journal: Path, workers: int) -> list[_Part]:
         keys[smallest].append(symbol)
         sizes[smallest] += symbols[symbol]
     keys[-1].append(LEDGER)
-    return [_Part(journal, tuple(some), size) for some, size in zip(keys, sizes, strict=True)]
+    return [
+        _Part(journal, tuple(some), size, skips) for some, size in zip(keys, sizes, strict=True)
+    ]
 
 
 def _run(parts: Sequence[_Part], workers: int) -> list[_Done]:
@@ -231,15 +234,11 @@ def _replay(part: _Part) -> _Done:
     thresholds = gc.get_threshold()
     gc.set_threshold(_GC_THRESHOLD, *thresholds[1:])
     name = part.journal.name
-    replayer: JournalReplayer | None = None
+    replayer = JournalReplayer(name, part.keys, part.skips)
     try:
-        reader = JournalReader(part.journal)
-        replayer = JournalReplayer(name, part.keys, skips_of(part.journal, reader.positions()))
-        for _ in replayer.run(reader):
+        for _ in replayer.run(JournalReader(part.journal)):
             pass
     except (JournalCorrupt, JournalMismatch) as error:
-        if replayer is None:
-            return _Done([], 0, [journal_damage(name, error)])
         replayer.differences.append(journal_damage(name, error))
     finally:
         gc.set_threshold(*thresholds)

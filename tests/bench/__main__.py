@@ -88,6 +88,27 @@ def shard_rows(results: Results) -> list[Row]:
     return [("engine alone, half crossing", f"{together:.1f} us per order", "", "")]
 
 
+def recovery_rows(results: Results) -> list[Row]:
+    """Snapshots and what they are for."""
+    pause_ms = median(results, "pause_us") / 1_000
+    restore_s, replay = median(results, "restore_s"), median(results, "replay_per_s")
+    return [
+        ("snapshot of 100,000 resting orders, pause", f"{pause_ms:.1f} ms", "20 ms", ""),
+        ("restart of the engine without replay", f"{restore_s:.2f} s", "2 s", ""),
+        ("restart with 1,000,000 entries", f"{restore_s + 1e6 / replay:.1f} s", "30 s", "10 s"),
+        ("replay from the journal, the engine's loop", f"{replay:,.0f} commands/s", "", ""),
+    ]
+
+
+def replay_rows(results: Results) -> list[Row]:
+    """Replay of an engine's journal, every output checked."""
+    both, one = (median(results, key) for key in ("commands_per_s", "one_process"))
+    return [
+        ("replay of a journal", f"{both:,.0f} commands/s", "50,000", "200,000"),
+        ("replay of a journal, one process", f"{one:,.0f} commands/s", "", ""),
+    ]
+
+
 def writer_rows(results: Results) -> list[Row]:
     """The writer while catching up."""
     rate = median(results, "median")
@@ -172,6 +193,11 @@ class Bench:
 BENCHES = {
     "bench_book": Bench(book_rows, quick_constants={"MESSAGES": 30_000, "RUNS": 3}),
     "bench_shard": Bench(shard_rows, quick_constants={"ORDERS": 5_000, "RUNS": 3}),
+    "bench_recovery": Bench(
+        recovery_rows,
+        quick_constants={"RESTING": 10_000, "DONE_PER_ACCOUNT": 10, "REPLAYED": 20_000, "RUNS": 3},
+    ),
+    "bench_replay": Bench(replay_rows, quick_constants={"ORDERS": 20_000, "RUNS": 1}),
     "bench_writer": Bench(writer_rows, quick_constants={"EVENTS_PER_SYMBOL": 8_000, "RUNS": 1}),
     "bench_marketdata": Bench(
         marketdata_rows, quick_constants={"EVENTS_PER_SYMBOL": 5_000, "RUNS": 3}
