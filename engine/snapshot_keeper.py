@@ -63,6 +63,7 @@ class SnapshotKeeper:
 
     Attributes:
         saved: symbol → the seq of its newest good snapshot.
+        pause_us: How long the last fork stopped the shard.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class SnapshotKeeper:
         self.saved = {symbol: shard.position(symbol) for symbol in shard.symbols()}
         self._saves = 0
         self._failures = 0
-        self._pause_us = 0
+        self.pause_us = 0
 
     async def run(self) -> None:
         """Save every interval, for ever."""
@@ -118,7 +119,7 @@ class SnapshotKeeper:
             return False
         self._saves += 1
         self.saved.update(positions)
-        logger.info("Snapshot at %s, paused for %d us", positions, self._pause_us)
+        logger.info("Snapshot at %s, paused for %d us", positions, self.pause_us)
         await self._on_saved(self.floors())
         return True
 
@@ -135,7 +136,7 @@ class SnapshotKeeper:
         return {
             "snapshots": self._saves,
             "snapshots_failed": self._failures,
-            "snapshot_pause_us": self._pause_us,
+            "snapshot_pause_us": self.pause_us,
             "snapshot_seq": dict(self.saved),
         }
 
@@ -148,7 +149,7 @@ class SnapshotKeeper:
             # No await between reading the positions and the fork.
             started_ns = time.perf_counter_ns()
             pid = self._fork(positions)
-            self._pause_us = (time.perf_counter_ns() - started_ns) // 1_000
+            self.pause_us = (time.perf_counter_ns() - started_ns) // 1_000
             await _wait_for(pid)
             await self._until_passed(positions)
             for symbol, seq in positions.items():
