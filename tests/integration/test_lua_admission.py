@@ -225,7 +225,7 @@ async def test_other_rules_version_writes_nothing_and_names_the_one_in_force(
     before = await venue.dump()
 
     with pytest.raises(RulesChanged) as caught:
-        await admission.admit([order(1, symbol=SOL), order(2, version=2)])
+        await admission.admit([order(1, symbol=SOL, amount=5), order(2, version=2)])
 
     assert (caught.value.symbol, caught.value.version) == (BTC, 1)
     assert await venue.dump() == before
