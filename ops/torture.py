@@ -24,7 +24,7 @@ from ops.endpoints import Credentials, endpoints_path, read_endpoints
 from ops.errors import CommandFailed, FixClientFailed
 from ops.private_venue import PrivateSymbol, PrivateVenue, private_venue
 from ops.progress import ProgressReader
-from ops.torture_chaos import BACK_WITHIN_S, Chaos
+from ops.torture_chaos import Chaos
 from ops.torture_checks import check_venue
 from ops.torture_deposits import Depositor
 from ops.torture_parts import REDIS, Parts, kind_of, part_names
@@ -61,7 +61,8 @@ class Options(msgspec.Struct, frozen=True):
         clients: FIX sessions, each with an account of its own; at most CLIENTS_MAX.
         messages_per_s: of all clients together, while nobody waits.
         standby: whether each shard has a second engine.
-        patience_s: how long trading may stand still while all is up; twice that to come to rest.
+        patience_s: how long trading may stand still while all is up; twice that a part may be down,
+            and all may take to come to rest.
         only: kinds of parts that are struck; none: all.
         fail_fast: end at the first failure, without the checks at the end.
         parent: where the venue's directory is made.
@@ -204,6 +205,9 @@ class Torture:
 
     async def _report_progress(self) -> None:
         while True:
+            wrong = [one for trader in self.traders for one in trader.record.wrong]
+            if wrong and self.options.fail_fast and not self._failed.is_set():
+                self.fail(wrong[0])
             answers = sum(sum(one.record.answers.values()) for one in self.traders)
             blows = self.chaos.done if self.chaos is not None else {}
             done = ", ".join(f"{count} {action}s" for action, count in sorted(blows.items()))
@@ -213,7 +217,7 @@ class Torture:
     # ------------------------------------------------------------ the play
 
     async def _play(self, venue: PrivateVenue, subscriber: MarketSubscriber) -> None:
-        chaos, depositor = self.chaos, self.depositor
+        options, chaos, depositor = self.options, self.chaos, self.depositor
         assert chaos is not None and depositor is not None, "the cast is there"
         if not await self._wait("not logged on", self._not_logged_on, LOGON_WITHIN_S):
             return
@@ -223,8 +227,9 @@ class Torture:
             await self._blows(chaos)
             if self._is_over:
                 return
-            # Twice: a part may take as long as is allowed, and trading again as long behind it.
-            if not await self._wait("not back", _async(chaos.still_out), 2 * BACK_WITHIN_S):
+            # A part may take twice the patience, and trading again as long behind it.
+            back_within_s = 4 * options.patience_s
+            if not await self._wait("not back", _async(chaos.still_out), back_within_s):
                 return
             depositor.stop()
             await depositing

@@ -3,7 +3,7 @@
 One look at everything each LOOK_S decides all: who serves, whose outage is over, and whether
 trading moves. So every time measured here is right to within LOOK_S or so.
 
-A part that is down for BACK_WITHIN_S, and trading that stands still for too long while all that it
+A part that is down for too long, and trading that stands still for half of that while all that it
 needs is up, are failures: a venue that must be pushed has not survived.
 """
 
@@ -23,7 +23,6 @@ from ops.torture_trader import Trader
 from router.errors import OutOfMemory, RedisUnavailable
 
 LOOK_S = 0.1
-BACK_WITHIN_S = 60.0
 _TORN_SHARE = 0.5
 _FAILED_OVER_WITHIN_S = 15.0
 
@@ -78,7 +77,8 @@ class Chaos:
         names: of the parts.
         struck: those that are struck; a name may stand there several times.
         has_standbys: whether shards can be handed over.
-        patience_s: how long trading may stand still while all is up.
+        patience_s: how long trading may stand still while all is up; a part may be down for twice
+            as long.
         ports: tells where gateways listen now.
         fail: called with what must not be.
         say: called with what is done.
@@ -116,6 +116,7 @@ class Chaos:
         self._ports = ports
         self._fail = fail
         self._say = say
+        self._back_within_s = 2 * patience_s
         self._paused: set[str] = set()
         self._down_since_s: dict[str, float] = {}
         self._looked = asyncio.Event()
@@ -159,9 +160,9 @@ class Chaos:
                 self._down_since_s.pop(name, None)
                 continue
             since_s = self._down_since_s.setdefault(name, now_s)
-            if now_s - since_s > BACK_WITHIN_S:
+            if now_s - since_s > self._back_within_s:
                 self._down_since_s[name] = now_s
-                self._fail(f"{name} has been down for {BACK_WITHIN_S:.0f} s")
+                self._fail(f"{name} has been down for {self._back_within_s:g} s")
 
     async def _next_look(self) -> None:
         self._looked.clear()
