@@ -1,6 +1,6 @@
 """The whole exchange under one roof: servers, symbols, demo users, processes, endpoints, summary.
 
-Start: servers ▸ symbols and users ▸ writer, market data, engines, gateways ▸ endpoints.json ▸
+Start: servers ▸ symbols ▸ writer, market data, engines, gateways ▸ users ▸ endpoints.json ▸
 participants. Stop is the reverse: first who sends orders, then who matches them, then who reads
 what came of it (the writer after it has caught up), then PostgreSQL and Redis.
 """
@@ -29,7 +29,7 @@ from ops.terminal import Terminal
 from ops.wiring import accounts_link, define_venue, shard_map
 from router.errors import RedisUnavailable
 from router.process_registry import ProcessState, read_processes
-from router.redis_client import RedisLink
+from router.redis_client import RedisLink, retry_while_away
 from router.trimming import OrderStreams
 
 CATCH_UP_TIMEOUT_S = 5
@@ -114,10 +114,13 @@ class _Exchange:
             await define_venue(settings, link)
             if not self._standby:
                 await self._forget_standbys(link)
-            if self._demo is not Demo.NONE:
-                self._users = await ensure_demo_users(link, settings)
             say("Starting the exchange ...")
             await supervisor.start(*self._processes(link))
+            if self._demo is not Demo.NONE:
+                # Behind the engines, which clear Redis for deposits after each of its starts.
+                self._users = await retry_while_away(
+                    lambda: ensure_demo_users(link, settings), what="demo users"
+                )
             try:
                 self._has_accepted = True
                 self._write_endpoints()
