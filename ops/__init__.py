@@ -9,6 +9,10 @@ commands_processes.py gateway, engine, marketdata, writer: each process alone
 commands_status.py    status
 commands_failover.py  failover
 commands_reconcile.py reconcile
+commands_replay.py    replay, diff: journal_replay.py by journal_replay_symbols.py, in processes
+journal_replay_into.py fills an empty database; database_diff.py compares two
+commands_audit.py     audit: audit_journals.py reads, audit_fix.py judges one account
+audit.py              what is audited and why; audit_terms.py compares a message and its command
 commands_skip.py      skip
 commands_users.py     user add, list, passwd, disable
 commands_ledger.py    deposit, withdraw, balances
@@ -23,6 +27,7 @@ services.py           what is supervised: processes of the exchange, private ser
 endpoints.py          var/endpoints.json, and finding the running exchange by it
 demo_users.py         the demo's users and balances
 accounts.py           naming accounts and amounts on the command line
+journalled.py         waits until the leader's journal has what a command did
 progress.py           how far each symbol has got, process by process
 engine_roles.py       which engine leads or follows, and how far behind it is
 status.py             what `status` says, with the limits beyond which it warns

@@ -9,5 +9,6 @@ batch.py      what stands in one transaction, and when it is written
 writer.py     batches into PostgreSQL, each exactly once
 stored.py     balances and open orders as the tables have them
 told.py       what a user has been told, as the tables have it
+table_rows.py every row of every table, in the order of its key, for comparing databases
 service.py    streams to batches to writer; waits while a server is away
 """

@@ -24,6 +24,7 @@ open_orders.py       open orders and best prices, for gateways
 streams.py           readers of dense streams; the engine's source of commands
 subscriber.py        pub/sub
 ledger.py            deposits, withdrawals, balances
+ledger_journal.py    the ledger in an engine's journal
 users.py             users and their credentials
 process_registry.py  which processes live, and what they count
 venue_cut.py         the whole venue at one moment
