@@ -15,13 +15,15 @@ import pytest
 from ops.__main__ import main
 from ops.engine_process import run_engine
 from ops.settings import load_settings
+from ops.wiring import wall_us
 from router.errors import HomeMismatch
-from router.lease import Leader, read_leader
-from router.process_registry import ProcessState, read_processes
+from router.lease import Leader, Lease, read_leader
+from router.process_registry import ProcessRegistry, ProcessState, read_processes
 from tests.helpers import eventually_async
 from tests.venue import Peer, Venue, limit_order, running_venue
 
 ROOT = Path(__file__).resolve().parents[2]
+Captured = pytest.CaptureFixture[str]
 ENGINE, STANDBY = "engine-1", "engine-1-standby"
 
 
@@ -130,7 +132,7 @@ async def cancel(peer: Peer, cl_ord_id: str, orig: str) -> None:
 
 
 async def test_killed_leader_comes_back_as_a_follower_and_leads_again_when_asked(
-    pair: Pair, capsys: pytest.CaptureFixture[str]
+    pair: Pair, capsys: Captured
 ) -> None:
     async with pair.venue.gateway() as gateway:
         peer = await pair.venue.trader(gateway, "user")
@@ -168,6 +170,43 @@ async def test_killed_leader_comes_back_as_a_follower_and_leads_again_when_asked
         assert f"no other engine runs beside {done['leader']}" in capsys.readouterr().err
         assert await pair.leader() is not None
         await pair.venue.close()
+
+
+async def test_failover_says_why_it_cannot_be(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setenv("SHARDEX_REDIS_URL", redis_url)
+    config = str(tmp_path / "exchange.toml")
+
+    async def refusal(*arguments: str) -> str:
+        code = await asyncio.to_thread(main, ["failover", *arguments, "--config", config])
+        assert code == 1
+        return capsys.readouterr().err
+
+    async with (
+        running_venue(redis_url, tmp_path, engines=False) as venue,
+        venue.link.sibling(1) as shard_link,
+    ):
+        live = 0
+        follower = ProcessRegistry(
+            venue.link,
+            name=STANDBY,
+            pid=2,
+            version="1",
+            now_us=wall_us,
+            counters=lambda: {"is_live": live},
+        )
+        assert "shard 9: no [[shards]] block has this id" in await refusal("9")
+        assert "shard 1: nobody leads it" in await refusal("1")
+        lease = Lease(shard_link, owner="engine-1:1:a", ttl_ms=60_000)
+        assert await lease.try_acquire() is None
+        assert "no other engine runs beside engine-1:1:a; `shardex up --st" in await refusal("1")
+        await follower.refresh()
+        assert "shard 1: engine-1-standby still recovers" in await refusal("1")
+        live = 1
+        await follower.refresh()
+        slow = "engine-1:1:a was asked, but nobody else leads it after 1 s"
+        assert slow in await refusal("1", "--timeout-s", "1")
 
 
 async def test_engine_refuses_a_symbol_that_another_shard_owns(
