@@ -8,6 +8,11 @@ the same step: whatever dies in between, an entry is numbered once per incarnati
 While Redis is away the batch at hand is stored again and again. Its numbers are taken, so what else
 the session has to say (380=4, heartbeats) goes out behind a gap meanwhile; the batch itself then
 goes out as a resend (PossDupFlag=Y), which fits whether or not the client has asked for it.
+
+Redis may come back as another server (its run id differs), which may lack what came last: then the
+numbers of outbox entries stand for other reports. So before anything is read or stored there, each
+session is compared with what the server knows of it; one that it knows less of is logged out, and
+goes on at its next logon from where the server is.
 """
 
 from __future__ import annotations
@@ -40,7 +45,7 @@ from gateway.reports_out import ReportWriter
 from gateway.reservations import refused_for_backlog, refused_for_funds, with_order
 from gateway.session_events import Outbound
 from gateway.symbol_texts import SymbolTable, SymbolTexts
-from router.errors import StreamGap
+from router.errors import RedisUnavailable, ServerChanged, StreamGap
 from router.open_orders import read_open_orders
 from router.outbox import OutboxEntry, RefusedCommand, Report, read_outboxes
 from router.redis_client import RedisLink, retry_while_away
@@ -64,6 +69,9 @@ class _Batch(msgspec.Struct):
     connection: Connection
     messages: list[Outbound]
     store: Store
+    before: int
+    """The cursor before its first entry."""
+    entries: Sequence[OutboxEntry]
 
 
 class Reporter:
@@ -77,6 +85,7 @@ class Reporter:
         now_ns: the clock.
         on_numbers: told that a connection needs ``numbers_wanted`` MsgSeqNums.
         on_fenced: told that a connection does not own its session any more.
+        on_lost: told that Redis has lost a part of a connection's session.
 
     Attributes:
         reports: messages sent so far.
@@ -92,6 +101,7 @@ class Reporter:
         now_ns: Callable[[], int],
         on_numbers: Callable[[Connection], None],
         on_fenced: Callable[[Connection], None],
+        on_lost: Callable[[Connection], None],
     ) -> None:
         self._link = link
         self._sessions = sessions
@@ -101,6 +111,9 @@ class Reporter:
         self._now_ns = now_ns
         self._on_numbers = on_numbers
         self._on_fenced = on_fenced
+        self._on_lost = on_lost
+        # The server that knows all cursors; empty before the first read.
+        self._server = ""
         self._times = UtcTimestampWriter()
         self._dirty: dict[int, None] = {}
         self._wake = asyncio.Event()
@@ -179,7 +192,11 @@ class Reporter:
         cursors = {account: connection.cursor for account, connection in connections.items()}
         while True:
             try:
-                return await read_outboxes(self._link, cursors, count=READ_BATCH_MAX)
+                found = await read_outboxes(self._link, cursors, count=READ_BATCH_MAX)
+                if self._link.run_id == self._server:
+                    return found
+                for connection in await self._meet_server(()):
+                    cursors.pop(connection.account, None)
             except StreamGap:
                 # Where a session goes on elsewhere, its outbox is trimmed beyond our cursor.
                 lost = await self._sessions.renew({one: connections[one].epoch for one in cursors})
@@ -209,7 +226,7 @@ class Reporter:
         if not session.can_send:
             return None
         now_ns = self._now_ns()
-        first = session.next_out
+        first, before = session.next_out, connection.cursor
         send = session.send_application
         for entry, output in zip(entries, outputs, strict=True):
             bodies = self._writer.bodies(output, entry.number)
@@ -237,10 +254,10 @@ class Reporter:
             cursor=connection.cursor,
             messages=b"".join([message.data for message in messages if message.stored]),
         )
-        return _Batch(connection, messages, store)
+        numbered = entries[: connection.cursor - before]
+        return _Batch(connection, messages, store, before, numbered)
 
     async def _store(self, batches: Sequence[_Batch]) -> None:
-        stores = [batch.store for batch in batches]
         late = False
 
         def on_change(available: bool) -> None:
@@ -250,13 +267,14 @@ class Reporter:
                 for batch in batches:
                     batch.connection.release_output([])
 
+        stored = list(batches)
         kept = await retry_while_away(
-            lambda: self._sessions.store(stores),
+            lambda: self._store_on_known(stored),
             what="sent messages",
             on_change=on_change,
             out_of_memory_too=True,
         )
-        for batch, is_ours in zip(batches, kept, strict=True):
+        for batch, is_ours in zip(stored, kept, strict=True):
             connection = batch.connection
             connection.storing_from = 0
             if not is_ours:
@@ -268,6 +286,66 @@ class Reporter:
                 connection.release_output(batch.messages)
             self.reports += len(batch.messages)
         self._stored.set()
+
+    async def _store_on_known(self, batches: list[_Batch]) -> list[bool]:
+        """Store batches on the server that knows their sessions; drop those that it knows less of.
+
+        Raises:
+            RedisUnavailable, OutOfMemory: what is left of the batches is to be stored again.
+        """
+        while batches:
+            try:
+                stores = [batch.store for batch in batches]
+                return await self._sessions.store(stores, server=self._server)
+            except ServerChanged:
+                lost = await self._meet_server(batches)
+            batches[:] = [batch for batch in batches if batch.connection not in lost]
+        return []
+
+    async def _meet_server(self, batches: Sequence[_Batch]) -> list[Connection]:
+        """Part with sessions that another server knows less of, and return their connections.
+
+        Args:
+            batches: that are being stored: whether they are stored is not known.
+
+        Raises:
+            RedisUnavailable: no reply; nothing is decided.
+        """
+        server = self._link.run_id
+        lost: list[Connection] = []
+        if self._server:
+            logger.warning("Redis is another server now: %s", server)
+            storing = {batch.connection: batch for batch in batches}
+            active = dict(self._active)
+            known = await self._sessions.read(list(active))
+            for account, connection in active.items():
+                epoch, cursor = known[account]
+                if connection.epoch not in (0, epoch) or (
+                    cursor != connection.cursor
+                    and not await self._is_as_read(storing.get(connection), cursor)
+                ):
+                    lost.append(connection)
+        if self._link.run_id != server:
+            raise RedisUnavailable("Redis was replaced while sessions were compared with it")
+        self._server = server
+        for connection in lost:
+            if connection in storing:
+                connection.storing_from = 0
+                connection.release_output([])
+            self._on_lost(connection)
+        self._stored.set()
+        return lost
+
+    async def _is_as_read(self, batch: _Batch | None, cursor: int) -> bool:
+        """Tell whether the outbox still has what a batch was made of, and nothing of it is lost."""
+        if batch is None or cursor != batch.before:
+            return False
+        cursors = {batch.connection.account: cursor}
+        try:
+            found = await read_outboxes(self._link, cursors, count=len(batch.entries))
+        except StreamGap:
+            return False
+        return found.get(batch.connection.account) == list(batch.entries)
 
     def _as_resends(self, messages: Sequence[Outbound]) -> list[Outbound]:
         time = self._times.write(self._now_ns())

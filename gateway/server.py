@@ -120,7 +120,11 @@ class Gateway:
             keeps_positions=False,
             now_ns=now_ns,
         )
-        self._journal = JournalWriter(file, policy=FsyncPolicy(settings.journal_fsync))
+        self._journal = JournalWriter(
+            file,
+            policy=FsyncPolicy(settings.journal_fsync),
+            compresses=settings.journal_compressed,
+        )
         self._limits = ConnectionLimits(
             settings.session_rules(),
             write_buffer_bytes_max=settings.write_buffer_bytes_max,
@@ -159,6 +163,7 @@ class Gateway:
             now_ns=now_ns,
             on_numbers=self._keeper.lease_numbers,
             on_fenced=self._keeper.fenced,
+            on_lost=self._keeper.lost,
         )
         encoder = Encoder(symbols, settings)
         protection_ppm = settings.market_protection_ppm

@@ -25,6 +25,7 @@ from router.sessions import Disabled, Opened, SentMessages, Sessions, Taken
 from router.users import read_user
 
 _UNAVAILABLE = "The exchange cannot reach its sessions; try again"
+_LOST = "The exchange has lost a part of this session: log on again"
 _DISABLED = "User disabled"
 
 logger = logging.getLogger("gateway")
@@ -252,6 +253,16 @@ class SessionKeeper:
         else:
             logger.warning("%d: the session belongs to another gateway now", account)
             connection.drop()
+
+    def lost(self, connection: Connection) -> None:
+        """Log out a session of which Redis has lost a part.
+
+        Our numbers go on, so that the client can; but what Redis has not dealt with is asked for
+        again at the next logon, and answered then.
+        """
+        logger.warning("%d: Redis has lost a part of the session", connection.account)
+        connection.unanswered_from = 1
+        self._log_out(connection, _LOST)
 
     def disabled(self, account: int) -> None:
         """Log out a user that an operator has disabled."""

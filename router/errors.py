@@ -11,6 +11,7 @@
         ├── LostWrites          the server lacks what the journal has: never go on, repair
         ├── HistoryDiffers      the server has something else than the journal: never go on
         ├── ServerBehind        the server lacks outcomes, but no input: start again, commit again
+        ├── ServerChanged       Redis is another server than the caller's data came from: look again
         ├── StreamGap           an entry that must follow is not there: entries were lost
         ├── Fenced              somebody else owns the shard or the session now: stop
         ├── HandedOver          an operator wants another engine to lead: commit, release, stop
@@ -154,6 +155,10 @@ class ServerBehind(RouterError):
         self.symbol = symbol
         self.position = position
         self.committed = committed
+
+
+class ServerChanged(RouterError):
+    """What was read came from another server than the one that a write met; nothing was written."""
 
 
 class StreamGap(RouterError):

@@ -15,14 +15,14 @@ import msgspec
 from engine.limits import OUT_NUMBERS_LEASE, OUTBOX_KEPT_BEHIND_CURSOR, SENT_MESSAGES_KEPT
 from router import keys
 from router.dense_ids import entry_number
-from router.errors import Fenced
+from router.errors import Fenced, ServerChanged
 from router.redis_client import RedisLink
 from router.scripts import Script, pack
 
 _LOGON = Script("session_logon")
 _RENEW = Script("session_renew")
 _LIMIT = Script("session_limit")
-_STORE = Script("session_store")
+_STORE = Script("session_store", bound=True)
 _RELEASE = Script("session_release")
 _SENT_PAGE = 100
 
@@ -144,14 +144,19 @@ class Sessions:
         limit: int = reply[1]
         return limit
 
-    async def store(self, stores: Sequence[Store]) -> list[bool]:
+    async def store(self, stores: Sequence[Store], *, server: str = "") -> list[bool]:
         """Store messages before they are sent; tell for each whether it may be sent, or is fenced.
 
         Per session the last SENT_MESSAGES_KEPT messages are kept, and OUTBOX_KEPT_BEHIND_CURSOR
         outbox entries behind the cursor.
 
+        Args:
+            server: run id of the server that the reported outboxes were read from; empty:
+                whichever.
+
         Raises:
             OutOfMemory: nothing was stored.
+            ServerChanged: likewise.
         """
         flat: list[int] = []
         for one in stores:
@@ -161,10 +166,27 @@ class Sessions:
             SENT_MESSAGES_KEPT,
             OUTBOX_KEPT_BEHIND_CURSOR,
             pack(flat),
+            server,
             *[one.messages for one in stores],
         )
+        if reply == [b"SERVER"]:
+            raise ServerChanged(f"another server than {server} would have stored messages")
         assert not reply or reply[0] != b"ORDER", f"Invariant: numbers only grow: {reply}"
         return [flag == 1 for flag in reply]
+
+    async def read(self, accounts: Sequence[int]) -> dict[int, tuple[int, int]]:
+        """Return epoch and cursor of sessions as the server knows them, 0 of what it does not.
+
+        Raises:
+            RedisUnavailable: no reply.
+        """
+        found = await self._link.pipeline(
+            [("HMGET", keys.session(account), "epoch", "cursor") for account in accounts]
+        )
+        return {
+            account: (int(epoch or 0), int(cursor or 0))
+            for account, (epoch, cursor) in zip(accounts, found, strict=True)
+        }
 
     async def contest(self, account: int) -> None:
         """Tell all gateways that somebody wants a session that is taken.

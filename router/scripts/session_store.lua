@@ -3,17 +3,23 @@
 -- KEYS  none
 -- ARGV  1 messages kept per session, 2 outbox entries kept behind the cursor
 --       3 msgpack, flat, five per store: account, epoch, first and last MsgSeqNum, outbox cursor
---       4… one per store: the whole messages, one after the other
+--       4 run id of the server that the outboxes were read from; '' = whichever
+--       5… one per store: the whole messages, one after the other
+--       last: run id of this server
 -- Writes  sent:{account}:{number}, session:{account} cursor; trims both streams
 --
 -- Returns one integer per store: 1 stored, 0 fenced; or {'ORDER', account, last}: that number is below what
--- is stored already and is not stored itself; the stores before it stand.
+-- is stored already and is not stored itself; the stores before it stand. {'SERVER'}: this is another server,
+-- whose outboxes may be others; nothing is stored.
 --
 -- Atomic, because the cursor must say exactly which outbox entries have numbers. Sent again after a lost
 -- reply it changes nothing: an entry that is there is left alone. Trimming is approximate (whole nodes),
 -- and the outbox keeps its last entry, so its ids stay dense.
 -- Limits: numbers < 10^14.
 
+if ARGV[4] ~= '' and ARGV[4] ~= ARGV[#ARGV] then
+  return {'SERVER'}
+end
 local call = redis.call
 local kept, behind = tonumber(ARGV[1]), tonumber(ARGV[2])
 local stores = cmsgpack.unpack(ARGV[3])
@@ -28,7 +34,7 @@ for i = 1, #stores / 5 do
   else
     local sent, id = 'sent:' .. account .. ':' .. s[2], last .. '-0'
     local oldest = math.max(last - kept, 0) .. '-0'
-    local added = redis.pcall('XADD', sent, 'MINID', '~', oldest, id, 'm', ARGV[i + 3], 'f', stores[p + 2])
+    local added = redis.pcall('XADD', sent, 'MINID', '~', oldest, id, 'm', ARGV[i + 4], 'f', stores[p + 2])
     if type(added) == 'table' and added.err then
       if string.find(added.err, 'OOM', 1, true) then
         return added

@@ -9,7 +9,7 @@ import pytest
 
 from engine.limits import OUT_NUMBERS_LEASE, OUTBOX_KEPT_BEHIND_CURSOR, SENT_MESSAGES_KEPT
 from router import keys
-from router.errors import Fenced, OutOfMemory
+from router.errors import Fenced, OutOfMemory, ServerChanged
 from router.redis_client import RedisLink
 from router.sessions import Disabled, Opened, SentMessages, Sessions, Store, Taken
 from tests.helpers import eventually_async
@@ -42,7 +42,8 @@ async def opened(sessions: Sessions, account: int = ALICE, *, reset: bool = Fals
 
 
 async def test_first_logon_begins_at_one(gateway: Sessions) -> None:
-    assert await gateway.logon(ALICE, reset=False) == Opened(1, 1, 1, 1, OUT_NUMBERS_LEASE, 0)
+    first = await opened(gateway)
+    assert first == Opened(first.epoch, 1, 1, 1, OUT_NUMBERS_LEASE, 0)
 
 
 async def test_session_that_is_served_is_taken_for_everyone(
@@ -76,7 +77,8 @@ async def test_release_lets_numbers_go_on_anywhere(gateway: Sessions, other: Ses
 
     second = await opened(other)
 
-    assert second == Opened(2, 1, 10, 5, 4 + OUT_NUMBERS_LEASE, 17)
+    assert second.epoch > first.epoch
+    assert second == Opened(second.epoch, 1, 10, 5, 4 + OUT_NUMBERS_LEASE, 17)
 
 
 async def test_successor_of_a_dead_gateway_starts_behind_all_leased_numbers(
@@ -108,7 +110,7 @@ async def test_reset_begins_a_new_incarnation_and_keeps_the_cursor(
     second = await opened(other, reset=True)
     await other.store([Store(ALICE, second.epoch, 1, 1, 5, b"new")])
 
-    assert second == Opened(2, 2, 1, 1, OUT_NUMBERS_LEASE, 4)
+    assert second == Opened(second.epoch, 2, 1, 1, OUT_NUMBERS_LEASE, 4)
     assert await sent(other, number=1) == []
     assert await sent(other, number=2) == [SentMessages(1, 1, b"new")]
 
@@ -251,3 +253,38 @@ async def sent(
     sessions: Sessions, *, number: int = 1, begin: int = 1, end: int = 0
 ) -> list[SentMessages]:
     return [one async for one in sessions.sent_between(ALICE, number, begin=begin, end=end)]
+
+
+async def test_no_epoch_comes_twice_though_a_server_has_lost_the_last_ones(
+    gateway: Sessions, other: Sessions, link: RedisLink
+) -> None:
+    lost = await opened(gateway)
+    await link.call("DEL", keys.session(ALICE))
+
+    successor = await opened(other)
+
+    assert successor.epoch > lost.epoch
+    assert await gateway.store([Store(ALICE, lost.epoch, 1, 1, 1, b"x")]) == [False]
+
+
+async def test_a_limit_that_was_lost_does_not_fall_below_the_caller_s(
+    gateway: Sessions, link: RedisLink
+) -> None:
+    epoch = (await opened(gateway)).epoch
+    await link.call("HSET", keys.session(ALICE), "out_limit", 1_000)
+    assert await gateway.raise_limit(ALICE, epoch, out_limit=3_000) == 4_000
+    assert await gateway.raise_limit(ALICE, epoch, out_limit=3_000) == 4_000
+
+
+async def test_messages_made_from_another_server_s_outbox_are_not_stored(
+    gateway: Sessions, link: RedisLink
+) -> None:
+    epoch = (await opened(gateway)).epoch
+    stores = [Store(ALICE, epoch, 1, 1, 1, b"x")]
+    with pytest.raises(ServerChanged):
+        await gateway.store(stores, server="another")
+    assert await gateway.read([ALICE, BOB]) == {ALICE: (epoch, 0), BOB: (0, 0)}
+
+    await link.call("PING")
+    assert await gateway.store(stores, server=link.run_id) == [True]
+    assert await gateway.read([ALICE]) == {ALICE: (epoch, 1)}

@@ -30,7 +30,7 @@ from engine.limits import READ_BATCH_MAX
 from gateway.connection import Connection
 from gateway.reporter import Reporter
 from gateway.symbol_texts import SymbolTable
-from router.errors import RedisUnavailable
+from router.errors import RedisUnavailable, ServerChanged
 from router.sessions import Store
 from tests.helpers import eventually_async
 from tests.unit.test_gateway_connection import World as Client
@@ -47,6 +47,8 @@ class Outbox:
         self.stores: list[Store] = []
         self.is_ours = True
         self.failures = 0
+        self.run_id = "first"
+        self.session = (5, 0)
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -58,11 +60,16 @@ class Outbox:
         found = [[b"%d-0" % number, fields] for number, fields in enumerate(rest, cursor + 1)]
         return [[b"outbox:7", found]] if found else None
 
-    async def store(self, stores: Sequence[Store]) -> list[bool]:
+    async def read(self, accounts: Sequence[int]) -> dict[int, tuple[int, int]]:
+        return dict.fromkeys(accounts, self.session)
+
+    async def store(self, stores: Sequence[Store], *, server: str) -> list[bool]:
         if self.failures:
             self.failures -= 1
             raise RedisUnavailable("away")
         await self.gate.wait()
+        if server != self.run_id:
+            raise ServerChanged("another server")
         self.stores += stores
         return [self.is_ours] * len(stores)
 
@@ -76,6 +83,7 @@ class World:
         self.connection = self.client.log_on()
         self.connection.account, self.connection.epoch = 7, 5
         self.fenced: list[Connection] = []
+        self.lost: list[Connection] = []
         self.wants_numbers: list[int] = []
         self.active = {7: self.connection}
         self.reporter = Reporter(
@@ -86,6 +94,7 @@ class World:
             now_ns=lambda: self.client.now_ns,
             on_numbers=lambda connection: self.wants_numbers.append(connection.numbers_wanted),
             on_fenced=self.fenced.append,
+            on_lost=self.lost.append,
         )
         self.running = asyncio.create_task(self.reporter.run())
 
@@ -249,3 +258,39 @@ async def test_sweeps_find_what_no_wake_up_named(world: World) -> None:
     await world.reported(1)
     sweeping.cancel()
     await asyncio.gather(sweeping, return_exceptions=True)
+
+
+@pytest.mark.parametrize(("session", "is_lost"), [((5, 1), False), ((5, 0), True), ((4, 1), True)])
+async def test_a_session_is_parted_with_where_another_server_knows_less_of_it(
+    world: World, session: tuple[int, int], is_lost: bool
+) -> None:
+    world.tell("one")
+    world.reporter.mark(7)
+    await world.reported(1)
+
+    world.outbox.run_id, world.outbox.session = "second", session
+    reads = world.outbox.reads
+    world.reporter.mark(7)
+
+    await eventually_async(lambda: world.outbox.reads > reads)
+    await eventually_async(lambda: world.lost == ([world.connection] if is_lost else []))
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+async def test_a_batch_on_its_way_is_stored_where_its_outbox_is_the_same(
+    world: World, is_kept: bool
+) -> None:
+    world.outbox.gate.clear()
+    world.tell("one")
+    world.reporter.mark(7)
+    await eventually_async(lambda: world.connection.storing_from)
+    world.outbox.run_id = "second"
+    if not is_kept:
+        world.outbox.entries.clear()
+        world.tell("another")
+    world.outbox.gate.set()
+
+    await eventually_async(lambda: not world.connection.storing_from)
+    assert world.lost == ([] if is_kept else [world.connection])
+    assert len(world.outbox.stores) == is_kept
+    assert world.written(b"58") == ([("one",)] if is_kept else [])
