@@ -26,7 +26,6 @@ from gateway.fix_tags import (
     TAG_RESET_SEQ_NUM_FLAG,
     TAG_SYMBOL,
 )
-from gateway.fixlog import INBOUND
 from ops.audit import CommandIndex, Finding
 from ops.audit_terms import MESSAGE_TYPES, Fields, fields_of, text_of
 
@@ -106,10 +105,10 @@ class AccountAudit:
         self.messages = self.matched = self.refused = self.resent = 0
         self.findings: list[Finding] = []
 
-    def take(self, gateway: str, record: Record) -> None:
+    def take(self, gateway: str, record: Record, *, is_inbound: bool) -> None:
         """Take the next record of the account's messages, of whatever gateway."""
         msg_type = msg_type_of(record.payload)
-        if record.flags == INBOUND:
+        if is_inbound:
             if record.seq:
                 self._take_inbound(gateway, record, msg_type)
         elif msg_type == LOGON:
@@ -132,7 +131,9 @@ class AccountAudit:
         last = seq
         if msg_type == SEQUENCE_RESET:
             fields = fields_of(record.payload)
-            last = int(text_of(fields, TAG_NEW_SEQ_NO) or 0) - 1
+            new_seq_no = text_of(fields, TAG_NEW_SEQ_NO)
+            if new_seq_no.isdigit():
+                last = max(seq, int(new_seq_no) - 1)
             if fields.get(TAG_GAP_FILL_FLAG) != b"Y":
                 seq = 0
         self._retake(seq, last)

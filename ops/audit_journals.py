@@ -21,6 +21,7 @@ import msgspec
 from engine.journal import Record
 from engine.journal_keys import LEDGER
 from engine.journal_reader import JournalReader
+from gateway.fixlog import INBOUND
 from ops.audit import CommandIndex, Finding
 from ops.audit_fix import AccountAudit
 from ops.errors import CommandFailed
@@ -155,7 +156,7 @@ def _audit_part(
         account = accounts.get(number)
         if account is None:
             account = accounts[number] = AccountAudit(number, commands)
-        account.take(gateway, record)
+        account.take(gateway, record, is_inbound=record.flags == INBOUND)
     for finding in commands.differences:
         totals.add(finding)
     for account in accounts.values():

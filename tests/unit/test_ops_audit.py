@@ -85,7 +85,7 @@ class Story:
         index.last_ts_ns[SYMBOL] = LATE_NS
         account = AccountAudit(ACCOUNT, index)
         for gateway, record in self.records:
-            account.take(gateway, record)
+            account.take(gateway, record, is_inbound=record.flags == INBOUND)
         return account, [*index.differences, *account.finish(), *index.unmatched(until_ns=LATE_NS)]
 
     def kinds(self) -> list[str]:
@@ -206,12 +206,12 @@ def test_a_message_younger_than_its_symbols_journal_may_be_on_its_way() -> None:
     index = CommandIndex()
     account = AccountAudit(ACCOUNT, index)
     for gateway, record in story.records:
-        account.take(gateway, record)
+        account.take(gateway, record, is_inbound=record.flags == INBOUND)
     assert [one.kind for one in account.finish()] == ["no command"]
     index.last_ts_ns[SYMBOL] = 1
     account = AccountAudit(ACCOUNT, index)
     for gateway, record in story.records:
-        account.take(gateway, record)
+        account.take(gateway, record, is_inbound=record.flags == INBOUND)
     assert [one.kind for one in account.finish()] == ["unanswered"]
 
 
@@ -234,6 +234,11 @@ def test_a_number_that_the_client_uses_for_something_else_is_taken_again() -> No
 def test_a_sequence_reset_gives_up_what_was_before_it() -> None:
     story = Story().logon(1).order("a", 2).order("b", 3).logon(9, gateway=G2)
     assert story.client("35=4|36=9", 9, G2).counts() == (0, 0, 2)
+
+
+def test_a_sequence_reset_that_was_rejected_is_a_number_like_any_other() -> None:
+    story = Story().logon(1).order("a", 2).logon(3, gateway=G2).client("35=4|123=Y|36=x", 2, G2)
+    assert story.counts() == (0, 0, 1)
 
 
 def test_an_ignored_duplicate_needs_nothing() -> None:
