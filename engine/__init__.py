@@ -31,6 +31,7 @@ journal.py         records of the journal as bytes
 journal_keys.py    what an engine's journal has besides commands
 journal_file.py    append-only segments
 journal_reader.py  reads a journal; torn tails and corruption
+journal_archive.py compresses closed segments
 journal_writer.py  group commit in a thread
 ring.py            the bounded ring: sequences, barriers, gating
 ring_loop.py       runs a ring's consumers

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from engine.errors import JournalLocked, JournalMismatch, JournalSyncFailed, JournalWriteFailed
 from engine.journal import Record, SegmentHeader, encode_header, encode_records, header_seed
-from engine.journal_reader import SegmentFile, segment_path, segment_paths
+from engine.journal_reader import SegmentFile, is_archived, segment_path, segment_paths
 from engine.limits import JOURNAL_SEGMENT_BYTES_MAX
 
 _LOCK_NAME = "lock"
@@ -93,6 +93,11 @@ class JournalFile:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def directory(self) -> Path:
+        """Where the segments stand."""
+        return self._directory
 
     def append(self, records: Sequence[Record]) -> None:
         """Write a batch, into the next segment if this one has no room. Not yet durable.
@@ -170,6 +175,13 @@ class JournalFile:
         last = SegmentFile(paths[-1])
         self._check_same_journal(last)
         last.skip_to_end()
+        if is_archived(last.path):
+            # Closed for good; it is the last one where those behind it were cut off.
+            self._incarnations = last.header.incarnations | self._incarnations
+            self.record_count = last.next_record
+            self.positions = last.positions or {}
+            self._begin_segment()
+            return
         self._fd = os.open(last.path, os.O_WRONLY | os.O_APPEND)
         self._size_bytes = last.valid_bytes
         self._first_record = last.header.first_record
@@ -240,7 +252,7 @@ class JournalFile:
         self._first_record = self.record_count
         self._seed = header_seed(header)
         try:
-            _sync_directory(self._directory)
+            sync_directory(self._directory)
         except OSError as error:
             raise self._broken(error) from error
 
@@ -263,7 +275,7 @@ class JournalFile:
 def _make_directory(directory: Path) -> None:
     if not directory.is_dir():
         directory.mkdir(mode=0o700, parents=True)
-        _sync_directory(directory.parent)
+        sync_directory(directory.parent)
 
 
 def _lock(directory: Path) -> int:
@@ -301,7 +313,8 @@ def _write_new(path: Path, header: bytes) -> int:
     return fd
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

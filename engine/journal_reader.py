@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +12,7 @@ from engine.errors import DecodeError, JournalCorrupt, JournalMismatch
 from engine.journal import Record, SegmentHeader, SegmentScan, Tail
 
 _SUFFIX = ".journal"
+_ARCHIVED_SUFFIX = ".gz"
 
 _HEADER_BYTES_TRIED = 1 << 16
 """Enough for the header of a journal with some 1,000 keys; for a longer one the file is read."""
@@ -24,8 +27,49 @@ def segment_path(directory: Path, first_record: int) -> Path:
 
 
 def segment_paths(directory: Path) -> list[Path]:
-    """Return the paths of all segments in `directory`, oldest first."""
-    return sorted(directory.glob(f"*{_SUFFIX}"))
+    """Return the paths of all segments in `directory`, oldest first, compressed ones too.
+
+    A segment that is there both ways, because a crash came between, is named once, as it was
+    written.
+    """
+    paths = {plain_path(path): path for path in directory.glob(f"*{_SUFFIX}{_ARCHIVED_SUFFIX}")}
+    paths |= {path: path for path in directory.glob(f"*{_SUFFIX}")}
+    return [paths[plain] for plain in sorted(paths)]
+
+
+def archived_path(path: Path) -> Path:
+    """Return the path that a segment has once it is compressed."""
+    return path.with_name(path.name + _ARCHIVED_SUFFIX)
+
+
+def is_archived(path: Path) -> bool:
+    """Tell whether a path is that of a compressed segment."""
+    return path.suffix == _ARCHIVED_SUFFIX
+
+
+def plain_path(path: Path) -> Path:
+    """Return the path that a segment was written under."""
+    return path.with_suffix("") if is_archived(path) else path
+
+
+def _read(path: Path, size: int = -1) -> bytes:
+    """Return the beginning of a segment, or all of it, whichever way it is there by now.
+
+    Raises:
+        JournalCorrupt: It is compressed and damaged.
+    """
+    if not is_archived(path):
+        try:
+            with path.open("rb") as file:
+                return file.read(size)
+        except FileNotFoundError:
+            # Compressed since it was found.
+            path = archived_path(path)
+    try:
+        with gzip.open(path) as file:
+            return file.read(size)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise JournalCorrupt(str(path), 0, f"compressed, and damaged: {error}") from error
 
 
 def read_header(path: Path) -> SegmentHeader:
@@ -35,15 +79,13 @@ def read_header(path: Path) -> SegmentHeader:
         JournalCorrupt: The header is damaged.
         JournalMismatch: The segment has another format version.
     """
-    with path.open("rb") as file:
-        data = file.read(_HEADER_BYTES_TRIED)
-        try:
-            return _scan(path, data).header
-        except JournalCorrupt:
-            rest = file.read()
-            if not rest:
-                raise
-    return _scan(path, data + rest).header
+    data = _read(path, _HEADER_BYTES_TRIED)
+    try:
+        return _scan(path, data).header
+    except JournalCorrupt:
+        if len(data) < _HEADER_BYTES_TRIED:
+            raise
+    return _scan(path, _read(path)).header
 
 
 def _scan(path: Path, data: bytes) -> SegmentScan:
@@ -84,7 +126,7 @@ class SegmentFile:
     """
 
     def __init__(self, path: Path) -> None:
-        data = path.read_bytes()
+        data = _read(path)
         self._scan = _scan(path, data)
         self.path = path
         self.header = self._scan.header
@@ -94,7 +136,7 @@ class SegmentFile:
         self.torn_bytes = 0
         self.positions = None if self.header.positions is None else dict(self.header.positions)
         self._size = len(data)
-        if segment_path(path.parent, self.next_record) != path:
+        if segment_path(path.parent, self.next_record) != plain_path(path):
             reason = f"segment of record {self.next_record} under another name"
             raise JournalCorrupt(str(path), 0, reason)
 

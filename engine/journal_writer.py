@@ -25,12 +25,14 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from engine.errors import JournalSyncFailed, JournalWriteFailed
 from engine.journal import Record
+from engine.journal_archive import archive_closed_segments, yield_to_others
 from engine.journal_file import JournalFile
 from engine.limits import JOURNAL_PENDING_RECORDS_MAX
 
@@ -65,6 +67,7 @@ class JournalWriter:
         file: The open journal. It belongs to the writer from here on; `close` closes it.
         policy: See FsyncPolicy.
         pending_records_max: Most records that wait while the disk is busy; more are refused.
+        compresses: Whether closed segments are compressed, in a thread of their own.
 
     Attributes:
         durable_count: Records that are durable, of `file.record_count` that are written.
@@ -79,6 +82,7 @@ class JournalWriter:
         *,
         policy: FsyncPolicy,
         pending_records_max: int = JOURNAL_PENDING_RECORDS_MAX,
+        compresses: bool = False,
     ) -> None:
         self.durable_count = file.record_count
         self.durable_positions = file.positions
@@ -94,6 +98,14 @@ class JournalWriter:
         self._retry: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        self._is_rolling = False
+        self._archiver: ThreadPoolExecutor | None = None
+        self._is_closing = threading.Event()
+        if compresses:
+            self._archiver = ThreadPoolExecutor(
+                max_workers=1, thread_name_prefix="archive", initializer=yield_to_others
+            )
+            self._archive()
 
     async def append(self, records: Sequence[Record]) -> None:
         """Write a batch, behind all records given before, and wait as the policy says.
@@ -144,6 +156,9 @@ class JournalWriter:
             if self._retry is not None:
                 self._retry.cancel()
             self._thread.shutdown()
+            self._is_closing.set()
+            if self._archiver is not None:
+                self._archiver.shutdown()
             self._file.close()
 
     async def _enqueue(self, records: Sequence[Record], *, until_durable: bool) -> None:
@@ -177,6 +192,7 @@ class JournalWriter:
         group = [record for item in self._pending for record in item.records]
         try:
             if not self._file.append_if_room(group):
+                self._is_rolling = True
                 self._start(self._file.roll)
                 return
         except (JournalWriteFailed, JournalSyncFailed) as error:
@@ -203,6 +219,19 @@ class JournalWriter:
                 ADDED_SYNC_DELAY_S, self._start, self._file.sync
             )
 
+    def _archive(self) -> None:
+        """Have closed segments compressed; what fails is tried again at the next roll."""
+        if self._archiver is not None:
+            self._loop.run_in_executor(self._archiver, self._compress)
+
+    def _compress(self) -> None:
+        try:
+            archive_closed_segments(self._file.directory, should_stop=self._is_closing.is_set)
+        except OSError as error:
+            logger.warning("Closed segments stay uncompressed for now: %s", error)
+        except AssertionError:
+            logger.exception("Closed segments stay uncompressed")
+
     def _start(self, job: Callable[[], None]) -> None:
         self._is_busy = True
         if self._delayed_sync is not None:
@@ -220,6 +249,9 @@ class JournalWriter:
         # Nothing is written while the thread works: whatever is in the file is durable now.
         self.durable_count = self._file.record_count
         self.durable_positions = self._file.positions
+        if self._is_rolling:
+            self._is_rolling = False
+            self._archive()
         waiters, self._durability_waiters = self._durability_waiters, []
         for waiter in waiters:
             if not waiter.done():

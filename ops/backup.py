@@ -25,7 +25,7 @@ from pathlib import Path
 import msgspec
 import redis
 
-from engine.journal_reader import segment_paths
+from engine.journal_reader import archived_path, segment_paths
 from ops.data_dir import DATA_DIRECTORY_VERSION, DataDirectory, sync_directory
 from ops.embedded_redis import EmbeddedRedis
 from ops.endpoints import find_redis
@@ -252,6 +252,8 @@ def _copy_journals(source: Path, target: Path) -> dict[str, BackedUpFile]:
         directory = target / JOURNALS / journal.name
         directory.mkdir(mode=0o700, parents=True)
         for path in segment_paths(journal):
-            name = f"{JOURNALS}/{journal.name}/{path.name}"
-            files[name] = copy_file(path, target / name)
+            # It may be compressed since it was found.
+            found = path if path.exists() else archived_path(path)
+            name = f"{JOURNALS}/{journal.name}/{found.name}"
+            files[name] = copy_file(found, target / name)
     return files

@@ -104,7 +104,11 @@ async def run_engine(
             keeps_positions=True,
             now_ns=time.time_ns,
         )
-        journal = JournalWriter(file, policy=FsyncPolicy(settings.engine.journal_fsync))
+        journal = JournalWriter(
+            file,
+            policy=FsyncPolicy(settings.engine.journal_fsync),
+            compresses=settings.engine.journal_compressed,
+        )
         stack.push_async_callback(journal.close)
         engine = _Engine(settings, link, shard, homes, standby=standby, stack=stack)
         await engine.recover(journal, journalled=file.positions)

@@ -143,7 +143,10 @@ def _rows(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         if isinstance(default, BaseModel):
             yield from _rows(type(default), f"{name}.")
             continue
-        plain = int(default) if isinstance(default, int) else default
+        if isinstance(default, bool):
+            plain: object = str(default).lower()
+        else:
+            plain = int(default) if isinstance(default, int) else default
         shown = "none" if default is None else f"`{plain}`"
         yield f"| `{prefix}{name}` | {shown} | {texts[name]} |"
 
