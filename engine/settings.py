@@ -16,8 +16,8 @@ class EngineSettings(BaseModel):
     """strict: an output waits until its input is on disk here, too; overlapped: the fsync runs
     beside Redis' own, at most one batch behind."""
     journal_compressed: bool = True
-    """Closed segments of the journal (64 MB) are compressed, in the background; both kinds are read.
-    Journals are never deleted: they rebuild the database."""
+    """Closed segments of the journal (64 MB) are compressed, in the background; both kinds are
+    read. Journals are never deleted: they rebuild the database."""
     read_block_ms: Annotated[int, Field(ge=10, le=60_000)] = 1_000
     """Longest wait of one read; a new order ends it at once."""
     snapshot_interval_s: Annotated[int, Field(ge=1, le=86_400)] = 60

@@ -32,8 +32,8 @@ class GatewaySettings(BaseModel):
     """strict: an order waits for the fsync of its raw message; overlapped: the fsync runs beside
     Redis' own, at most one batch behind."""
     journal_compressed: bool = True
-    """Closed segments of the journal (64 MB) are compressed, in the background; both kinds are read.
-    Journals are never deleted: they rebuild the database."""
+    """Closed segments of the journal (64 MB) are compressed, in the background; both kinds are
+    read. Journals are never deleted: they rebuild the database."""
 
     max_message_bytes: Annotated[int, Field(ge=512, le=65_536)] = 8_192
     """A longer message is answered by a Logout that says so."""
