@@ -21,7 +21,7 @@ from router import keys
 from router.errors import LostWrites
 from router.redis_client import RedisLink
 from tests.helpers import eventually_async
-from tests.venue import BTC, USD, Venue, limit_order, running_venue
+from tests.venue import BTC, USD, Peer, Venue, limit_order, running_venue
 
 DATABASES = (0, 1, 2)
 
@@ -147,8 +147,8 @@ async def venue(
         yield venue
 
 
-async def lose_what_traders_did(pair: Pair, venue: Venue, gateway: Gateway) -> int:
-    """Trade, fail over to a replica without the last part of it; return a trader's account.
+async def lose_what_traders_did(pair: Pair, venue: Venue, gateway: Gateway) -> tuple[Peer, Peer]:
+    """Trade, and let the replica go before the last part; return a trader and one who does nothing.
 
     What is lost: a user with a deposit, a withdrawn hold that is spent again, proceeds that are
     spent in the other symbol, and a refusal.
@@ -156,6 +156,7 @@ async def lose_what_traders_did(pair: Pair, venue: Venue, gateway: Gateway) -> i
     alice, bob = [await venue.trader(gateway, name) for name in ("alice", "bob")]
     alice.send(limit_order("a1", 1, "1", "9000"))
     await alice.expect("8", t150="0", t11="a1")
+    dora = await venue.trader(gateway, "dora")
     await pair.part()
 
     alice.send("35=F|11=c1|41=a1|55=BTC-USD|54=1|60=now")
@@ -174,7 +175,7 @@ async def lose_what_traders_did(pair: Pair, venue: Venue, gateway: Gateway) -> i
     peer = await venue.log_on(gateway, carol, "carol")
     peer.send(limit_order("o1", 2, "0.5", "5100"))
     await peer.expect("8", t150="0", t11="o1")
-    return alice.account
+    return alice, dora
 
 
 async def test_lost_writes_are_found_listed_and_repaired(
@@ -185,7 +186,7 @@ async def test_lost_writes_are_found_listed_and_repaired(
         async with engines(venue) as running:
             await eventually_async(lambda: is_open(venue))
             await pair.follow()
-            account = await lose_what_traders_did(pair, venue, gateway)
+            alice, dora = await lose_what_traders_did(pair, venue, gateway)
             before = await content(venue)
             assert await reconcile_cut(venue.link) == []
             pair.fail_over()
@@ -194,6 +195,15 @@ async def test_lost_writes_are_found_listed_and_repaired(
                     await running[shard]
                 assert caught.value.shard == shard
             assert not await is_open(venue)
+            # Whoever is told less by this Redis than before is parted with; the other goes on.
+            await alice.expect(
+                "5", t58="The exchange has lost a part of this session: log on again"
+            )
+            await alice.close()
+            dora.send(limit_order("d1", 1, "1", "1"))
+            await eventually_async(lambda: not gateway.stats()["redis_available"])
+            dora.send(limit_order("d2", 1, "1", "1"))
+            await dora.expect("j", t380="4", t379="d2")
 
         with pytest.raises(SystemExit):
             main(["repair"])
@@ -202,7 +212,7 @@ async def test_lost_writes_are_found_listed_and_repaired(
         assert await repair("1", "--dry-run") == 0
         assert await repair("1") == 0
         said = capsys.readouterr().out
-        assert "ledger 7: UserCreated, account 3: lost" in said
+        assert "ledger 10: UserCreated, account 4: lost" in said
         assert "BTC-USD 4: NewOrder, account 1, ClOrdID a2, needs 9802.4500 USD: restored" in said
         assert "shard 1: 3 ledger entries and 4 commands restored" in said
         assert await repair("2") == 0
@@ -211,9 +221,49 @@ async def test_lost_writes_are_found_listed_and_repaired(
 
         async with engines(venue):
             await eventually_async(lambda: is_open(venue))
-            assert await content(venue) == before
             assert await reconcile_cut(venue.link) == []
-            again = await venue.log_on(gateway, account, "alice", reset="Y")
-            again.send(limit_order("a4", 1, "0.01", "100"))
-            while (await again.expect_any())["11"] != "a4":
-                pass
+            # The order that waited for an answer has got one, and is all that is new.
+            await dora.expect("8", t150="0", t11="d1")
+            dora.send("35=F|11=d3|41=d1|55=BTC-USD|54=1|60=now")
+            await dora.expect("8", t150="4", t11="d3")
+            after = await content(venue)
+            assert _without_new(after, before) == before
+            await goes_on(venue, gateway, alice)
+
+
+def _without_new(after: dict[str, object], before: dict[str, object]) -> dict[str, object]:
+    """Return streams as far as they went before, and all else."""
+    kept = {}
+    for key, value in after.items():
+        old = before.get(key)
+        kept[key] = (
+            value[: len(old)] if isinstance(value, list) and isinstance(old, list) else value
+        )
+    for key in ("0 settled", "0 bbo"):
+        kept[key] = before[key]
+    return kept
+
+
+async def goes_on(venue: Venue, gateway: Gateway, before: Peer) -> None:
+    """Log on again without a reset, fill what is asked for again, and trade."""
+    peer = await venue.log_on(gateway, before.account, "alice", next_out=before.next_out)
+    last = int(before.received[-1].get(34))
+    assert int(peer.received[-1].get(34)) > last
+    peer.send(limit_order("a4", 1, "0.01", "100"))
+    exec_ids = []
+    while True:
+        message = await peer.expect_any()
+        if message["35"] == "2":
+            # Up to the order, which waits there.
+            fill = f"35=4|123=Y|36={peer.next_out - 1}"
+            peer.send(fill, number=int(message["7"]), header="43=Y")
+        elif message.get("11") == "a4":
+            assert message["150"] == "0"
+            break
+        else:
+            exec_ids.append(message["17"])
+    # Told again is what Redis did not know to be told, with the same ids.
+    told = [one.get(17).decode() for one in before.received if one.get(35) == b"8"]
+    assert exec_ids and set(exec_ids) <= set(told)
+    peer.send("35=F|11=a5|41=a4|55=BTC-USD|54=1|60=now")
+    await peer.expect("8", t150="4", t11="a5")
