@@ -33,6 +33,8 @@ from ops.audit_terms import FixCommand, Grids, difference_of
 _CommandKey = tuple[int, int, int]
 """Account, number of the incarnation, MsgSeqNum."""
 
+_MATCHED, _DIFFERS = 1, 2
+
 
 class Finding(msgspec.Struct, frozen=True):
     """A message or a command that is not as it must be, or of which nothing is known.
@@ -81,7 +83,7 @@ class CommandIndex:
     @property
     def matched(self) -> int:
         """Return how many of them have their message."""
-        return sum(self._matched)
+        return self._matched.count(_MATCHED)
 
     def add(self, record: Record, *, part: int, parts: int) -> None:
         """Take a command's record.
@@ -129,10 +131,14 @@ class CommandIndex:
 
     def mark(self, place: int) -> None:
         """Note that a command has its message."""
-        self._matched[place] = 1
+        self._matched[place] = _MATCHED
+
+    def mark_differing(self, place: int) -> None:
+        """Note that what names a command's message names one that says something else."""
+        self._matched[place] = _DIFFERS
 
     def is_marked(self, place: int) -> bool:
-        """Tell whether a command has its message."""
+        """Tell whether a command has its message, or one that differs."""
         return bool(self._matched[place])
 
     def where(self, place: int) -> str:

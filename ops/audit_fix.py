@@ -281,7 +281,7 @@ class AccountAudit:
     def _finding(self, one: _Waiting) -> Finding:
         kind, text = "unanswered", "neither a command nor an answer is on record"
         if one.differs is not None and not self._commands.is_marked(one.place):
-            self._commands.mark(one.place)
+            self._commands.mark_differing(one.place)
             kind, text = "terms", f"command {self._commands.where(one.place)}: {one.differs}"
         elif one.accepted:
             kind, text = "no command", "an engine accepted it, and no journal has its command"

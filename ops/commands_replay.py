@@ -94,12 +94,14 @@ def _print_replay(result: ReplayResult) -> None:
             f"{one.commands:,}",
             f"{one.skipped:,}",
             f"{one.outputs_checked:,}",
+            f"{one.outputs_differing:,}",
             f"{one.outputs_unhashed:,}",
             one.state_hash or "-",
         )
         for one in result.symbols
     ]
-    print_table(("journal", "commands", "skipped", "checked", "without hash", "state"), rows)
+    header = ("journal", "commands", "skipped", "checked", "differing", "without hash", "state")
+    print_table(header, rows)
     for difference in result.differences:
         print(difference)
     count = len(result.differences)

@@ -49,7 +49,7 @@ class ReplayResult(msgspec.Struct, frozen=True):
         symbols: what was replayed, by journal and symbol.
         ledger: name of a journal → its last entry of the ledger, where it has any.
         differences: at most one of each kind per journal and symbol.
-        commands, outputs_checked, outputs_unhashed: sums over the symbols.
+        commands, outputs_checked, outputs_differing, outputs_unhashed: sums over the symbols.
         elapsed_s: wall time, in s.
         commands_per_s: of all processes together.
     """
@@ -60,6 +60,7 @@ class ReplayResult(msgspec.Struct, frozen=True):
     differences: list[ReplayDifference]
     commands: int
     outputs_checked: int
+    outputs_differing: int
     outputs_unhashed: int
     elapsed_s: float
     commands_per_s: int
@@ -197,6 +198,7 @@ def replay_journal(directory: Path, *, processes: int | None = None) -> ReplayRe
         differences=damaged + _distinct(done),
         commands=commands,
         outputs_checked=sum(one.outputs_checked for one in symbols),
+        outputs_differing=sum(one.outputs_differing for one in symbols),
         outputs_unhashed=sum(one.outputs_unhashed for one in symbols),
         elapsed_s=round(elapsed_s, 3),
         commands_per_s=int(commands / elapsed_s),

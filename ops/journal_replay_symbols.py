@@ -66,8 +66,8 @@ class SymbolReplayed(msgspec.Struct, frozen=True):
         commands: applied, the skipped ones too; so the last seq.
         skipped: of these, passed over by an operator's word.
         outputs_checked: compared with a recorded hash.
-        outputs_unhashed: for which the journal has none.
-        differing_ranges: recorded hashes that were not met.
+        outputs_differing: of ranges whose recorded hash was not met.
+        outputs_unhashed: for which the journal has no hash.
         state_hash: of the book and all else behind the last command; empty without a command.
     """
 
@@ -76,8 +76,8 @@ class SymbolReplayed(msgspec.Struct, frozen=True):
     commands: int
     skipped: int
     outputs_checked: int
+    outputs_differing: int
     outputs_unhashed: int
-    differing_ranges: int
     state_hash: str
 
 
@@ -171,11 +171,11 @@ class JournalReplayer:
                 SymbolReplayed(
                     self._journal,
                     symbol,
-                    track.checked + track.unhashed,
+                    track.checked + track.differing + track.unhashed,
                     track.skipped,
                     track.checked,
-                    track.unhashed,
                     track.differing,
+                    track.unhashed,
                     digest,
                 )
             )
@@ -226,10 +226,9 @@ class JournalReplayer:
         if digest_of(outputs) == hashed.digest:
             track.checked += len(outputs)
         else:
-            track.unhashed += len(outputs)
-            track.differing += 1
-            if track.differing == 1:
+            if not track.differing:
                 self._differ_in_outputs(symbol, first, last, hashed.digest, outputs)
+            track.differing += len(outputs)
         track.unhashed += start
         track.drop(end)
 
