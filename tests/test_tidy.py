@@ -56,7 +56,8 @@ PLACES = {
     "orjson": ("marketdata/feed_codec.py", "ops/*", "tests/*"),
 }
 ENVIRONMENT_PLACES = ("ops/settings.py", "tests/*")
-MAY_SLEEP = ("tests/helpers.py", "tests/bench/*")
+# Time is virtual in the simulation.
+MAY_SLEEP = ("tests/helpers.py", "tests/bench/*", "tests/simulation/*")
 
 # Spelled so that this file does not complain about itself.
 LEFTOVER = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")

@@ -1,7 +1,7 @@
 """Simulate worlds: ``python -m tests.simulation --seconds 30``, or one again: ``--seed N``.
 
-Prints worlds per minute and what happened in them; where a world fails, its seed, the commit and what
-differed, and ends with 1.
+Prints worlds per minute and what happened in them; where a world fails, its seed, the commit and
+what differed, and ends with 1.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.simulation.many import results, simulate
 from tests.simulation.plan import make_plan
 from tests.simulation.world import Result
 
-SHOWN_COUNTS = ("commands", "kills", "fenced", "handed over", "requests lost", "redis", "power")
+SHOWN_COUNTS = ("commands", "kills", "takeovers", "fenced", "trimmed", "redis", "requests lost")
 
 
 def commit() -> str:

@@ -1,18 +1,22 @@
 """Deliberate faults: each must be found by a checker, in some world of a few.
 
-A fault is a piece of a script that is replaced, or a piece of production code that is, for as long as
-the world lasts.
+A fault is a piece of a script that is replaced, or a piece of production code that is, for as long
+as the world lasts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import msgspec
+
+from engine import runner
 from engine.book import LimitBook
+from engine.recovery import restore
 from engine.settlement import Settlement
 from engine.snapshot_keeper import SnapshotKeeper
 from router.commit import Committer
@@ -29,11 +33,13 @@ class Breakage:
 
     Attributes:
         name: what is broken.
+        shows_as: pieces of the complaints of those who must find it.
         replaced: pieces of the Lua scripts: the script's name, old, new.
         install: breaks something else while a world lasts.
     """
 
     name: str
+    shows_as: tuple[str, ...]
     replaced: tuple[tuple[str, str, str], ...] = ()
     install: Install = lambda world: nullcontext()
 
@@ -93,14 +99,10 @@ def _snapshot_ahead(world: World) -> AbstractContextManager[Any]:
 
 
 def _restore_whatever_is_there(store: Any, at_most: Any) -> Any:
-    from engine.recovery import restore
-
     return restore(store, dict.fromkeys(at_most, 1 << 60))
 
 
 def _both(*patches: AbstractContextManager[Any]) -> AbstractContextManager[Any]:
-    from contextlib import ExitStack
-
     stack = ExitStack()
     for patch in patches:
         stack.enter_context(patch)
@@ -109,9 +111,6 @@ def _both(*patches: AbstractContextManager[Any]) -> AbstractContextManager[Any]:
 
 def _clock_in_outputs(world: World) -> AbstractContextManager[Any]:
     """Make outputs depend on when they are made."""
-    import msgspec
-
-    from engine import runner
 
     def encode(applied: Any) -> Settlement:
         settlement = sound(applied)
@@ -134,47 +133,72 @@ def _acknowledged_before_commit(world: World) -> AbstractContextManager[Any]:
     return mock.patch.object(Committer, "commit", commit)
 
 
-SOUND = Breakage("nothing")
-POSITIONS_FIRST = Breakage("writer-position-outside-its-transaction")
+_FENCE = "if lease[1] ~= head[2] or tonumber(lease[2]) ~= head[3] then"
+_REPORT = "call('XADD', outbox[account], outbox_id(account), 'e', ARGV[report + i])"
+
+SOUND = Breakage("nothing", ())
+POSITIONS_FIRST = Breakage("writer-position-outside-its-transaction", ("table ", "WriteFailed"))
 
 _ALL = (
     SOUND,
     POSITIONS_FIRST,
     Breakage(
         "commit-without-fence",
-        (
-            (
-                "settle",
-                "if lease[1] ~= head[2] or tonumber(lease[2]) ~= head[3] then",
-                "if false then",
-            ),
-            (
-                "publish",
-                "if lease[1] ~= head[2] or tonumber(lease[2]) ~= head[3] then",
-                "if false then",
-            ),
-        ),
+        ("committed, but the lease is",),
+        (("settle", _FENCE, "if false then"), ("publish", _FENCE, "if false then")),
     ),
     Breakage(
         "settle-without-guard",
+        ("would overdraw", "negative balance", "not a first answer"),
         (
             ("settle", "if seq > settled[s] then", "if true then"),
             ("settle", "if seq ~= settled[s] + 1 then", "if false then"),
         ),
     ),
-    Breakage("message-dealt-with-twice", (("admit", "number <= dealt[account]", "false"),)),
+    Breakage(
+        "message-dealt-with-twice",
+        ("not a first answer", "each_message_takes_effect_once"),
+        (("admit", "number <= dealt[account]", "false"),),
+    ),
     Breakage(
         "reservation-not-taken-back",
+        ("negative balance",),
         (("admit", "call('HINCRBY', key, asset .. ':a', amount)\n", ""),),
     ),
-    Breakage("money-is-made", (("settle", "meta[i + 2])", "meta[i + 2]:gsub('^-', ''))"),)),
-    Breakage("journal-drops", install=_journal_drops),
-    Breakage("market-data-lost-unnoticed", install=_published_is_dropped),
-    Breakage("wake-up-lost-without-sweep", install=_wake_ups_are_dropped),
-    Breakage("newest-order-first", install=_newest_first),
-    Breakage("snapshot-ahead-of-settle", install=_snapshot_ahead),
-    Breakage("clock-in-outputs", install=_clock_in_outputs),
-    Breakage("acknowledged-before-commit", install=_acknowledged_before_commit),
+    Breakage(
+        "money-is-made",
+        ("money is not conserved",),
+        (("settle", "meta[i + 1], meta[i + 2])", "meta[i + 1], (meta[i + 2]:gsub('^-', '')))"),),
+    ),
+    Breakage(
+        "money-to-another-account",
+        ("balances_follow", "would overdraw"),
+        (("settle", "try('HINCRBY', bal[meta[i]]", "try('HINCRBY', bal[1]"),),
+    ),
+    Breakage(
+        "done-order-left-open",
+        ("open_orders_are_those_of_the_book",),
+        (("settle", "removed[#removed + 1] = field", ""),),
+    ),
+    Breakage(
+        "report-written-twice",
+        ("out of order", "not a first answer", "each_report_is_told_once"),
+        (("settle", _REPORT, f"{_REPORT} {_REPORT}"),),
+    ),
+    Breakage("journal-drops", ("journals_hold_every_command",), install=_journal_drops),
+    Breakage(
+        "market-data-lost-unnoticed", ("replicas_are_the_book",), install=_published_is_dropped
+    ),
+    Breakage("wake-up-lost-without-sweep", ("no rest",), install=_wake_ups_are_dropped),
+    Breakage("newest-order-first", ("book_is_the_naive_book",), install=_newest_first),
+    Breakage("snapshot-ahead-of-settle", ("StreamGap",), install=_snapshot_ahead),
+    Breakage(
+        "clock-in-outputs",
+        ("events_are_those_of_a_clean_run",),
+        install=_clock_in_outputs,
+    ),
+    Breakage("standby-differs", ("OutputDiffers",), install=_clock_in_outputs),
+    Breakage("acknowledged-before-commit", ("StreamGap",), install=_acknowledged_before_commit),
 )
 BREAKAGES = {one.name: one for one in _ALL}
 """By name; the first is none."""

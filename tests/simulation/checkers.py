@@ -1,4 +1,4 @@
-"""What must hold: while a world runs, and when it has come to rest.
+"""What must hold when a world has come to rest.
 
 Each checker is a function from the world (and the clean history of its streams) to complaints; all
 of them are in ``CHECKERS``. None trusts what it checks: expectations come from the streams of
@@ -7,21 +7,15 @@ commands alone, from the ledger, and from what clients sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from engine.book import content_hash
-from engine.commands import DefineSymbol, NewOrder, decode_command
+from engine.commands import CancelAll, DefineSymbol
 from engine.enums import Side
 from engine.events import (
-    BusinessRejected,
-    CancelRejected,
-    Output,
-    SymbolDefined,
     decode_output,
 )
 from engine.journal_keys import decode_hash, digest_of, hashed_symbol
@@ -31,128 +25,15 @@ from marketdata.feed_codec import SymbolTexts
 from marketdata.updates import LevelChange
 from ops.wiring import journal_directory
 from router import keys
-from tests.simulation.clock import State
 from tests.simulation.history import History, NaiveReplay
 from tests.simulation.postgres import rows_of_uncut_run
-from tests.simulation.redis_store import Reply
+from tests.simulation.watching import to_be_told
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 LEVELS = 1_000
 
-
-# ------------------------------------------------------------ while it runs
-
-
-def watch(world: World) -> None:
-    """Check after each script: money only moves, nothing is negative, only leaders commit."""
-
-    def on_script(name: str, args: Sequence[bytes], reply: Reply) -> None:
-        _look_at_money(world, moves_only=name != "ledger_transfer")
-        if name in ("settle", "publish") and isinstance(reply, list):
-            if reply[0] == b"OK" and reply[1]:
-                _look_at_leader(world, args)
-
-    world.redis.on_script = on_script
-    world.redis.store.balance_moves.clear()
-
-
-def _look_at_money(world: World, *, moves_only: bool) -> None:
-    moves = world.redis.store.balance_moves
-    if not moves:
-        return
-    sums: dict[bytes, int] = {}
-    for (key, name), amount in moves.items():
-        asset = name.partition(b":")[0]
-        sums[asset] = sums.get(asset, 0) + amount
-        value = int(world.redis.store.databases[0].values[key][name])
-        if value < 0:
-            world.fail(f"negative balance: {key!r} {name!r} is {value}")
-    moves.clear()
-    if moves_only and any(sums.values()):
-        world.fail(f"money is not conserved: a script made {sums}")
-
-
-def _look_at_leader(world: World, args: Sequence[bytes]) -> None:
-    db, owner, epoch = msgspec.msgpack.decode(args[0])[:3]
-    lease = world.redis.store.key(db, keys.LEASE)
-    if (lease[b"owner"].decode(), int(lease[b"epoch"])) != (owner, epoch):
-        world.fail(f"{owner} (epoch {epoch}) committed, but the lease is {lease}")
-
-
-# ------------------------------------------------------------ whether it is at rest
-
-
-def what_is_missing(world: World) -> str:
-    """Return what the world still waits for; empty when it is at rest."""
-    for client in world.clients:
-        if client.wrong:
-            world.fail(f"client {client.account} was told what cannot be: {client.wrong[0]}")
-        if not client.is_done:
-            waiting = list(client.unanswered.items())[:5]
-            return f"client {client.account}: sent {client.sent}, unanswered {waiting}"
-    ends = _ends(world, "orders")
-    settled = world.redis.store.key(0, keys.SETTLED) or {}
-    found = {symbol: int(settled.get(symbol.encode(), 0)) for symbol in world.symbols}
-    if found != ends:
-        return f"settled {found} of {ends}"
-    if _ends(world, "events") != ends:
-        return f"published {_ends(world, 'events')} of {ends}"
-    return _behind(world, ends)
-
-
-def _behind(world: World, ends: dict[str, int]) -> str:
-    for client in world.clients:
-        session = world.redis.store.key(0, keys.session(client.account))
-        cursor, end = int(session.get(b"cursor", 0)), _outbox_end(world, client.account)
-        if cursor != end:
-            return f"account {client.account}: told up to {cursor} of {end}"
-        if len(client.exec_ids) + client.cancel_rejects + len(client.unavailable) < end:
-            return f"account {client.account}: reports are on their way"
-    for name in world.plan.engines:
-        runner = world.lives[name].process.objects.get("runner")
-        if world.lives[name].process.state is not State.RUNNING or runner is None:
-            return f"{name} does not run"
-        if any(seq != ends[symbol] for symbol, seq in runner.applied.items()):
-            return f"{name}: applied {runner.applied} of {ends}"
-        if runner.counters()["ring_used"]:
-            return f"{name}: commits"
-    if world.plan.writer:
-        ledger = world.redis.store.databases[0].stream(b"ledger").last
-        if world.tables.positions != {**ends, keys.LEDGER: ledger}:
-            return f"writer: {world.tables.positions} of {ends}, ledger {ledger}"
-    return _market_data_behind(world, ends) if world.plan.marketdata else ""
-
-
-def _market_data_behind(world: World, ends: dict[str, int]) -> str:
-    position = world.redis.store.key(0, keys.POSITION_MARKETDATA) or {}
-    found = {symbol: int(position.get(symbol.encode(), 0)) for symbol in ends}
-    if found != ends:
-        return f"market data: {found} of {ends}"
-    assert world.subscriber is not None
-    if not all(replica.joined for replica in world.subscriber.replicas.values()):
-        return "a replica is not complete"
-    if world.rested_s is None:
-        world.rested_s = world.loop.time()
-    if world.loop.time() < world.rested_s + 1.0:
-        return "replicas hear what they have missed with the next heartbeats"
-    return ""
-
-
-def _ends(world: World, kind: str) -> dict[str, int]:
-    return {
-        symbol: world.redis.store.databases[shard].stream(f"{kind}:{symbol}".encode()).last
-        for shard, symbols in enumerate(world.plan.shards, 1)
-        for symbol in symbols
-    }
-
-
-def _outbox_end(world: World, account: int) -> int:
-    return world.redis.store.databases[0].stream(keys.outbox(account).encode()).last
-
-
-# ------------------------------------------------------------ at rest
 
 Checker = Callable[["World", History], Iterator[str]]
 
@@ -166,6 +47,11 @@ def check(world: World) -> None:
     }
     history = History(streams)
     world.count("commands", sum(map(len, streams.values())))
+    for shard, symbols in enumerate(world.plan.shards, 1):
+        world.count("takeovers", int(world.redis.store.key(shard, keys.LEASE)[b"epoch"]) - 1)
+        for symbol in symbols:
+            stream = world.redis.store.key(shard, keys.orders(symbol))
+            world.count("trimmed", len(stream.history) - len(stream.numbers))
     for checker in CHECKERS:
         for complaint in checker(world, history):
             world.fail(f"{checker.__name__}: {complaint}")
@@ -217,7 +103,7 @@ def book_is_the_naive_book(world: World, history: History) -> Iterator[str]:
 
 
 def balances_follow_from_deposits_and_events(world: World, history: History) -> Iterator[str]:
-    """Each balance is deposits, reservations and changes; nothing is pending; money is conserved."""
+    """Each balance is deposits, reservations and changes; none is pending; money is conserved."""
     expected: dict[tuple[int, str], list[int]] = {}
     for _, fields in world.redis.history(0, keys.LEDGER):
         entry = decode_ledger_entry(fields[1])
@@ -273,7 +159,7 @@ def each_message_takes_effect_once(world: World, history: History) -> Iterator[s
     seen: dict[tuple[int, str], tuple[str, int]] = {}
     for symbol, commands in history.commands.items():
         for seq, command in commands.items():
-            if isinstance(command, DefineSymbol):
+            if isinstance(command, DefineSymbol | CancelAll):
                 continue
             name = getattr(command, "ord_status_req_id", "") or command.cl_ord_id
             key = command.account, name
@@ -291,39 +177,21 @@ def each_report_is_told_once(world: World, history: History) -> Iterator[str]:
     for client in world.clients:
         account = client.account
         by_symbol: dict[str, list[bytes]] = {}
-        exec_ids: list[str] = []
-        rejects = 0
-        for number, fields in world.redis.history(0, keys.outbox(account)):
-            if fields[0] == b"c":
-                if fields[5] == b"funds":
-                    is_order = isinstance(decode_command(fields[1]), NewOrder)
-                    exec_ids += [f"{account}-{number}-R0"] * is_order
-                    rejects += not is_order
-                continue
-            output = decode_output(fields[1])
-            if output.seq:
-                by_symbol.setdefault(output.symbol, []).append(fields[1])
-            exec_ids += _exec_ids(output, account, number)
-            rejects += sum(isinstance(event, CancelRejected) for event in output.events)
+        for _, fields in world.redis.history(0, keys.outbox(account)):
+            if fields[0] == b"e":
+                output = decode_output(fields[1])
+                if output.seq:
+                    by_symbol.setdefault(output.symbol, []).append(fields[1])
         expected = {s: data for (one, s), data in history.reports.items() if one == account}
         if by_symbol != expected:
             yield f"account {account}: its outbox is not what the events report to it"
+        exec_ids, rejects = to_be_told(world, account)
         if client.exec_ids != exec_ids:
             pairs = zip_longest(exec_ids, client.exec_ids)
             first = next(pair for pair in pairs if pair[0] != pair[1])
             yield f"account {account}: was to be told {first[0]}, was told {first[1]}"
         if client.cancel_rejects != rejects:
             yield f"account {account}: {rejects} cancel rejects, told {client.cancel_rejects}"
-
-
-def _exec_ids(output: Output, account: int, number: int) -> list[str]:
-    return [
-        f"{output.symbol}-{output.seq}-{event.index}"
-        if output.seq
-        else f"{account}-{number}-R{event.index}"
-        for event in output.events
-        if not isinstance(event, CancelRejected | BusinessRejected | SymbolDefined)
-    ]
 
 
 def clients_know_their_orders(world: World, history: History) -> Iterator[str]:
@@ -365,12 +233,10 @@ def journals_hold_every_command(world: World, history: History) -> Iterator[str]
 
 
 def tables_are_those_of_an_uncut_run(world: World, history: History) -> Iterator[str]:
-    """The writer's rows, however cut and interrupted, are those of one batch; and Redis' balances."""
+    """The writer's rows, however cut and interrupted, are those of one batch, and fit Redis."""
     if not world.plan.writer:
         return
-    ledger = [
-        (n, int(fields[3]), fields[1]) for n, fields in world.redis.history(0, keys.LEDGER)
-    ]
+    ledger = [(n, int(fields[3]), fields[1]) for n, fields in world.redis.history(0, keys.LEDGER)]
     outputs = [output for symbol in world.symbols for output in history.decoded(symbol)]
     expected = rows_of_uncut_run(outputs, ledger, world.tables.scales).content()
     for table, content in world.tables.content().items():

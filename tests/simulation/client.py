@@ -36,7 +36,7 @@ _TIMES_IN_FORCE = (*(TimeInForce.GTC,) * 6, TimeInForce.IOC, TimeInForce.IOC, Ti
 
 
 class Line:
-    """One connection of a client, as a protocol. Abandoned, it is deaf, and its socket stays open."""
+    """One connection of a client, as a protocol. Abandoned, it is deaf; its socket stays open."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -195,6 +195,9 @@ class Client:
     def _tick(self) -> None:
         self.initiator.handle_timer(now_ns=self._loop.time_ns())
         self._flush()
+        self._cut_if_offline()
+
+    def _cut_if_offline(self) -> None:
         if self.initiator.phase is Phase.OFFLINE:
             self.cut()
 
@@ -271,8 +274,7 @@ class Client:
         for message in messages:
             self._take(message)
         self._flush()
-        if self.initiator.phase is Phase.OFFLINE:
-            self.cut()
+        self._cut_if_offline()
         self._news.set()
 
     def _take(self, message: FixMessage) -> None:

@@ -1,8 +1,8 @@
 """An event loop whose time only moves when nothing is left to do, and processes that live in it.
 
 Idle waiting jumps to the next timer; so a second costs what is done in it, and the same seed gives
-the same order of steps. A process is a mark in the context of tasks and callbacks. What belongs to a
-paused process waits; what belongs to a killed one never runs again, not even a ``finally`` (until
+the same order of steps. A process is a mark in the context of tasks and callbacks. What belongs to
+a paused process waits; what belongs to a killed one never runs again, not even a ``finally`` (until
 the world is over, when every task has to be ended).
 """
 
@@ -23,6 +23,10 @@ START_S = 1_700_000_000
 
 STEPS_MAX = 2_000_000
 """Callbacks of one world; a world that needs more spins."""
+
+
+CANCELLED_TIMERS_MAX = 500
+"""Timers that may wait although they are cancelled: each call has a time-out that is not needed."""
 
 
 class Stuck(Exception):
@@ -98,6 +102,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     Attributes:
         now_s: virtual seconds since the world began.
         tasks: all that were ever made.
+        on_callback_error: told what a callback raised where its process has no handler.
         network: set by the world; has ``connect`` and ``listen``.
     """
 
@@ -107,6 +112,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.tasks: list[asyncio.Task[Any]] = []
         self.steps = 0
         self.network: Any = None
+        self.on_callback_error: Callable[[Process | None, BaseException], None] = _raise
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timer_count = 0
+        self._cancelled_count = 0
         self._disk_delay_s = disk_delay_s
         self.set_task_factory(_make_task)
 
@@ -124,11 +133,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.call_later(self._disk_delay_s(), _run_job, future, func, args)
         return future
 
-    async def create_connection(self, factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:
+    async def create_connection(
+        self, factory: Any, host: Any = None, port: Any = None, **_: Any
+    ) -> Any:
         """Connect over the simulated network (asyncio)."""
         return await self.network.connect(factory, port)
 
-    async def create_server(self, factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:
+    async def create_server(
+        self, factory: Any, host: Any = None, port: Any = None, **_: Any
+    ) -> Any:
         """Listen on the simulated network (asyncio)."""
         return self.network.listen(factory, port)
 
@@ -145,8 +158,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         process = current_process()
         if process is not None and process.on_error is not None:
             process.on_error(self, context)
-        else:
-            super().call_exception_handler(context)
+        elif "handle" in context:
+            self.on_callback_error(process, context["exception"])
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         """Say nothing: whoever handles the error reports it (asyncio)."""
@@ -158,6 +171,22 @@ class VirtualLoop(asyncio.BaseEventLoop):
         process.held.clear()
 
     # ------------------------------------------------------------ what BaseEventLoop runs on
+
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> Any:
+        """Run a callback in this moment (asyncio)."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_at(
+        self, when: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> Any:
+        """Run a callback at a moment; those of one moment in the order of their calls (asyncio)."""
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._timer_count += 1
+        heapq.heappush(self._timers, (when, self._timer_count, timer))
+        timer._scheduled = True
+        return timer
 
     def _run_once(self) -> None:
         ready = self._ready
@@ -178,16 +207,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _jump(self) -> None:
         """Move to the next timer, and make ready what is due then."""
-        scheduled = self._scheduled
-        while scheduled and scheduled[0]._cancelled:
-            heapq.heappop(scheduled)._scheduled = False
-        if not scheduled:
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:
+            heapq.heappop(timers)
+        if not timers:
             raise Stuck("nothing is left to run, and no timer is set")
-        self.now_s = max(self.now_s, scheduled[0]._when)
-        while scheduled and scheduled[0]._when <= self.now_s:
-            handle = heapq.heappop(scheduled)
-            handle._scheduled = False
-            self._ready.append(handle)
+        self.now_s = now_s = max(self.now_s, timers[0][0])
+        while timers and timers[0][0] <= now_s:
+            self._ready.append(heapq.heappop(timers)[2])
 
     def _process_events(self, event_list: Any) -> None:
         raise AssertionError("nothing is selected")
@@ -196,12 +223,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Wake nobody: there is one thread."""
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Drop cancelled timers when they are many: each call has a time-out that is cancelled."""
-        self._timer_cancelled_count += 1
-        if self._timer_cancelled_count > 500:
-            self._timer_cancelled_count = 0
-            self._scheduled = [one for one in self._scheduled if not one._cancelled]
-            heapq.heapify(self._scheduled)
+        """Drop cancelled timers when they are many (BaseEventLoop)."""
+        self._cancelled_count += 1
+        if self._cancelled_count > CANCELLED_TIMERS_MAX:
+            self._cancelled_count = 0
+            self._timers = [one for one in self._timers if not one[2]._cancelled]
+            heapq.heapify(self._timers)
+
+
+def _raise(process: Process | None, error: BaseException) -> None:
+    raise error
 
 
 def _run_job(future: asyncio.Future[Any], func: Callable[..., Any], args: tuple[Any, ...]) -> None:

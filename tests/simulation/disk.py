@@ -1,8 +1,8 @@
 """Journals on a disk that forgets: the production JournalFile, and what a crash leaves of it.
 
-A killed process leaves what it wrote, and perhaps the beginning of a write that it was at. A machine
-that loses power leaves what was synced, and any beginning of the rest. Files are real, in memory
-where the machine has such a place.
+A killed process leaves what it wrote, and perhaps the beginning of a write that it was at. A
+machine that loses power leaves what was synced, and any beginning of the rest. Files are real, in
+memory where the machine has such a place.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import JournalWriteFailed
-from engine.journal import Record, encode_records
+from engine.journal import Record, SegmentScan, encode_records
 from engine.journal_file import JournalFile
-from engine.journal_reader import segment_path
+from engine.journal_reader import segment_paths
 from tests.simulation.clock import Process, current_process
 
 _SHARED_MEMORY = Path("/dev/shm")
@@ -66,38 +66,44 @@ class WatchedFile(JournalFile):
 
     def __init__(self, disk: Disk, directory: Path, options: dict[str, Any]) -> None:
         self._disk = disk
-        self.durable_bytes = 0
+        self._place = directory
+        self._durable: tuple[Path, int] | None = None
         super().__init__(directory, **options)
-        self.durable_bytes = self._size_bytes
+        self._note_durable()
 
     def append_if_room(self, records: Sequence[Record]) -> bool:
         """Write a batch, unless the disk is full (JournalFile)."""
         if self._disk.is_full:
             raise JournalWriteFailed("no space left on device")
         if self._disk.drops and self.record_count > 3:
-            self.positions = self._positions_after(records)
+            self.positions = {**self.positions, **{one.key: one.seq for one in records}}
             return True
         return super().append_if_room(records)
 
     def sync(self) -> None:
         """Make it durable, and note how far (JournalFile)."""
         super().sync()
-        self.durable_bytes = self._size_bytes
+        self._note_durable()
 
-    def _begin_segment(self) -> None:
-        super()._begin_segment()
-        self.durable_bytes = self._size_bytes
+    def roll(self) -> None:
+        """Begin another segment, which is durable as far as it goes (JournalFile)."""
+        super().roll()
+        self._note_durable()
 
     def crash(self, choose: random.Random, *, power_lost: bool) -> None:
         """Close it as a dying process does, and tear its end."""
-        if self._fd < 0:
-            return
-        path = segment_path(self._directory, self._first_record)
         self.close()
+        segment = segment_paths(self._place)[-1]
+        data = segment.read_bytes()
         if power_lost:
-            with path.open("r+b") as segment:
-                segment.truncate(choose.randint(self.durable_bytes, self._size_bytes))
+            assert self._durable is not None and self._durable[0] == segment
+            data = data[: choose.randint(self._durable[1], len(data))]
         elif choose.random() < 0.5:
-            begun = encode_records([Record("TORN", 1, 0, 0, bytes(40))], seed=self._seed)
-            with path.open("ab") as segment:
-                segment.write(begun[: choose.randrange(len(begun))])
+            scan = SegmentScan(data)
+            begun = encode_records([Record("TORN", 1, 0, 0, bytes(40))], seed=scan.seed)
+            data += begun[: choose.randrange(len(begun))]
+        segment.write_bytes(data)
+
+    def _note_durable(self) -> None:
+        segment = segment_paths(self._place)[-1]
+        self._durable = segment, segment.stat().st_size

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from engine.book_naive import NaiveBook
 from engine.commands import Command, NewOrder, ReplaceOrder, decode_command
-from engine.enums import Liquidity
 from engine.events import (
     OrderAccepted,
     OrderCanceled,
@@ -69,9 +68,7 @@ class History:
             asset = self.shard.matcher(symbol).rules.hold_asset(command.side)
             self._move(command.account, asset, -command.reserved, command.reserved, 0)
         for change in applied.output.changes:
-            self._move(
-                change.account, change.asset, change.available, change.pending, change.held
-            )
+            self._move(change.account, change.asset, change.available, change.pending, change.held)
         for update in applied.opens:
             key = update.account, symbol, update.cl_ord_id
             if update.value is None:
@@ -116,18 +113,10 @@ class NaiveReplay:
                 self._begin(event)
                 if isinstance(event, OrderAccepted) or not event.kept_priority:
                     incoming, leaves = event, event.leaves_lots
-            elif isinstance(event, OrderFilled):
-                if event.liquidity is Liquidity.MAKER:
-                    self._fill(event)
-                else:
-                    leaves = event.leaves_lots
-                self._end_if(event, not event.leaves_lots)
-            elif isinstance(event, OrderCanceled):
-                if incoming is not None and event.order_seq == incoming.order_seq:
-                    leaves = 0
-                elif self.book.cancel(event.order_seq) is None:
-                    self.wrong.append(f"canceled, but does not rest: {event}")
-                self._end_if(event, True)
+            elif isinstance(event, OrderFilled | OrderCanceled):
+                is_incoming = incoming is not None and event.order_seq == incoming.order_seq
+                leaves = event.leaves_lots if is_incoming else leaves
+                self._take(event, is_incoming)
         if incoming is not None and leaves:
             fills = self.book.new_limit(
                 incoming.order_seq, incoming.side, incoming.price_ticks, leaves
@@ -154,6 +143,17 @@ class NaiveReplay:
         elif event.leaves_lots < resting.leaves_qty_lots:
             self.book.reduce(event.order_seq, resting.leaves_qty_lots - event.leaves_lots)
 
+    def _take(self, event: OrderFilled | OrderCanceled, is_incoming: bool) -> None:
+        if isinstance(event, OrderFilled):
+            if not is_incoming:
+                self._fill(event)
+        elif not is_incoming and self.book.cancel(event.order_seq) is None:
+            self.wrong.append(f"canceled, but does not rest: {event}")
+        if not event.leaves_lots:
+            if event.order_seq in self._done:
+                self.wrong.append(f"ended twice: {event}")
+            self._done[event.order_seq] = None
+
     def _fill(self, event: OrderFilled) -> None:
         first = next((one for one in self.book.content() if one[0] == event.side), None)
         if first is None or first[1:3] != (event.last_price_ticks, event.order_seq):
@@ -162,9 +162,3 @@ class NaiveReplay:
             self.book.reduce(event.order_seq, event.last_qty_lots)
         else:
             self.book.cancel(event.order_seq)
-
-    def _end_if(self, event: OrderFilled | OrderCanceled, ended: bool) -> None:
-        if ended:
-            if event.order_seq in self._done:
-                self.wrong.append(f"ended twice: {event}")
-            self._done[event.order_seq] = None

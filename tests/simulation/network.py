@@ -1,8 +1,8 @@
 """Connections in memory between the processes, Redis and the clients.
 
-Bytes of one direction keep their order and come late by what the seed says. A connection can be cut,
-which both ends learn at once or one after the other, or go silent: nothing comes through any more and
-nobody is told (half-open).
+Bytes of one direction keep their order and come late by what the seed says. A connection can be
+cut, which one end learns after the other, or go silent: nothing comes through any more and nobody
+is told (half-open).
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Endpoint(asyncio.Transport):
 
     def receive(self, data: bytes) -> None:
         """Hand bytes to the protocol."""
-        if self._is_lost or self._is_closing:
+        if self._is_lost or self._is_closing or self._network.is_over:
             return
         if self._reading:
             self.protocol.data_received(data)
@@ -95,7 +95,7 @@ class Endpoint(asyncio.Transport):
 
     def lose(self) -> None:
         """Tell the protocol, once, that the connection has ended."""
-        if not self._is_lost:
+        if not self._is_lost and not self._network.is_over:
             self._is_lost = self._is_closing = True
             self.protocol.connection_lost(None)
 
@@ -128,12 +128,21 @@ class Network:
         choose: decides delays.
         delay_max_s: of a message, as a rule.
         slow_probability: of a message that takes up to 100 times as long.
+
+    Attributes:
+        is_over: whether nothing comes through any more, the end of a connection included.
     """
 
     def __init__(
-        self, loop: VirtualLoop, choose: random.Random, *, delay_max_s: float, slow_probability: float
+        self,
+        loop: VirtualLoop,
+        choose: random.Random,
+        *,
+        delay_max_s: float,
+        slow_probability: float,
     ) -> None:
         self.loop = loop
+        self.is_over = False
         self.listeners: dict[int, Listener] = {}
         self._choose = choose
         self._delay_max_s = delay_max_s

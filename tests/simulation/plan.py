@@ -1,7 +1,7 @@
 """What a seed decides: the shape of a venue, how bad its network is, and what happens when.
 
-Not every world has everything (swarm testing): a fault that all worlds had would hide what needs its
-absence, and small worlds are many.
+Not every world has everything (swarm testing): a fault that all worlds had would hide what needs
+its absence, and small worlds are many.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Plan:
         delay_max_s, slow_probability: see Network.
         lose_probability: of a request to Redis whose connection ends before or after its effect.
         journal_fsync: see EngineSettings.
+        snapshot_interval_s: likewise, but shorter than anybody may set.
         kills_at_request: process → number of the request to Redis at which it is killed.
         happenings: in order of time.
     """
@@ -63,6 +64,7 @@ class Plan:
     slow_probability: float
     lose_probability: float
     journal_fsync: str
+    snapshot_interval_s: float
     kills_at_request: dict[str, int] = field(default_factory=dict)
     happenings: tuple[Happening, ...] = ()
 
@@ -98,13 +100,14 @@ def make_plan(seed: int) -> Plan:
         gateways=choose.choice((1, 2)),
         clients=choose.choice((2, 2, 3)),
         messages=choose.choice((6, 10, 16, 24)),
-        pause_s=choose.choice((0.02, 0.1, 0.3)),
+        pause_s=choose.choice((0.02, 0.1, 0.3, 0.3)),
         writer=choose.random() < 0.5,
         marketdata=choose.random() < 0.35,
         delay_max_s=choose.choice((0.0002, 0.001, 0.01)),
         slow_probability=choose.choice((0, 0, 0.01, 0.05)),
         lose_probability=0 if calm else choose.choice((0, 0.005, 0.03)),
         journal_fsync=choose.choice(("strict", "overlapped")),
+        snapshot_interval_s=choose.choice((0.05, 0.2, 1.0)),
     )
     if calm:
         return shape
@@ -112,9 +115,7 @@ def make_plan(seed: int) -> Plan:
     happenings = [
         _happening(choose, shape, span_s) for _ in range(choose.choice((1, 2, 2, 3, 4, 6)))
     ]
-    kills = {
-        name: choose.randint(3, 60) for name in shape.processes if choose.random() < 0.25
-    }
+    kills = {name: choose.randint(3, 60) for name in shape.processes if choose.random() < 0.25}
     ordered = tuple(sorted(happenings, key=lambda one: one.at_s))
     return Plan(**{**vars(shape), "happenings": ordered, "kills_at_request": kills})
 
@@ -125,9 +126,9 @@ def _happening(choose: random.Random, shape: Plan, span_s: float) -> Happening:
         "kill": 6,
         "power": 3,
         "stop": 2,
-        "pause": 4,
+        "pause": 6,
         "redis": 2,
-        "cut": 2,
+        "cut": 3,
         "memory": 1,
         "disk": 1,
         "postgres": 1,
@@ -139,6 +140,9 @@ def _happening(choose: random.Random, shape: Plan, span_s: float) -> Happening:
     target = ""
     if kind == "power":
         target = choose.choice(shape.engines)
+    elif kind == "pause" and choose.random() < 0.5:
+        # Of interest is one that goes on after its lease has run out, and another has taken over.
+        target, for_s = choose.choice(shape.engines), choose.choice((0.5, 0.6, 1.0))
     elif kind in ("kill", "stop", "pause", "cut"):
         target = choose.choice(shape.processes)
     number = choose.randrange(1 << 16)

@@ -76,6 +76,10 @@ class RedisServer:
         self._script_db = 0
         self._script_wrote = False
         self.drop_published: Callable[[bytes], bool] = lambda channel: False
+        # One Lua per process: worlds of one process follow each other.
+        scope = _LUA.globals()
+        scope[b"redis"] = _LUA.table_from({b"call": self._call, b"pcall": self._try})
+        scope[b"cmsgpack"] = _LUA.table_from({b"unpack": _unpack})
         network.listen(lambda: Connection(self), port)
 
     @property
@@ -116,8 +120,8 @@ class RedisServer:
             assert args[1] == b"LOAD", "scripts are loaded"
             digest = hashlib.sha1(args[2]).hexdigest().encode()
             # What stands before a script are functions that it shares with others.
-            name = next(name for name, text in _SCRIPTS.items() if args[2].endswith(text))
-            self._known[digest] = name, _compiled(self.change_script(name, args[2]))
+            script = next(one for one, text in _SCRIPTS.items() if args[2].endswith(text))
+            self._known[digest] = script, _compiled(self.change_script(script, args[2]))
             return digest
         if name == b"PUBLISH":
             return self.publish(args[1], args[2])
@@ -153,10 +157,7 @@ class RedisServer:
         if script is None:
             raise ReplyFailure("NOSCRIPT No matching script. Please use EVAL.")
         self._script_db, self._script_wrote = db, False
-        scope = _LUA.globals()
-        scope[b"ARGV"] = _LUA.table_from(list(args))
-        scope[b"redis"] = _LUA.table_from({b"call": self._call, b"pcall": self._try})
-        scope[b"cmsgpack"] = _LUA.table_from({b"unpack": _unpack})
+        _LUA.globals()[b"ARGV"] = _LUA.table_from(args)
         try:
             reply = _from_lua(script())
         except ReplyFailure as error:
@@ -369,7 +370,7 @@ def _from_lua(value: Any) -> Reply:
     status = value[b"ok"]
     if status is not None:
         return Status(status.decode())
-    replies = []
+    replies: list[Reply] = []
     while (one := value[len(replies) + 1]) is not None:
         replies.append(_from_lua(one))
     return replies

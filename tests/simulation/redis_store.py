@@ -1,7 +1,7 @@
 """What Redis keeps, and the commands on it that the project uses. Errors carry Redis' texts.
 
-A stream remembers what has been trimmed off it, for the checkers. Ids are dense, ``n-0``, as all ids
-of the project are; another id is refused, as a mistake.
+A stream remembers what has been trimmed off it, for the checkers. Ids are dense, ``n-0``, as all
+ids of the project are; another id is a mistake.
 """
 
 from __future__ import annotations

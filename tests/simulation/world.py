@@ -1,56 +1,41 @@
 """One venue, from its definition to rest, in virtual time.
 
 The processes are those of ``ops`` put together as in production; around them Redis, PostgreSQL, the
-network, the disk and the clock are simulated. `World.run` gives what went wrong, and a digest that is
-the same whenever the same seed runs on the same code.
+network, the disk and the clock are simulated. `World.run` gives what went wrong, and a digest that
+is the same whenever the same seed runs on the same code.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import hashlib
-import logging
-import os
 import random
-import secrets
-import tempfile
-import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-from argon2 import PasswordHasher
-
-import engine.snapshot_keeper
-import gateway.server
 import ops.engine_process
 import ops.wiring
-import router.process_registry
 from engine.errors import JournalWriteFailed
-from engine.runner import ShardRunner
-from engine.snapshot import encode_snapshot
-from engine.snapshot_keeper import SnapshotKeeper
 from marketdata.subscriber import MarketSubscriber
 from ops.fix_initiator import Identity
-from ops.settings import Settings, load_settings
 from router.errors import Fenced, HandedOver
 from router.ledger import deposit
 from router.redis_client import RedisLink
 from router.users import add_user
-from tests.simulation import checkers, nemesis
+from tests.simulation import checkers, nemesis, watching
 from tests.simulation.breakages import POSITIONS_FIRST, SOUND, Breakage
 from tests.simulation.client import Client
-from tests.simulation.clock import Process, State, Stuck, VirtualLoop, current_process
+from tests.simulation.clock import Process, State, Stuck, VirtualLoop
 from tests.simulation.disk import Disk
 from tests.simulation.network import Endpoint, Network
 from tests.simulation.plan import Plan
 from tests.simulation.postgres import Tables, TableWriter
+from tests.simulation.production import production_in
 from tests.simulation.redis_server import RedisServer
+from tests.simulation.venue import DEPOSITS, PASSWORD, PASSWORD_HASH, venue_settings
 
 REDIS_PORT = 6_379
 URL = f"redis://127.0.0.1:{REDIS_PORT}"
@@ -64,51 +49,8 @@ STOP_TIMEOUT_S = 10.0
 REST_TIMEOUT_S = 60.0
 """Virtual time for everything to come to rest when nothing goes wrong any more."""
 
-SNAPSHOT_WRITE_S = 0.02
-"""Time that a child process takes to write a snapshot."""
-
-REGISTRY_INTERVAL_S = 10
-"""Between two reports of a process to the registry, on which nothing here depends."""
-
 EXPECTED_ENDS = (Fenced, HandedOver)
 """What ends a process and is no fault."""
-
-_PASSWORD = b"secret"
-_PASSWORD_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(_PASSWORD)
-_DEPOSITS = {"USD": 6_000_0000, "BTC": 80_00, "ETH": 80_00, "SOL": 80_00}
-
-_ASSET = '[[assets]]\nname = "{}"\nscale = {}\n'
-_SYMBOL = """[[symbols]]
-name = "{0}-USD"
-base = "{0}"
-quote = "USD"
-tick_size = "0.01"
-lot_size = "1"
-min_qty = "1"
-max_qty = "1000000"
-min_notional = "0"
-maker_fee_ppm = 700
-taker_fee_ppm = 1300
-"""
-_SHARD = "[[shards]]\nid = {0}\ndb = {0}\nsymbols = {1}\n"
-_PROCESSES = """
-[redis]
-call_timeout_ms = 400
-session_ttl_ms = 600
-[engine]
-journal_fsync = "{fsync}"
-lease_ttl_ms = 400
-snapshot_interval_s = 1
-snapshot_inputs_min = 1
-[gateway]
-sweep_interval_ms = 200
-[writer]
-batch_age_ms_max = 20
-publish_interval_ms = 100
-[marketdata]
-snapshot_interval_ms = 50
-heartbeat_interval_ms = 200
-"""
 
 
 @dataclass
@@ -137,24 +79,6 @@ class Life:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-@functools.lru_cache
-def _settings(shards: tuple[tuple[str, ...], ...], fsync: str) -> Settings:
-    assets = [name.partition("-")[0] for symbols in shards for name in symbols]
-    text = "".join(
-        [
-            _ASSET.format("USD", 4),
-            *(_ASSET.format(name, 2) for name in assets),
-            *map(_SYMBOL.format, assets),
-            *(_SHARD.format(n, list(symbols)) for n, symbols in enumerate(shards, 1)),
-            _PROCESSES.format(fsync=fsync),
-        ]
-    )
-    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
-        file.write(text)
-        file.flush()
-        return load_settings(Path(file.name), environment={})
-
-
 class World:
     """See the head of this file.
 
@@ -175,12 +99,19 @@ class World:
             slow_probability=plan.slow_probability,
         )
         self.loop.network = self.network
+        self.loop.on_callback_error = self._fail_of_callback
         self.disk = Disk(self.choose)
         self.redis = RedisServer(self.loop, self.network, REDIS_PORT, fate=self._fate)
         self.tables = Tables()
         self.postgres_is_away = False
-        self.settings = _settings(plan.shards, plan.journal_fsync).model_copy(
-            update={"var_dir": self.disk.root}
+        settings = venue_settings(plan.shards, plan.journal_fsync)
+        self.settings = settings.model_copy(
+            update={
+                "var_dir": self.disk.root,
+                "engine": settings.engine.model_copy(
+                    update={"snapshot_interval_s": plan.snapshot_interval_s}
+                ),
+            }
         )
         self.symbols = [symbol for symbols in plan.shards for symbol in symbols]
         self.clients: list[Client] = []
@@ -202,7 +133,7 @@ class World:
         """Run the world and return how it ended."""
         try:
             self.redis.change_script = self.breakage.change
-            with _production_in(self), self.breakage.install(self):
+            with production_in(self), self.breakage.install(self):
                 try:
                     self.loop.run_until_complete(self._live())
                 except Stuck as error:
@@ -215,15 +146,13 @@ class World:
 
     async def _live(self) -> None:
         await self._define()
-        checkers.watch(self)
+        watching.watch(self)
         for name in self.plan.processes:
             self._spawn(self._supervise(name, self._body(name)))
         if self.plan.marketdata:
             self.subscriber = MarketSubscriber(URL, self.symbols, timeout_ms=400)
             context = self._process("subscriber").context()
-            self._background.append(
-                self.loop.create_task(self.subscriber.run(), context=context)
-            )
+            self._background.append(self.loop.create_task(self.subscriber.run(), context=context))
         for client in self.clients:
             self._spawn(client.run())
         self.faults_on = True
@@ -240,7 +169,7 @@ class World:
     async def _come_to_rest(self) -> None:
         deadline_s = self.loop.time() + REST_TIMEOUT_S
         while not self.failures:
-            missing = checkers.what_is_missing(self)
+            missing = watching.what_is_missing(self)
             if not missing:
                 return
             if self.loop.time() > deadline_s:
@@ -250,6 +179,11 @@ class World:
     def fail(self, text: str) -> None:
         """Note that something is wrong; the world ends soon."""
         self.failures.append(f"{self.loop.time():.6f} s: {text}")
+
+    def _fail_of_callback(self, process: Process | None, error: BaseException) -> None:
+        if not self.ending:
+            name = process.name if process else "the world"
+            self.fail(f"a callback of {name} failed: {_where(error)}")
 
     def count(self, what: str, by: int = 1) -> None:
         """Count something that happened."""
@@ -263,20 +197,20 @@ class World:
             await ops.wiring.define_venue(self.settings, link)
             for number in range(1, plan.clients + 1):
                 account = await add_user(
-                    link, username=f"user{number}", password_hash=_PASSWORD_HASH
+                    link, username=f"user{number}", password_hash=PASSWORD_HASH
                 )
                 for asset in ("USD", *(name.partition("-")[0] for name in self.symbols)):
                     await deposit(
                         link,
                         account=account,
                         asset=asset,
-                        amount=_DEPOSITS[asset],
+                        amount=DEPOSITS[asset],
                         ref=f"{account}-{asset}",
                     )
                 self.clients.append(
                     Client(
                         self.loop,
-                        Identity(str(account), "SHARDEX", f"user{number}", _PASSWORD.decode()),
+                        Identity(str(account), "SHARDEX", f"user{number}", PASSWORD.decode()),
                         self.symbols,
                         random.Random(f"client {plan.seed} {number}"),
                         ports=[GATEWAY_PORT + n for n in range(1, plan.gateways + 1)],
@@ -326,11 +260,8 @@ class World:
             error = error.exceptions[0]
         is_full = isinstance(error, JournalWriteFailed) and self.disk.is_full
         if error is not None and not is_full and not isinstance(error, EXPECTED_ENDS):
-            frames = traceback.extract_tb(error.__traceback__)[-4:]
-            where = " > ".join(f"{Path(one.filename).name}:{one.lineno}" for one in frames)
-            self.fail(f"{name} ended: {type(error).__name__}: {error} ({where})")
+            self.fail(f"{name} ended: {_where(error)}")
         self.count("fenced", isinstance(error, Fenced))
-        self.count("handed over", isinstance(error, HandedOver))
 
     def kill(self, name: str, *, power_lost: bool, counted: bool = True) -> None:
         """End a process at once (kill -9), or with its machine."""
@@ -374,11 +305,10 @@ class World:
         self._background.append(self.loop.create_task(work))
 
     def _tear_down(self) -> None:
-        """End every task, those of killed processes too, when nothing can have an effect any more."""
+        """End every task, those of killed processes too, where nothing has an effect any more."""
         self.ending = True
         self.faults_on = False
-        for endpoint in list(self.network.endpoints):
-            self.network.silence(endpoint)
+        self.network.is_over = True
         self.network.listeners.clear()
 
         async def end_all() -> None:
@@ -407,50 +337,7 @@ async def _coroutine(body: Callable[[], Awaitable[None]]) -> None:
     await body()
 
 
-class _WatchedRunner(ShardRunner):
-    """A ShardRunner that the simulation finds again; made where ``ops`` makes its runner."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.shard = options["shard"]
-        process = current_process()
-        assert process is not None, "engines are processes"
-        process.objects["runner"] = self
-
-
-def _write_snapshots(keeper: Any, positions: Mapping[str, int]) -> int:
-    """Write what a forked child would (SnapshotKeeper._fork): a fork is the state of a moment."""
-    writer = os.getpid()
-    for symbol, seq in positions.items():
-        data = encode_snapshot(symbol, keeper._shard.state(symbol))
-        keeper._store.write_new(symbol, seq, data, writer=writer)
-    return writer
-
-
-async def _wait_for_snapshots(pid: int) -> None:
-    """Wait as for the child (engine.snapshot_keeper._wait_for)."""
-    await asyncio.sleep(SNAPSHOT_WRITE_S)
-
-
-@contextmanager
-def _production_in(world: World) -> Iterator[None]:
-    """Put the world's clock, disk and database in the place of the real ones."""
-    loop, choose = world.loop, random.Random(f"secrets {world.plan.seed}")
-    with ExitStack() as stack:
-        for place, name, value in (
-            (time, "time_ns", loop.time_ns),
-            (time, "monotonic_ns", loop.time_ns),
-            (secrets, "token_hex", lambda size=32: choose.randbytes(size).hex()),
-            (ops.engine_process, "JournalFile", world.disk.open),
-            (gateway.server, "JournalFile", world.disk.open),
-            (ops.engine_process, "ShardRunner", _WatchedRunner),
-            (SnapshotKeeper, "_fork", _write_snapshots),
-            (engine.snapshot_keeper, "_wait_for", _wait_for_snapshots),
-            (router.process_registry, "REFRESH_INTERVAL_S", REGISTRY_INTERVAL_S),
-            (ops.wiring, "PostgresWriter", lambda url, settings: world.table_writer()),
-        ):
-            stack.enter_context(mock.patch.object(place, name, value))
-        before = logging.root.manager.disable
-        logging.disable(logging.CRITICAL)
-        stack.callback(logging.disable, before)
-        yield
+def _where(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    where = " > ".join(f"{Path(one.filename).name}:{one.lineno}" for one in frames)
+    return f"{type(error).__name__}: {error} ({where})"
