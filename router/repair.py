@@ -119,7 +119,7 @@ class Repair:
 
         Raises:
             HistoryDiffers: a stream has another entry than the journal.
-            StreamGap: the journal has not all commands from the first on.
+            StreamGap: the journal has not all records of a stream from the first on.
             RedisUnavailable: no reply.
         """
         ends = await self._ends()
@@ -304,6 +304,7 @@ class _Replay:
         self._shard = MatchingShard()
         self._rules: dict[str, SymbolRules] = {}
         self._stopped: set[str] = set()
+        self._last: dict[str, int] = {}
         self.lost: list[Lost] = []
         self.outcomes: dict[str, dict[int, Settlement]] = {}
         self.common: dict[str, Record] = {}
@@ -312,8 +313,12 @@ class _Replay:
         """Take the next record of a stream.
 
         Raises:
-            StreamGap: it is not the next command of its symbol.
+            StreamGap: it is not the next record of its stream.
         """
+        expected = self._last.get(record.key, 0) + 1
+        if record.seq != expected:
+            raise StreamGap(f"journal of {record.key}", expected, record.seq)
+        self._last[record.key] = record.seq
         key, is_lost = record.key, record.seq > self._ends[record.key]
         if not is_lost:
             self.common[key] = record
@@ -340,9 +345,6 @@ class _Replay:
 
     def _apply(self, record: Record, command: Command | None) -> None:
         symbol, seq, ts_us = record.key, record.seq, record.ts_ns // 1_000
-        expected = self._shard.position(symbol) + 1
-        if seq != expected:
-            raise StreamGap(f"journal of {symbol}", expected, seq)
         reason = self._skips.get((symbol, seq))
         try:
             if reason is not None:
