@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from engine.errors import SnapshotCorrupt, SnapshotVersion
+from engine.journal_file import sync_directory
 from engine.shard import SymbolState
 from engine.snapshot import decode_snapshot
 
@@ -48,7 +49,7 @@ class SnapshotStore:
         if is_owner:
             if not directory.is_dir():
                 directory.mkdir(mode=0o700, parents=True)
-                _sync_directory(directory.parent)
+                sync_directory(directory.parent)
             self.discard_new()
 
     def newest_good(self, symbol: str, *, at_most: int) -> SymbolState | None:
@@ -110,7 +111,7 @@ class SnapshotStore:
         """
         path = self._path(symbol, seq)
         self._new_path(symbol, seq, writer).replace(path)
-        _sync_directory(self._directory)
+        sync_directory(self._directory)
         self._refused.discard(path)
         found = self._snapshots(symbol)
         good = [path for path, of in found if of <= seq and path not in self._refused]
@@ -150,11 +151,3 @@ class SnapshotStore:
 
     def _new_path(self, symbol: str, seq: int, writer: int) -> Path:
         return self._directory / f"{symbol}.{seq:016d}.{writer}{_NEW_SUFFIX}"
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
