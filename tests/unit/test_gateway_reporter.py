@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.commands import NewOrder, encode_command
+from engine.commands import CancelOrder, Command, NewOrder, QueryOrder, ReplaceOrder, encode_command
 from engine.enums import (
     BusinessRejectReason,
     OrdRejReason,
@@ -59,6 +59,9 @@ class Outbox:
         rest = self.entries[cursor : cursor + args[2]]
         found = [[b"%d-0" % number, fields] for number, fields in enumerate(rest, cursor + 1)]
         return [[b"outbox:7", found]] if found else None
+
+    async def pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[None]:
+        return [None for _ in commands]
 
     async def read(self, accounts: Sequence[int]) -> dict[int, tuple[int, int]]:
         return dict.fromkeys(accounts, self.session)
@@ -162,28 +165,57 @@ async def test_a_skipped_order_is_not_in_flight_any_more(world: World) -> None:
     assert world.connection.in_flight == {"a2"}
 
 
-async def test_command_without_funds_is_told_in_words(world: World) -> None:
-    order = NewOrder(
-        7,
-        1,
-        2,
-        "a1",
-        Side.BUY,
-        OrdType.LIMIT,
-        TimeInForce.DAY,
-        False,
-        SelfTradePrevention.CANCEL_NEWEST,
-        2_001,
-        150,
-        3,
-        1_501_126,
-    )
-    fields = [b"c", encode_command(order), b"s", b"BTC-USD", b"w", b"funds", b"t", b"1"]
+NEW_ORDER = NewOrder(
+    7,
+    1,
+    2,
+    "a1",
+    Side.BUY,
+    OrdType.LIMIT,
+    TimeInForce.DAY,
+    False,
+    SelfTradePrevention.CANCEL_NEWEST,
+    2_001,
+    150,
+    3,
+    1_501_126,
+)
+REPLACE = ReplaceOrder(
+    7, 1, 2, "a1", "a0", 0, Side.BUY, OrdType.LIMIT, TimeInForce.DAY, False, 2_001, 150, 3, 1
+)
+CANCEL = CancelOrder(7, 1, 2, "a1", "a0", 0)
+QUERY = QueryOrder(7, 1, 2, "a1", 0, Side.BUY, "")
+NO_FUNDS = "Insufficient funds: 150.1126 USD needed"
+AWAY = "The order stream of this symbol is not open yet; try again"
+BACKLOG = "Too many orders of this symbol wait for its engine; try again"
+
+
+@pytest.mark.parametrize(
+    ("command", "why", "expected"),
+    [
+        (NEW_ORDER, b"funds", {"35": "8", "150": "8", "103": "3", "58": NO_FUNDS}),
+        (NEW_ORDER, b"backlog", {"35": "8", "150": "8", "103": "99", "58": BACKLOG}),
+        (REPLACE, b"backlog", {"35": "9", "434": "2", "102": "99", "58": BACKLOG}),
+        (NEW_ORDER, b"away", {"35": "j", "372": "D", "380": "4", "58": AWAY}),
+        (REPLACE, b"away", {"35": "j", "372": "G", "380": "4", "58": AWAY}),
+        (CANCEL, b"away", {"35": "j", "372": "F", "380": "4", "58": AWAY}),
+        (QUERY, b"away", {"35": "j", "372": "H", "380": "4", "58": AWAY}),
+    ],
+)
+async def test_command_that_was_not_published_is_answered_in_words(
+    world: World, command: Command, why: bytes, expected: dict[str, str]
+) -> None:
+    fields = [b"c", encode_command(command), b"s", b"BTC-USD", b"w", why, b"t", b"1"]
     world.outbox.entries.append(fields)
+    world.connection.in_flight = {"a1", "a2"}
     world.reporter.mark(7)
     await world.reported(1)
-    text = "Insufficient funds: 150.1126 USD needed"
-    assert world.written(b"150", b"103", b"58") == [("8", "3", text)]
+    tags = [tag.encode() for tag in expected]
+    assert world.written(*tags) == [tuple(expected.values())]
+    if expected["35"] == "j":
+        assert world.written(b"45", b"379") == [("2", "a1")]
+    is_counted = isinstance(command, NewOrder | ReplaceOrder)
+    assert world.connection.in_flight == ({"a2"} if is_counted else {"a1", "a2"})
 
 
 async def test_more_than_a_read_holds_comes_with_the_next(world: World) -> None:
