@@ -26,12 +26,14 @@ import signal
 import time
 import traceback
 import warnings
-from collections.abc import Awaitable, Callable, Mapping
-from typing import NoReturn
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, NoReturn, TypeVar
 
 from engine.shard import Shard
 from engine.snapshot import encode_snapshot
 from engine.snapshot_store import SnapshotStore
+
+T = TypeVar("T")
 
 CHILD_NICENESS = 10
 """Added to the child's nice value: on a busy core the shard gets nine tenths of it."""
@@ -152,8 +154,7 @@ class SnapshotKeeper:
             self.pause_us = (time.perf_counter_ns() - started_ns) // 1_000
             await _wait_for(pid)
             await self._until_passed(positions)
-            for symbol, seq in positions.items():
-                self._store.adopt(symbol, seq, writer=pid)
+            await _finish(asyncio.to_thread(self._store.adopt, positions, writer=pid))
         finally:
             self._store.discard_new()
 
@@ -189,21 +190,32 @@ async def _wait_for(pid: int) -> None:
     Raises:
         ChildProcessFailed: It was killed, or a system call of its failed.
     """
-    waiting = asyncio.ensure_future(asyncio.to_thread(os.waitpid, pid, 0))
-    try:
-        await asyncio.shield(waiting)
-    except asyncio.CancelledError:
-        if not waiting.done():
-            os.kill(pid, signal.SIGKILL)
-        await asyncio.wait([waiting])
-        raise
-    status = os.waitstatus_to_exitcode(waiting.result()[1])
+    _, found = await _finish(
+        asyncio.to_thread(os.waitpid, pid, 0), on_cancel=lambda: os.kill(pid, signal.SIGKILL)
+    )
+    status = os.waitstatus_to_exitcode(found)
     if status < 0:
         raise ChildProcessFailed(f"its process was killed by {signal.Signals(-status).name}")
     if status == _BUG_STATUS:
         raise ChildProcessFailed("its process failed, see its traceback in the log above")
     if status:
         raise ChildProcessFailed(os.strerror(status))
+
+
+async def _finish(
+    work: Coroutine[Any, Any, T], *, on_cancel: Callable[[], None] | None = None
+) -> T:
+    """Wait for a thread's work, which cannot be left half done: cancelled or not, it is over."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if on_cancel is not None and not task.done():
+            on_cancel()
+        await asyncio.wait([task])
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("A snapshot that was given up failed, too: %s", error)
+        raise
 
 
 def _be_child(

@@ -100,19 +100,28 @@ class SnapshotStore:
         finally:
             os.close(fd)
 
-    def adopt(self, symbol: str, seq: int, *, writer: int) -> None:
+    def adopt(self, positions: Mapping[str, int], *, writer: int) -> None:
         """Put what `write_new` wrote in its place, and remove the snapshots that it makes needless.
 
         Those are all but it and the good one before it. Those of a later seq come from a history
         that the stream has lost.
 
+        Args:
+            positions: Symbol to the seq that was written.
+            writer: Process id of the writer.
+
         Raises:
-            OSError: The disk refused it.
+            OSError: The disk refused it. Some may be in place.
         """
-        path = self._path(symbol, seq)
-        self._new_path(symbol, seq, writer).replace(path)
+        for symbol, seq in positions.items():
+            path = self._path(symbol, seq)
+            self._new_path(symbol, seq, writer).replace(path)
+            self._refused.discard(path)
         sync_directory(self._directory)
-        self._refused.discard(path)
+        for symbol, seq in positions.items():
+            self._prune(symbol, seq)
+
+    def _prune(self, symbol: str, seq: int) -> None:
         found = self._snapshots(symbol)
         good = [path for path, of in found if of <= seq and path not in self._refused]
         for path, _ in found:

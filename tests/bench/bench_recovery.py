@@ -294,7 +294,7 @@ async def measure(directory: Path) -> dict[str, float]:
     found["pause_max_us"] = max(row["pause_us"] for row in rows)
     data = encode_snapshot(SYMBOL, market.shard.state(SYMBOL))
     store.write_new(SYMBOL, market.seq, data, writer=0)
-    store.adopt(SYMBOL, market.seq, writer=0)
+    store.adopt({SYMBOL: market.seq}, writer=0)
     found["snapshot_bytes"] = len(data)
     found["restore_s"] = statistics.median(timed_restore(store, market) for _ in range(RUNS))
     market.records.clear()

@@ -74,12 +74,12 @@ def test_damaged_file_is_never_half_used(tmp_path: Path, place: int, change: int
     older_hash = world.shard.state_hash(SYMBOL)
     store = SnapshotStore(tmp_path, INCARNATIONS)
     store.write_new(SYMBOL, older, DATA, writer=WRITER)
-    store.adopt(SYMBOL, older, writer=WRITER)
+    store.adopt({SYMBOL: older}, writer=WRITER)
     world.new(3, "d", Side.BUY, 1, 1)
     newer = bytearray(encode_snapshot(SYMBOL, world.shard.state(SYMBOL)))
     newer[place] ^= change
     store.write_new(SYMBOL, older + 1, bytes(newer), writer=WRITER)
-    store.adopt(SYMBOL, older + 1, writer=WRITER)
+    store.adopt({SYMBOL: older + 1}, writer=WRITER)
 
     found = SnapshotStore(tmp_path, INCARNATIONS).newest_good(SYMBOL, at_most=older + 1)
 

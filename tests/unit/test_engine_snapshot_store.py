@@ -33,7 +33,7 @@ def save(store: SnapshotStore, world: World, seq: int) -> None:
     """Save the symbol at a seq."""
     grow(world, seq)
     store.write_new(SYMBOL, seq, encode_snapshot(SYMBOL, world.shard.state(SYMBOL)), writer=WRITER)
-    store.adopt(SYMBOL, seq, writer=WRITER)
+    store.adopt({SYMBOL: seq}, writer=WRITER)
 
 
 def path_of(directory: Path, seq: int) -> Path:
@@ -209,7 +209,7 @@ def test_two_writers_never_share_a_file(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.write_new(SYMBOL, 9, b"one", writer=1)
     store.write_new(SYMBOL, 9, b"other", writer=2)
-    store.adopt(SYMBOL, 9, writer=1)
+    store.adopt({SYMBOL: 9}, writer=1)
     assert path_of(tmp_path, 9).read_bytes() == b"one"
     with pytest.raises(FileExistsError):
         store.write_new(SYMBOL, 9, b"again", writer=2)
