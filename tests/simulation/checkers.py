@@ -20,7 +20,7 @@ from engine.events import (
 )
 from engine.journal_keys import decode_hash, digest_of, hashed_symbol
 from engine.journal_reader import JournalReader
-from engine.ledger_entries import Deposited, decode_ledger_entry
+from engine.ledger_entries import Deposited, Withdrawn, decode_ledger_entry
 from marketdata.feed_codec import SymbolTexts
 from marketdata.updates import LevelChange
 from ops.wiring import journal_directory
@@ -107,8 +107,9 @@ def balances_follow_from_deposits_and_events(world: World, history: History) -> 
     expected: dict[tuple[int, str], list[int]] = {}
     for _, fields in world.redis.history(0, keys.LEDGER):
         entry = decode_ledger_entry(fields[1])
-        if isinstance(entry, Deposited):
-            expected.setdefault((entry.account, entry.asset), [0, 0, 0])[0] += entry.amount
+        if isinstance(entry, Deposited | Withdrawn):
+            amount = entry.amount if isinstance(entry, Deposited) else -entry.amount
+            expected.setdefault((entry.account, entry.asset), [0, 0, 0])[0] += amount
     totals: dict[str, int] = {}
     for (_, asset), parts in expected.items():
         totals[asset] = totals.get(asset, 0) + sum(parts)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from router.errors import RouterError
+from router.errors import LedgerRefused, RouterError
 from router.lease import ask_to_hand_over, read_leader
-from router.redis_client import RedisLink
+from router.ledger import deposit, withdraw
+from router.redis_client import RedisLink, retry_while_away
 from tests.simulation.clock import State
 from tests.simulation.plan import Happening
 
@@ -24,7 +26,7 @@ async def happen(world: World) -> None:
         if world.failures:
             return
         world.count(one.kind)
-        await _KINDS[one.kind](world, one)
+        world.at_work.append(world.loop.create_task(_KINDS[one.kind](world, one)))
 
 
 async def make_good(world: World) -> None:
@@ -124,6 +126,28 @@ async def _handover(world: World, one: Happening) -> None:
             world.count("handovers not asked")
 
 
+async def _transfer(world: World, one: Happening) -> None:
+    """Deposit or withdraw, and say so again until there is an answer, as an operator does."""
+    client = world.clients[one.number % len(world.clients)]
+    symbol = world.symbols[one.number % len(world.symbols)]
+    asset = ("USD", symbol.partition("-")[0])[one.number // 7 % 2]
+    move = (deposit, withdraw)[one.number // 3 % 2]
+    amount = 1 + one.number // 11 % 1_000
+    async with RedisLink(world.URL, db=0, name="operator", timeout_ms=400) as link:
+        with suppress(LedgerRefused):
+            await retry_while_away(
+                lambda: move(
+                    link,
+                    account=client.account,
+                    asset=asset,
+                    amount=amount,
+                    ref=f"{one.at_s}-{one.number}",
+                ),
+                what="transfer",
+                out_of_memory_too=True,
+            )
+
+
 async def _client_cut(world: World, one: Happening) -> None:
     world.clients[one.number % len(world.clients)].cut()
 
@@ -143,6 +167,7 @@ _KINDS = {
     "disk": _disk,
     "postgres": _postgres,
     "handover": _handover,
+    "transfer": _transfer,
     "client_cut": _client_cut,
     "client_abandon": _client_abandon,
 }

@@ -133,6 +133,7 @@ def _happening(choose: random.Random, shape: Plan, span_s: float) -> Happening:
         "disk": 1,
         "postgres": 1,
         "handover": 2,
+        "transfer": 2,
         "client_cut": 2,
         "client_abandon": 1,
     }

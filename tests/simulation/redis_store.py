@@ -95,7 +95,7 @@ class SortedSet(dict[bytes, float]):
         return sorted(self, key=lambda member: (self[member], member))
 
 
-WRITES = frozenset(b"SET XADD HSET HINCRBY ZADD INCR SETNX APPEND".split())
+WRITES = frozenset(b"SET XADD HSET HSETNX HINCRBY ZADD INCR".split())
 """Commands that are refused when there is no memory (flag denyoom)."""
 
 
@@ -125,14 +125,14 @@ class Store:
         name = args[0].decode().lower()
         method = getattr(self, f"_{name}", None)
         assert method is not None, f"the simulation lacks the command {args[0]!r}"
-        self._expire(db)
+        self._drop_expired(db)
         return method(db, *args[1:])
 
     def key(self, db: int, key: str) -> Any:
         """Return a value to look at."""
         return self.databases[db].values.get(key.encode())
 
-    def _expire(self, db: int) -> None:
+    def _drop_expired(self, db: int) -> None:
         database = self.databases[db]
         if database.expiry_s:
             now_s = self._now_us() / 1e6
@@ -187,6 +187,16 @@ class Store:
 
     _unlink = _del
 
+    def _expire(self, db: int, key: bytes, seconds: bytes) -> Reply:
+        database = self.databases[db]
+        if key not in database.values:
+            return 0
+        database.expiry_s[key] = self._now_us() / 1e6 + int(seconds)
+        return 1
+
+    def _persist(self, db: int, key: bytes) -> Reply:
+        return int(self.databases[db].expiry_s.pop(key, None) is not None)
+
     def _scan(self, db: int, cursor: bytes, *options: bytes) -> Reply:
         pairs = dict(zip(options[::2], options[1::2], strict=True))
         pattern = pairs.get(b"MATCH", b"*").decode()
@@ -221,6 +231,10 @@ class Store:
         before = len(found)
         found.update(zip(pairs[::2], pairs[1::2], strict=True))
         return len(found) - before
+
+    def _hsetnx(self, db: int, key: bytes, field: bytes, value: bytes) -> Reply:
+        found = self._get_typed(db, key, dict, make=True)
+        return int(found.setdefault(field, value) is value)
 
     def _hdel(self, db: int, key: bytes, *fields: bytes) -> Reply:
         found = self._get_typed(db, key, dict)

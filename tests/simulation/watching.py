@@ -22,7 +22,7 @@ def watch(world: World) -> None:
 
     def on_script(name: str, args: Sequence[bytes], reply: Reply) -> None:
         _look_at_money(world, moves_only=name != "ledger_transfer")
-        if name in ("settle", "publish") and reply[0] == b"OK":
+        if name in ("settle", "publish") and isinstance(reply, list) and reply[0] == b"OK":
             _look_at_leader(world, args)
 
     world.redis.on_script = on_script
@@ -57,6 +57,10 @@ def _look_at_leader(world: World, args: Sequence[bytes]) -> None:
 
 def what_is_missing(world: World) -> str:
     """Return what the world still waits for; empty when it is at rest."""
+    for task in world.at_work:
+        if not task.done():
+            return "an operator is at work"
+        task.result()
     for client in world.clients:
         if client.wrong:
             world.fail(f"client {client.account} was told what cannot be: {client.wrong[0]}")
