@@ -85,10 +85,14 @@ class _Track:
     """One symbol on its way."""
 
     __slots__ = (
-        *("checked", "differing", "first", "let_go", "outputs", "skipped", "stopped", "unhashed"),
+        *("checked", "differing", "first", "let_go", "outputs", "owned", "skips", "skipped"),
+        *("stopped", "unhashed"),
     )
 
-    def __init__(self) -> None:
+    def __init__(self, skips: Mapping[int, str]) -> None:
+        self.skips = skips
+        # (account, asset) → what the symbol's inputs made of available (with pending) and held.
+        self.owned: dict[tuple[int, str], list[int]] = defaultdict(_nothing)
         self.first = 1
         # The last seq that found no room to wait; a hash of it comes too late.
         self.let_go = 0
@@ -117,12 +121,10 @@ class JournalReplayer:
 
     def __init__(self, journal: str, keys: Collection[str], skips: Skips) -> None:
         self._journal = journal
-        self._tracks = {key: _Track() for key in keys if key != LEDGER}
+        self._tracks = {key: _Track(skips.get(key, {})) for key in keys if key != LEDGER}
         self._by_hash_key = {hash_key(symbol): symbol for symbol in self._tracks}
         self._follows_ledger = LEDGER in keys
-        self._skips = skips
         self._shard = Shard()
-        self._owned: dict[tuple[str, int, str], list[int]] = defaultdict(_nothing)
         self.differences: list[ReplayDifference] = []
         self.ledger = 0
 
@@ -132,7 +134,7 @@ class JournalReplayer:
         Raises:
             JournalCorrupt, JournalMismatch: what reading the records raises.
         """
-        tracks, owned, pending_max = self._tracks, self._owned, PENDING_OUTPUTS_MAX
+        tracks, apply, pending_max = self._tracks, self._shard.apply, PENDING_OUTPUTS_MAX
         for record in records:
             symbol = record.key
             track = tracks.get(symbol)
@@ -141,18 +143,23 @@ class JournalReplayer:
                 continue
             if track.stopped:
                 continue
-            applied = self._apply(track, record)
-            if applied is None:
+            seq, ts_us = record.seq, record.ts_ns // 1_000
+            try:
+                if seq in track.skips:
+                    applied = self._skip(track, record)
+                else:
+                    applied = apply(symbol, seq, ts_us, decode_command(record.payload))
+            except (AssertionError, DecodeError, SequenceGap) as error:
+                self._stop(track, symbol, seq, error)
                 continue
-            output = applied.output
-            outputs = track.outputs
+            output, outputs, owned = applied.output, track.outputs, track.owned
             outputs.append(encode_output(output))
             if len(outputs) >= pending_max:
                 track.unhashed += pending_max // 2
                 track.drop(pending_max // 2)
                 track.let_go = track.first - 1
             for change in output.changes:
-                amounts = owned[symbol, change.account, change.asset]
+                amounts = owned[change.account, change.asset]
                 amounts[0] += change.available + change.pending
                 amounts[1] += change.held
             yield output
@@ -183,22 +190,18 @@ class JournalReplayer:
 
     # ------------------------------------------------------------ one record
 
-    def _apply(self, track: _Track, record: Record) -> Applied | None:
-        symbol, seq, ts_us = record.key, record.seq, record.ts_ns // 1_000
-        try:
-            skips = self._skips.get(symbol)
-            if skips is not None and seq in skips:
-                track.skipped += 1
-                return self._shard.skip(symbol, seq, ts_us, record.payload, skips[seq])
-            return self._shard.apply(symbol, seq, ts_us, decode_command(record.payload))
-        except SequenceGap as error:
-            self._stop(track, symbol, "sequence", seq, str(error))
-        except (AssertionError, DecodeError) as error:
-            self._stop(track, symbol, "poison", seq, str(PoisonCommand(symbol, seq, str(error))))
-        return None
+    def _skip(self, track: _Track, record: Record) -> Applied:
+        track.skipped += 1
+        symbol, seq = record.key, record.seq
+        return self._shard.skip(
+            symbol, seq, record.ts_ns // 1_000, record.payload, track.skips[seq]
+        )
 
-    def _stop(self, track: _Track, symbol: str, kind: str, seq: int, text: str) -> None:
+    def _stop(self, track: _Track, symbol: str, seq: int, error: Exception) -> None:
         track.stopped = True
+        kind, text = "sequence", str(error)
+        if not isinstance(error, SequenceGap):
+            kind, text = "poison", str(PoisonCommand(symbol, seq, text))
         self._differ(symbol, kind, seq, seq, f"{text}; replaying this symbol stops here")
 
     def _take_other(self, record: Record) -> None:
@@ -254,7 +257,7 @@ class JournalReplayer:
         holds: dict[tuple[int, str], int] = defaultdict(int)
         for order in matcher.book.orders.values():
             holds[order.owner, matcher.rules.hold_asset(order.side)] += order.hold
-        owned = {key[1:]: amounts for key, amounts in self._owned.items() if key[0] == symbol}
+        owned = self._tracks[symbol].owned
         sums: dict[str, int] = defaultdict(int)
         for account, asset in sorted({*owned, *holds}):
             available, held = owned.get((account, asset), (0, 0))
