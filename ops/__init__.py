@@ -20,7 +20,8 @@ commands_market.py    symbols, book, watch
 commands_fixlog.py    fixlog
 commands_backup.py    backup, restore: backup.py copies a venue, restore.py makes one of the copy
 settings.py           exchange.toml and the environment, validated; venue_file.py is the venue in it
-wiring.py             builds each process from its settings; engine_process.py the engines
+wiring.py             builds each process from its settings; engine_process.py the engines,
+                      engine_server.py whether an engine may lead on its server
 up.py                 the whole exchange: start, endpoints, summary, stop
 processes.py          supervision: start and stop order, restart with back-off, signals
 services.py           what is supervised: processes of the exchange, private servers

@@ -22,16 +22,17 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import PoisonCommand
-from engine.journal import Record
 from engine.journal_file import JournalFile
-from engine.journal_keys import LEDGER, hash_key, skip_key, skip_record
+from engine.journal_keys import hash_key, skip_key, skip_record
 from engine.journal_reader import JournalReader
 from engine.journal_writer import FsyncPolicy, JournalWriter
 from engine.recovery import RecoverySource, restore
 from engine.runner import ShardRunner
+from engine.shard import Shard as MatchingShard
 from engine.snapshot_keeper import SnapshotKeeper
 from engine.snapshot_store import SnapshotStore
-from ops.errors import CommandFailed
+from ops.engine_server import ServerCheck
+from ops.errors import CommandFailed, EngineDiffered
 from ops.settings import Settings
 from ops.wiring import (
     FAREWELL_TIMEOUT_S,
@@ -44,21 +45,25 @@ from ops.wiring import (
     until_cancelled,
 )
 from router import keys
-from router.clearance import clear, has_ledger
+from router.clearance import has_ledger
 from router.commit import Committer
-from router.errors import HandedOver, LostWrites, OutOfMemory, RedisUnavailable, RouterError
+from router.errors import HandedOver, OutOfMemory, OutputDiffers, RedisUnavailable, RouterError
 from router.homes import Home
 from router.leadership import Leadership
 from router.lease import Lease
 from router.ledger_journal import LedgerJournal
 from router.redis_client import RedisLink, retry_while_away
 from router.shards import Shard
-from router.skips import Skips, check_skips, read_skips
+from router.skips import Skips, read_skips
 from router.standby import PublishedReader, RoleCommitter
 from router.streams import CommandSource
 from router.trimming import OrderStreams
 
 logger = logging.getLogger("ops")
+
+DIFFERENCE_MARK = "differed"
+"""File beside an engine's snapshots that keeps it from starting, with both versions of the output
+that differed: such an engine must not come to lead."""
 
 CLEAR_TIMEOUT_S = 5.0
 """Longest wait of an engine that ends at a poison command for its server to be cleared."""
@@ -82,6 +87,7 @@ async def run_engine(
     Raises:
         CommandFailed: the venue has no such shard, or nothing is traded there.
         HomeMismatch, VenueRefused: see ``define_venue``.
+        EngineDiffered: its outputs were not the published ones, and nobody has looked since.
         LostWrites, HistoryDiffers: the server lacks what a journal has, or has something else.
         ExchangeError: see ``ShardRunner.run``, ``Leadership.keep`` and ``RecoverySource``.
     """
@@ -92,6 +98,8 @@ async def run_engine(
     if not shard.symbols:
         raise CommandFailed(f"shard {shard_id}: it has no symbols")
     name = engine_name(shard_id, standby=standby)
+    mark = snapshot_directory(settings, name) / DIFFERENCE_MARK
+    _refuse_after_difference(mark)
     async with AsyncExitStack() as stack:
         link = await stack.enter_async_context(accounts_link(settings, redis_url, name=name))
         venue = await define_venue(settings, link)
@@ -118,6 +126,9 @@ async def run_engine(
             logger.warning("%s", error)
         except PoisonCommand:
             await engine.clear_before_end()
+            raise
+        except OutputDiffers as error:
+            mark.write_text(str(error))
             raise
 
 
@@ -148,10 +159,7 @@ class _Engine:
         self._stack = stack
         self._name = engine_name(shard.id, standby=standby)
         self._other = engine_name(shard.id, standby=not standby)
-        shards = shard_map(settings, link.url).shards
-        self._has_ledger = has_ledger(shard, shards)
-        self._skips: Skips = {}
-        self._tails: dict[str, Record] = {}
+        self._has_ledger = has_ledger(shard, shard_map(settings, link.url).shards)
 
     async def recover(self, journal: JournalWriter, *, journalled: Mapping[str, int]) -> None:
         """Restore the shard and put its loop together; it has not begun.
@@ -164,60 +172,69 @@ class _Engine:
         """
         settings, name = self._settings, self._name
         self._journal = journal
-        self._shard_link = await self._sibling("control")
-        self._skips = await retry_while_away(
-            lambda: read_skips(self._shard_link, self._homes), what=name
-        )
-        await self._journal_skips(journalled)
+        shard_link = await self._sibling("control")
+        skips = await retry_while_away(lambda: read_skips(shard_link, self._homes), what=name)
+        await self._journal_skips(skips, journalled)
         owner = f"{name}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._lease = Lease(
-            await self._sibling("lease"), owner=owner, ttl_ms=settings.engine.lease_ttl_ms
-        )
+        ttl_ms = settings.engine.lease_ttl_ms
+        self._lease = Lease(await self._sibling("lease"), owner=owner, ttl_ms=ttl_ms)
         self._stack.push_async_callback(_release, self._lease)
         committer = Committer(self._link, self._lease, self._homes)
         positions = await retry_while_away(committer.positions, what=name)
         committed = {symbol: min(p.settled, p.published) for symbol, p in positions.items()}
-        store = SnapshotStore(
-            snapshot_directory(settings, name),
-            {symbol: home.incarnation for symbol, home in self._homes.items()},
-        )
+        incarnations = {symbol: home.incarnation for symbol, home in self._homes.items()}
+        store = SnapshotStore(snapshot_directory(settings, name), incarnations)
         at_most = {symbol: min(seq, journalled.get(symbol, 0)) for symbol, seq in committed.items()}
         matching = restore(store, at_most)
         position = {symbol: matching.position(symbol) for symbol in self._homes}
-        stream = CommandSource(
-            await self._sibling("reader"), position, block_ms=settings.engine.read_block_ms
+        block_ms = settings.engine.read_block_ms
+        stream = CommandSource(await self._sibling("reader"), position, block_ms=block_ms)
+        journals = self._journals()
+        self._server = ServerCheck(
+            self._link,
+            shard_link,
+            self._lease,
+            self._shard,
+            with_ledger=self._has_ledger,
+            skips=skips,
+            own=journals[name],
+            other=journals.get(self._other),
+            written=lambda: self.runner.tails,
+            committed=lambda: self.runner.committed,
         )
-        self._check_ends(await stream.ends(), journalled)
-        self._tails = JournalReader(self._directory(name)).tails((*self._homes, LEDGER))
+        self._server.check_ends(await stream.ends())
         self._leadership = Leadership(
-            self._lease, check=self._check_server, ready=lambda: self.runner.has_rebuilt
+            self._lease, check=self._server.check, ready=lambda: self.runner.has_rebuilt
         )
-        self._role = RoleCommitter(
-            committer, self._leadership, PublishedReader(await self._sibling("published"))
-        )
+        published = PublishedReader(await self._sibling("published"))
+        self._role = RoleCommitter(committer, self._leadership, published)
         self.runner = ShardRunner(
             shard=matching,
-            source=RecoverySource(self._journals(), stream, position),
+            source=RecoverySource(journals, stream, position),
             journal=journal,
             journalled=journalled,
-            skips=self._skips,
+            skips=skips,
             committer=self._role,
             committed=committed,
             keep_lease=self._run_beside,
             now_ns=time.time_ns,
         )
+        self._keep_snapshots_of(matching, store)
+
+    def _keep_snapshots_of(self, matching: MatchingShard, store: SnapshotStore) -> None:
+        settings = self._settings.engine
         self._keeper = SnapshotKeeper(
             matching,
             store,
             committed=lambda: self.runner.committed,
             durable=self._durable,
             on_saved=self._publish_floors,
-            interval_s=settings.engine.snapshot_interval_s,
-            inputs_min=settings.engine.snapshot_inputs_min,
-            timeout_s=settings.engine.snapshot_timeout_s,
+            interval_s=settings.snapshot_interval_s,
+            inputs_min=settings.snapshot_inputs_min,
+            timeout_s=settings.snapshot_timeout_s,
         )
         self._orders = OrderStreams(
-            self._link.sibling(keys.ACCOUNTS_DB, name=f"{name}-trimming"),
+            self._link.sibling(keys.ACCOUNTS_DB, name=f"{self._name}-trimming"),
             self._shard,
             engine=engine_name(self._shard.id, standby=False),
             standby=engine_name(self._shard.id, standby=True),
@@ -241,40 +258,28 @@ class _Engine:
         with suppress(RouterError, TimeoutError):
             async with asyncio.timeout(CLEAR_TIMEOUT_S):
                 if self._leadership.is_leading or await self._lease.try_acquire() is None:
-                    await self._check_server()
+                    await self._server.check()
 
     async def _sibling(self, use: str) -> RedisLink:
         link = self._link.sibling(self._shard.db, name=f"{self._name}-{use}")
         return await self._stack.enter_async_context(link)
 
-    def _directory(self, name: str) -> Path:
-        return journal_directory(self._settings, name)
-
     def _journals(self) -> dict[str, JournalReader]:
         """Return the shard's journals on this machine, our own first."""
-        names = [self._name]
-        if self._directory(self._other).is_dir():
-            names.append(self._other)
-        return {name: JournalReader(self._directory(name)) for name in names}
+        directories = {
+            name: journal_directory(self._settings, name) for name in (self._name, self._other)
+        }
+        return {name: JournalReader(path) for name, path in directories.items() if path.is_dir()}
 
-    async def _journal_skips(self, journalled: Mapping[str, int]) -> None:
+    async def _journal_skips(self, skips: Skips, journalled: Mapping[str, int]) -> None:
         lacking = [
             skip_record(symbol, seq, reason, time.time_ns())
-            for symbol, reasons in self._skips.items()
+            for symbol, reasons in skips.items()
             for seq, reason in sorted(reasons.items())
             if seq > journalled.get(skip_key(symbol), 0)
         ]
         if lacking:
             await self._journal.append(lacking)
-
-    def _check_ends(self, ends: Mapping[str, int], journalled: Mapping[str, int]) -> None:
-        lost = [
-            (keys.orders(symbol), end + 1, journalled[symbol])
-            for symbol, end in ends.items()
-            if end < journalled.get(symbol, 0)
-        ]
-        if lost:
-            raise LostWrites(self._shard.id, lost)
 
     async def _run_beside(self) -> None:
         """Run everything beside the loop; the first failure ends all of it."""
@@ -284,7 +289,7 @@ class _Engine:
                 self._link.sibling(keys.ACCOUNTS_DB, name=f"{self._name}-ledger"),
                 self._journal,
                 process=self._name,
-                position=self._tails[LEDGER].seq if LEDGER in self._tails else 0,
+                position=self._server.ledger_position,
             )
             beside.append(ledger.run())
         try:
@@ -315,40 +320,15 @@ class _Engine:
             for symbol in self._homes
         }
 
-    async def _check_server(self) -> None:
-        """See to it that the server has all that our journals have, and know every skip.
 
-        Raises:
-            SkipsChanged, LostWrites, HistoryDiffers, ServerBehind: the engine has to end.
-            RedisUnavailable, OutOfMemory: try again.
-        """
-        await check_skips(self._shard_link, self._skips)
-        if await self._is_cleared():
-            return
-        self._tails.update(self.runner.tails)
-        tails = dict(self._tails)
-        if self._directory(self._other).is_dir():
-            other = JournalReader(self._directory(self._other))
-            for key, record in (
-                await asyncio.to_thread(other.tails, (*self._homes, LEDGER))
-            ).items():
-                if key not in tails or tails[key].seq < record.seq:
-                    tails[key] = record
-        await clear(
-            self._link,
-            self._lease,
-            self._shard,
-            tails=tails,
-            with_ledger=self._has_ledger,
-            committed=self.runner.committed,
-        )
-        logger.info("Server %s is cleared", self._lease.run_id)
+def _refuse_after_difference(mark: Path) -> None:
+    """Refuse to start an engine whose outputs differed, until an operator has looked.
 
-    async def _is_cleared(self) -> bool:
-        found = [await self._shard_link.call("GET", keys.CLEARED)]
-        if self._has_ledger:
-            found.append(await self._link.call("GET", keys.CLEARED))
-        return all(one == self._shard_link.run_id.encode() for one in found)
+    Raises:
+        EngineDiffered: the mark is there.
+    """
+    if mark.exists():
+        raise EngineDiffered(mark, mark.read_text())
 
 
 async def _release(lease: Lease) -> None:

@@ -5,6 +5,7 @@ OpsError
 ├── CommandFailed            what an operator asked for cannot be done; says why
 ├── DataDirectoryLocked      another run holds the directory
 ├── DataDirectoryMismatch    the directory is not of this version, or not ours to use
+├── EngineDiffered           an engine whose outputs were not the published ones stays stopped
 ├── EmbeddedServerFailed     a private server is missing, did not start or stopped by itself
 ├── FixClientFailed          a client of ours cannot log on, or lost its session
 ├── FlowFileError            a file of recorded flow is not what it should be; names the line
@@ -50,6 +51,22 @@ class DataDirectoryLocked(OpsError):
 
 class DataDirectoryMismatch(OpsError):
     """The data directory was made by other versions, or cannot be used by this account."""
+
+
+class EngineDiffered(OpsError):
+    """An engine made another output than was published; it does not start until somebody looked.
+
+    Args:
+        mark: the file to remove then.
+        difference: what it has found, with both versions.
+    """
+
+    def __init__(self, mark: Path, difference: str) -> None:
+        super().__init__(
+            f"this engine differed and may not lead: replay the shard's journals to see which is"
+            f" right, then remove {mark}; it was: {difference}"
+        )
+        self.mark = mark
 
 
 class EmbeddedServerFailed(OpsError):

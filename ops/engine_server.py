@@ -1,0 +1,126 @@
+"""Whether the server has all that a shard's journals have: what an engine asks before it leads.
+
+The journals are those of both engines of the shard, as far as they are on this machine: an engine
+that takes over may have read less than the one that is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from engine.journal import Record
+from engine.journal_keys import LEDGER
+from engine.journal_reader import JournalReader
+from router import keys
+from router.clearance import clear
+from router.errors import LostWrites
+from router.lease import Lease
+from router.redis_client import RedisLink
+from router.shards import Shard
+from router.skips import Skips, check_skips
+
+logger = logging.getLogger("ops")
+
+
+class ServerCheck:
+    """Compares the server with the journals, and clears it.
+
+    Args:
+        link: accounts database.
+        shard_link: the shard's database, for nothing else.
+        lease: of the shard.
+        shard: whose streams.
+        with_ledger: its engines journal the ledger.
+        skips: what the engine knows of.
+        own: the engine's journal, with nothing written since it was opened.
+        other: the other engine's, if there is one on this machine.
+        written: gives symbol → the last record that this engine has written since.
+        committed: gives symbol → the last seq that this engine has committed, or compared.
+    """
+
+    def __init__(
+        self,
+        link: RedisLink,
+        shard_link: RedisLink,
+        lease: Lease,
+        shard: Shard,
+        *,
+        with_ledger: bool,
+        skips: Skips,
+        own: JournalReader,
+        other: JournalReader | None,
+        written: Callable[[], Mapping[str, Record]],
+        committed: Callable[[], Mapping[str, int]],
+    ) -> None:
+        self._link = link
+        self._shard_link = shard_link
+        self._lease = lease
+        self._shard = shard
+        self._with_ledger = with_ledger
+        self._skips = skips
+        self._keys: Sequence[str] = (*shard.symbols, LEDGER)
+        self._tails = own.tails(self._keys)
+        self._other = other
+        self._written = written
+        self._committed = committed
+
+    @property
+    def ledger_position(self) -> int:
+        """The last ledger entry that the journal had when it was opened; 0 = none."""
+        return self._tails[LEDGER].seq if LEDGER in self._tails else 0
+
+    def check_ends(self, ends: Mapping[str, int]) -> None:
+        """Refuse streams that end before the engine's own journal.
+
+        Args:
+            ends: symbol → the last seq of its stream.
+
+        Raises:
+            LostWrites: lists what they lack.
+        """
+        lost = [
+            (keys.orders(symbol), end + 1, self._tails[symbol].seq)
+            for symbol, end in ends.items()
+            if symbol in self._tails and end < self._tails[symbol].seq
+        ]
+        if lost:
+            raise LostWrites(self._shard.id, lost)
+
+    async def check(self) -> None:
+        """See to it that the engine may lead on this server; it may be repeated.
+
+        Raises:
+            SkipsChanged, LostWrites, HistoryDiffers, ServerBehind: the engine has to end.
+            RedisUnavailable, OutOfMemory: try again.
+        """
+        await check_skips(self._shard_link, self._skips)
+        if await self._is_cleared():
+            return
+        await clear(
+            self._link,
+            self._lease,
+            self._shard,
+            tails=await self._latest(),
+            with_ledger=self._with_ledger,
+            committed=self._committed(),
+        )
+        logger.info("Server %s is cleared", self._lease.run_id)
+
+    async def _latest(self) -> dict[str, Record]:
+        self._tails.update(self._written())
+        tails = dict(self._tails)
+        if self._other is None:
+            return tails
+        others = await asyncio.to_thread(self._other.tails, self._keys)
+        for key, record in others.items():
+            if key not in tails or tails[key].seq < record.seq:
+                tails[key] = record
+        return tails
+
+    async def _is_cleared(self) -> bool:
+        found = [await self._shard_link.call("GET", keys.CLEARED)]
+        if self._with_ledger:
+            found.append(await self._link.call("GET", keys.CLEARED))
+        return all(one == self._shard_link.run_id.encode() for one in found)

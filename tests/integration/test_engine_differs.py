@@ -1,0 +1,51 @@
+"""An engine whose output is not the published one stops, and stays so until somebody has looked."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from engine.events import Output, encode_output
+from ops.engine_process import DIFFERENCE_MARK, run_engine
+from ops.errors import EngineDiffered
+from ops.wiring import snapshot_directory
+from router import keys
+from router.errors import OutputDiffers
+from router.lease import Lease
+from router.process_registry import read_processes
+from tests.helpers import eventually_async
+from tests.venue import running_venue
+
+
+async def test_engine_that_differed_is_refused_until_its_mark_is_removed(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async with running_venue(redis_url, tmp_path, engines=False) as venue:
+        mark = snapshot_directory(venue.settings, "engine-1-standby") / DIFFERENCE_MARK
+        published = encode_output(Output("BTC-USD", 1, 5, [], []))
+        async with venue.link.sibling(1) as link:
+            leader = Lease(link, owner="leader", ttl_ms=60_000)
+            await leader.try_acquire()
+            await link.call("XADD", keys.events("BTC-USD"), "1-0", "e", published)
+
+            with pytest.raises(OutputDiffers, match="published: "):
+                await run_engine(venue.settings, redis_url, 1, standby=True)
+            assert "ours:" in mark.read_text()
+
+            with pytest.raises(EngineDiffered, match="published: "):
+                await run_engine(venue.settings, redis_url, 1, standby=True)
+
+            mark.unlink()
+            await link.call("DEL", keys.events("BTC-USD"))
+            again = asyncio.create_task(run_engine(venue.settings, redis_url, 1, standby=True))
+
+            async def is_live() -> bool:
+                assert not again.done()
+                state = (await read_processes(venue.link, ["engine-1-standby"])).values()
+                return any(one.counters["is_live"] for one in state)
+
+            await eventually_async(is_live)
+            again.cancel()
+            await asyncio.gather(again, return_exceptions=True)
