@@ -9,6 +9,7 @@ commands_processes.py gateway, engine, marketdata, writer: each process alone
 commands_status.py    status
 commands_failover.py  failover
 commands_reconcile.py reconcile
+commands_repair.py    repair
 commands_replay.py    replay, diff: journal_replay.py by journal_replay_symbols.py, in processes
 journal_replay_into.py fills an empty database; database_diff.py compares two
 commands_audit.py     audit: audit_journals.py reads, audit_fix.py judges one account
