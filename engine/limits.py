@@ -61,8 +61,18 @@ SENT_MESSAGES_KEPT = 20_000
 """Messages in a session's store of sent ones, some 5 MB; a ResendRequest for older ones is answered
 with a gap fill. They go in batches as they were stored, so a few more may be there."""
 
+SENT_MESSAGES_KEPT_S = 7 * 86_400
+"""Seconds from the end of a session until its store of sent messages goes, unless it logs on again:
+accounts that never return cost nothing for ever. A ResendRequest is answered with a gap fill then.
+"""
+
 OUTBOX_KEPT_BEHIND_CURSOR = 1_000
-"""Entries of an outbox kept after their reports have been stored as sent."""
+"""Entries of an outbox kept after their reports have been stored as sent.
+
+What is ahead of the cursor is never trimmed: nobody has told it to the account yet. That is bounded
+too. An account that is away sends nothing, so its outbox gets one entry per fill or cancel of the
+orders that were open when it left, at most one per lot of theirs, and `status` warns of a long one;
+new orders are refused while memory is nearly used up, so it stops growing then."""
 
 DEPOSIT_REF_LENGTH_MAX = 64
 """Characters of a deposit's or withdrawal's --ref."""

@@ -14,6 +14,7 @@ snapshots follow from the journals. Hence nothing has to stop, and nothing has t
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import shutil
@@ -23,7 +24,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
-import redis
 
 from engine.journal_reader import archived_path, segment_paths
 from ops.data_dir import DATA_DIRECTORY_VERSION, DataDirectory, sync_directory
@@ -32,9 +32,10 @@ from ops.endpoints import find_redis
 from ops.engine_process import engine_name
 from ops.errors import CommandFailed, DataDirectoryLocked
 from ops.settings import Settings
-from ops.wiring import VERSION
+from ops.wiring import VERSION, accounts_link
 from router import keys
-from router.dense_ids import last_number
+from router.dense_ids import last_entry, last_number
+from router.redis_client import RedisLink
 
 BACKUP_FORMAT = 1
 MANIFEST = "manifest.json"
@@ -107,6 +108,7 @@ def back_up(settings: Settings, config: Path, target: Path) -> Manifest:
     Raises:
         CommandFailed: there is no venue, the target exists, or a server cannot save.
         DataDirectoryLocked: the venue is starting or stopping.
+        RedisUnavailable: Redis does not answer.
         OpsError: the private Redis of a venue that is stopped does not start.
     """
     refuse_external_servers(settings, "backup")
@@ -119,7 +121,8 @@ def back_up(settings: Settings, config: Path, target: Path) -> Manifest:
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(mode=0o700, parents=True)
     with _servers(settings) as (url, was_running):
-        files = {REDIS_FILE: _save_redis(settings, url, new, wait_for_ledger=was_running)}
+        saving = _save_redis(settings, url, new, wait_for_ledger=was_running)
+        files = {REDIS_FILE: asyncio.run(saving)}
         files |= _copy_journals(settings.var_dir / JOURNALS, new)
     for name, path in ((VENUE_FILE, config), (DEMO_FILE, settings.var_dir / DEMO_FILE)):
         if path.exists():
@@ -183,67 +186,74 @@ def _servers(settings: Settings) -> Iterator[tuple[str, bool]]:
             server.stop()
 
 
-def _save_redis(
+async def _save_redis(
     settings: Settings, url: str, directory: Path, *, wait_for_ledger: bool
 ) -> BackedUpFile:
     """Save Redis as of one moment, and copy that."""
-    try:
-        with redis.Redis.from_url(url) as client:
-            _begin_save(client)
-            ledger = last_number(client.xrevrange(keys.LEDGER, count=1))
-            saved = _wait_until_saved(client)
-            try:
-                copied = copy_file(saved, directory / REDIS_FILE)
-            finally:
-                saved.unlink(missing_ok=True)
-            if wait_for_ledger:
-                _wait_for_ledger(settings, client, ledger)
-    except redis.RedisError as error:
-        raise CommandFailed(f"Redis does not save: {error}") from error
+    async with accounts_link(settings, url, name="backup") as link:
+        try:
+            async with asyncio.timeout(SAVE_TIMEOUT_S):
+                await _begin_save(link)
+                ledger = last_number(await link.call(*last_entry(keys.LEDGER)))
+                saved = await _wait_until_saved(link)
+        except TimeoutError as error:
+            raise CommandFailed(f"Redis has not saved within {SAVE_TIMEOUT_S:g} s") from error
+        try:
+            copied = copy_file(saved, directory / REDIS_FILE)
+        finally:
+            saved.unlink(missing_ok=True)
+        if wait_for_ledger:
+            await _wait_for_ledger(settings, link, ledger)
     return copied
 
 
-def _begin_save(client: redis.Redis) -> None:
+async def _begin_save(link: RedisLink) -> None:
     """Begin BGSAVE, behind a save or a rewrite of the append-only file that goes on."""
-    deadline = time.monotonic() + SAVE_TIMEOUT_S
     while True:
-        try:
-            client.bgsave()
+        info = await _persistence(link)
+        if info["rdb_bgsave_in_progress"] == info["aof_rewrite_in_progress"] == "0":
+            await link.call("BGSAVE")
             return
-        except redis.ResponseError as error:
-            if "in progress" not in str(error) or time.monotonic() > deadline:
-                raise
-        time.sleep(_POLL_S)
+        await asyncio.sleep(_POLL_S)
 
 
-def _wait_until_saved(client: redis.Redis) -> Path:
+async def _wait_until_saved(link: RedisLink) -> Path:
     """Wait for the end of BGSAVE and return the file."""
-    deadline = time.monotonic() + SAVE_TIMEOUT_S
-    while (info := client.info("persistence"))["rdb_bgsave_in_progress"]:
-        if time.monotonic() > deadline:
-            raise CommandFailed(f"Redis has not saved within {SAVE_TIMEOUT_S:g} s")
-        time.sleep(_POLL_S)
+    while True:
+        info = await _persistence(link)
+        if info["rdb_bgsave_in_progress"] == "0":
+            break
+        await asyncio.sleep(_POLL_S)
     if info["rdb_last_bgsave_status"] != "ok":
         raise CommandFailed("Redis could not save (redis/redis-server.log): is the disk full?")
-    settings = client.config_get("dir") | client.config_get("dbfilename")
-    return Path(str(settings["dir"]), str(settings["dbfilename"]))
+    _, directory = await link.call("CONFIG", "GET", "dir")
+    _, name = await link.call("CONFIG", "GET", "dbfilename")
+    return Path(directory.decode(), name.decode())
 
 
-def _wait_for_ledger(settings: Settings, client: redis.Redis, ledger: int) -> None:
+async def _persistence(link: RedisLink) -> dict[str, str]:
+    lines = (await link.call("INFO", "persistence")).decode().splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+async def _wait_for_ledger(settings: Settings, link: RedisLink, ledger: int) -> None:
     """Wait until a journal has the ledger as far as the copy of Redis can have it."""
     shard = min(one.id for one in settings.shards if one.symbols)
     names = [engine_name(shard, standby=standby) for standby in (False, True)]
-    deadline = time.monotonic() + LEDGER_TIMEOUT_S
-    while True:
-        found = [client.hget(keys.position_engine(name), keys.LEDGER) for name in names]
-        if max(int(position or 0) for position in found) >= ledger:
-            return
-        if time.monotonic() > deadline:
-            raise CommandFailed(
-                f"{names[0]} has not written the ledger up to entry {ledger} into its journal"
-                f" within {LEDGER_TIMEOUT_S:g} s: does it run? (shardex status)"
-            )
-        time.sleep(_POLL_S)
+    try:
+        async with asyncio.timeout(LEDGER_TIMEOUT_S):
+            while True:
+                found = await link.pipeline(
+                    [("HGET", keys.position_engine(name), keys.LEDGER) for name in names]
+                )
+                if max(int(position or 0) for position in found) >= ledger:
+                    return
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError as error:
+        raise CommandFailed(
+            f"{names[0]} has not written the ledger up to entry {ledger} into its journal"
+            f" within {LEDGER_TIMEOUT_S:g} s: does it run? (shardex status)"
+        ) from error
 
 
 def _copy_journals(source: Path, target: Path) -> dict[str, BackedUpFile]:

@@ -17,11 +17,10 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
-import redis
 
 from engine.journal_file import JournalFile
 from engine.journal_keys import LEDGER, hashed_symbol, skipped_symbol
@@ -45,8 +44,9 @@ from ops.errors import CommandFailed
 from ops.journal_replay import journals_in, symbols_of
 from ops.journal_replay_into import Rebuilt, replay_into
 from ops.settings import Settings
+from ops.wiring import accounts_link
 from router import keys
-from router.dense_ids import last_number
+from router.dense_ids import last_entry, last_number
 
 _APPEND_ONLY_FILE = "appendonly.aof"
 """An append-only file may begin with what BGSAVE writes, and be nothing else."""
@@ -224,16 +224,21 @@ def _read_positions(settings: Settings, data: DataDirectory, journals: Path) -> 
     server = EmbeddedRedis(data, binary=settings.redis.binary, port=0)
     server.start()
     try:
-        with redis.Redis.from_url(server.url) as client:
-            positions = {LEDGER: last_number(client.xrevrange(keys.LEDGER, count=1))}
-            homes = {symbol: client.hget(keys.home(symbol), "db") for symbol in symbols}
-        for symbol, db in homes.items():
-            if db is None:
-                continue
-            with redis.Redis.from_url(server.url, db=int(db)) as client:
-                positions[symbol] = last_number(client.xrevrange(keys.events(symbol), count=1))
+        return asyncio.run(_read_ends(settings, server.url, symbols))
     finally:
         server.stop()
+
+
+async def _read_ends(settings: Settings, url: str, symbols: Iterable[str]) -> dict[str, int]:
+    async with accounts_link(settings, url, name="restore") as link:
+        positions = {LEDGER: last_number(await link.call(*last_entry(keys.LEDGER)))}
+        for symbol in symbols:
+            db = await link.call("HGET", keys.home(symbol), "db")
+            if db is None:
+                continue
+            async with link.sibling(int(db), name="restore") as shard_link:
+                found = await shard_link.call(*last_entry(keys.events(symbol)))
+            positions[symbol] = last_number(found)
     return positions
 
 

@@ -12,7 +12,12 @@ from typing import Any
 
 import msgspec
 
-from engine.limits import OUT_NUMBERS_LEASE, OUTBOX_KEPT_BEHIND_CURSOR, SENT_MESSAGES_KEPT
+from engine.limits import (
+    OUT_NUMBERS_LEASE,
+    OUTBOX_KEPT_BEHIND_CURSOR,
+    SENT_MESSAGES_KEPT,
+    SENT_MESSAGES_KEPT_S,
+)
 from router import keys
 from router.dense_ids import entry_number
 from router.errors import Fenced, ServerChanged
@@ -214,7 +219,10 @@ class Sessions:
         Raises:
             Fenced: the session is not the caller's any more.
         """
-        self._check(await _RELEASE.run(self._link, account, epoch, dealt, next_out), account)
+        self._check(
+            await _RELEASE.run(self._link, account, epoch, dealt, next_out, SENT_MESSAGES_KEPT_S),
+            account,
+        )
 
     async def sent_between(
         self, account: int, number: int, *, begin: int, end: int

@@ -3,7 +3,7 @@
 -- KEYS  none
 -- ARGV  1 account, 2 owner, 3 TTL in ms, 4 '1' = reset the numbers, 5 numbers leased at once
 -- Reads   user:{account} disabled
--- Writes  session:{account}; deletes sent:{account}:{number} at a reset
+-- Writes  session:{account}; deletes sent:{account}:{number} at a reset, else keeps it for good
 --
 -- Returns {'DISABLED'}
 --         {'TAKEN', owner, remaining ms}
@@ -52,5 +52,7 @@ call('HSET', key, 'epoch', epoch, 'owner', owner, 'until_ms', now + ttl, 'number
   'dealt', dealt, 'out_limit', out_limit, 'next_out', 0)
 if reset then
   call('UNLINK', 'sent:' .. account .. ':' .. number - 1)
+else
+  call('PERSIST', 'sent:' .. account .. ':' .. number)
 end
 return {'OPENED', epoch, number, dealt + 1, next_out, out_limit, tonumber(s[8]) or 0}

@@ -7,7 +7,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from engine.limits import OUT_NUMBERS_LEASE, OUTBOX_KEPT_BEHIND_CURSOR, SENT_MESSAGES_KEPT
+from engine.limits import (
+    OUT_NUMBERS_LEASE,
+    OUTBOX_KEPT_BEHIND_CURSOR,
+    SENT_MESSAGES_KEPT,
+    SENT_MESSAGES_KEPT_S,
+)
 from router import keys
 from router.errors import Fenced, OutOfMemory, ServerChanged
 from router.redis_client import RedisLink
@@ -205,6 +210,19 @@ async def test_resend_range_takes_whole_batches_over_pages(gateway: Sessions) ->
     assert [(one.first, one.last) for one in everything] == [(n, n + 1) for n in range(1, 601, 2)]
     assert [(one.first, one.last) for one in part] == [(9, 10), (11, 12), (13, 14)]
     assert await sent(gateway, begin=601) == []
+
+
+async def test_what_was_sent_goes_long_after_the_session_unless_it_logs_on_again(
+    link: RedisLink, gateway: Sessions
+) -> None:
+    session = await opened(gateway)
+    key = keys.sent(ALICE, session.number)
+    await gateway.store([Store(ALICE, session.epoch, 1, 1, 0, b"m")])
+    assert await link.call("TTL", key) == -1
+    await gateway.release(ALICE, session.epoch, dealt=0, next_out=2)
+    assert SENT_MESSAGES_KEPT_S - 5 <= await link.call("TTL", key) <= SENT_MESSAGES_KEPT_S
+    await opened(gateway)
+    assert await link.call("TTL", key) == -1
 
 
 async def test_the_last_messages_are_kept_however_many_stand_in_an_entry(
