@@ -56,7 +56,7 @@ class JournalFile:
         JournalLocked: Another process has it open.
         JournalCorrupt: The last segment is damaged before its tail; nothing is changed.
         JournalMismatch: It is another journal, or of another format version; nothing is changed.
-        JournalWriteFailed: The disk refused a first segment.
+        JournalWriteFailed: The disk is full: it refused a first segment, or the lock's holder.
         JournalSyncFailed: The disk failed to make durable what it holds of the journal.
     """
 
@@ -287,8 +287,12 @@ def _lock(directory: Path) -> int:
         holder = os.read(fd, 20).decode()
         os.close(fd)
         raise JournalLocked(f"journal {directory} is written by process {holder}") from error
-    os.ftruncate(fd, 0)
-    os.write(fd, b"%d" % os.getpid())
+    try:
+        os.ftruncate(fd, 0)
+        os.write(fd, b"%d" % os.getpid())
+    except OSError as error:
+        os.close(fd)
+        raise JournalWriteFailed(f"journal {directory}: {error}") from error
     return fd
 
 

@@ -250,6 +250,19 @@ def test_write_beyond_the_limit_leaves_nothing_and_can_be_tried_again(tmp_path: 
     assert [record.seq for record in JournalReader(tmp_path)] == list(range(1, 13))
 
 
+def test_full_disk_at_the_start_is_said_and_the_next_start_goes_on(tmp_path: Path) -> None:
+    with file_size_limit(0), pytest.raises(JournalWriteFailed, match="too large"):
+        open_journal(tmp_path)
+    journal = open_journal(tmp_path)
+    journal.append(batch(1, 3))
+    journal.close()
+    with file_size_limit(0), pytest.raises(JournalWriteFailed, match="too large"):
+        open_journal(tmp_path)
+    journal = open_journal(tmp_path)
+    assert journal.positions == {"BTC-USD": 3}
+    journal.close()
+
+
 def test_full_disk_while_rolling_leaves_the_old_segment_going(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
