@@ -19,7 +19,7 @@ import msgspec
 
 from engine.errors import JournalCorrupt, JournalMismatch
 from engine.journal_keys import LEDGER, hashed_symbol, skipped_symbol
-from engine.journal_reader import JournalReader, SegmentFile, segment_paths
+from engine.journal_reader import JournalReader, read_header, segment_paths
 from ops.errors import CommandFailed
 from ops.journal_replay_symbols import (
     JournalReplayer,
@@ -88,6 +88,7 @@ def journals_in(directory: Path) -> list[Path]:
 
     Raises:
         CommandFailed: there is none, or it is a journal of something else.
+        JournalCorrupt, JournalMismatch: what the last segment begins with is damaged.
     """
     if segment_paths(directory):
         found = [directory]
@@ -96,19 +97,10 @@ def journals_in(directory: Path) -> list[Path]:
     if not found:
         raise CommandFailed(f"{directory}: there is no journal of an engine")
     for journal in found:
-        kind = last_segment(journal).header.kind
+        kind = read_header(segment_paths(journal)[-1]).kind
         if kind != JOURNAL_KIND:
             raise CommandFailed(f"{journal}: a journal of {kind}, expected {JOURNAL_KIND}")
     return found
-
-
-def last_segment(journal: Path) -> SegmentFile:
-    """Return the last segment of a journal that has one.
-
-    Raises:
-        JournalCorrupt, JournalMismatch: see ``SegmentFile``.
-    """
-    return SegmentFile(segment_paths(journal)[-1])
 
 
 def symbols_of(positions: dict[str, int]) -> dict[str, int]:
@@ -132,7 +124,7 @@ def choose_sources(journals: Sequence[Path]) -> tuple[dict[str, Path], dict[str,
     incarnations: dict[str, str] = {}
     for journal in journals:
         positions = JournalReader(journal).positions()
-        header = last_segment(journal).header
+        header = read_header(segment_paths(journal)[-1])
         symbols = symbols_of(positions)
         for key, seq in {**symbols, LEDGER: positions.get(LEDGER, 0)}.items():
             if seq > best.get(key, 0):
@@ -168,7 +160,7 @@ def replay_journal(directory: Path, *, processes: int | None = None) -> ReplayRe
         processes: at most so many; None: as many as there are processors.
 
     Raises:
-        CommandFailed: see ``journals_in``.
+        CommandFailed, JournalCorrupt, JournalMismatch: see ``journals_in``.
     """
     started = time.monotonic()
     journals = journals_in(directory)

@@ -34,7 +34,7 @@ from tests.replay_journals import record_of, rewrite
 
 DATABASE = "test_replay"
 SYMBOLS = ("ALFA-USD", "GAMMA-USD")
-ANSWERS = 300
+ANSWERS = 150
 WAIT_S = 20.0
 
 
