@@ -67,9 +67,10 @@ class WatchedFile(JournalFile):
     def __init__(self, disk: Disk, directory: Path, options: dict[str, Any]) -> None:
         self._disk = disk
         self._place = directory
-        self._durable: tuple[Path, int] | None = None
+        self._segment: Path | None = None
+        self._durable_bytes = 0
         super().__init__(directory, **options)
-        self._note_durable()
+        self._note_segment()
 
     def append_if_room(self, records: Sequence[Record]) -> bool:
         """Write a batch, unless the disk is full (JournalFile)."""
@@ -83,12 +84,13 @@ class WatchedFile(JournalFile):
     def sync(self) -> None:
         """Make it durable, and note how far (JournalFile)."""
         super().sync()
-        self._note_durable()
+        if self._segment is not None:
+            self._durable_bytes = self._segment.stat().st_size
 
     def roll(self) -> None:
         """Begin another segment, which is durable as far as it goes (JournalFile)."""
         super().roll()
-        self._note_durable()
+        self._note_segment()
 
     def crash(self, choose: random.Random, *, power_lost: bool) -> None:
         """Close it as a dying process does, and tear its end."""
@@ -96,14 +98,14 @@ class WatchedFile(JournalFile):
         segment = segment_paths(self._place)[-1]
         data = segment.read_bytes()
         if power_lost:
-            assert self._durable is not None and self._durable[0] == segment
-            data = data[: choose.randint(self._durable[1], len(data))]
+            assert segment == self._segment, "the last segment is the one that is written"
+            data = data[: choose.randint(self._durable_bytes, len(data))]
         elif choose.random() < 0.5:
             scan = SegmentScan(data)
             begun = encode_records([Record("TORN", 1, 0, 0, bytes(40))], seed=scan.seed)
             data += begun[: choose.randrange(len(begun))]
         segment.write_bytes(data)
 
-    def _note_durable(self) -> None:
-        segment = segment_paths(self._place)[-1]
-        self._durable = segment, segment.stat().st_size
+    def _note_segment(self) -> None:
+        self._segment = segment_paths(self._place)[-1]
+        self._durable_bytes = self._segment.stat().st_size

@@ -44,6 +44,11 @@ class _WatchedRunner(ShardRunner):
         assert process is not None, "engines are processes"
         process.objects["runner"] = self
 
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether all that was read is journalled and committed, or compared."""
+        return self._ring.is_drained()
+
 
 def _write_snapshots(keeper: Any, positions: Mapping[str, int]) -> int:
     """Write what a forked child would (SnapshotKeeper._fork): a fork is the state of a moment."""

@@ -92,7 +92,7 @@ def _behind(world: World, ends: dict[str, int]) -> str:
             return f"{name} does not run"
         if any(seq != ends[symbol] for symbol, seq in runner.applied.items()):
             return f"{name}: applied {runner.applied} of {ends}"
-        if runner.counters()["ring_used"]:
+        if not runner.is_idle:
             return f"{name}: commits"
     if world.plan.writer:
         ledger = world.redis.store.databases[0].stream(b"ledger").last
