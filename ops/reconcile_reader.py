@@ -29,6 +29,7 @@ from pathlib import Path
 
 import msgspec
 
+from engine.errors import JournalCorrupt, JournalMismatch
 from engine.journal_reader import JournalReader, segment_paths
 from engine.shard import SymbolState
 from engine.snapshot_store import SnapshotStore
@@ -253,7 +254,10 @@ class _Look:
             raise CommandFailed(f"shard {shard}: no journal {names} in {self._settings.var_dir}")
 
         def covered(journal: Path) -> int:
-            positions = JournalReader(journal).positions()
+            try:
+                positions = JournalReader(journal).positions()
+            except (JournalCorrupt, JournalMismatch):
+                return 0
             return sum(min(end, positions.get(symbol, 0)) for symbol, end in ends.items())
 
         await read_journal(self._found, max(journals, key=covered), readings, ends)
