@@ -184,7 +184,10 @@ class _Engine:
         committed = {symbol: min(p.settled, p.published) for symbol, p in positions.items()}
         incarnations = {symbol: home.incarnation for symbol, home in self._homes.items()}
         store = SnapshotStore(snapshot_directory(settings, name), incarnations)
-        at_most = {symbol: min(seq, journalled.get(symbol, 0)) for symbol, seq in committed.items()}
+        at_most = {
+            symbol: min(seq, journalled.get(symbol, 0), journalled.get(hash_key(symbol), 0))
+            for symbol, seq in committed.items()
+        }
         matching = restore(store, at_most)
         position = {symbol: matching.position(symbol) for symbol in self._homes}
         block_ms = settings.engine.read_block_ms
