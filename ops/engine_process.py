@@ -184,11 +184,7 @@ class _Engine:
         committed = {symbol: min(p.settled, p.published) for symbol, p in positions.items()}
         incarnations = {symbol: home.incarnation for symbol, home in self._homes.items()}
         store = SnapshotStore(snapshot_directory(settings, name), incarnations)
-        at_most = {
-            symbol: min(seq, journalled.get(symbol, 0), journalled.get(hash_key(symbol), 0))
-            for symbol, seq in committed.items()
-        }
-        matching = restore(store, at_most)
+        matching = restore(store, _restorable(committed, journalled))
         position = {symbol: matching.position(symbol) for symbol in self._homes}
         block_ms = settings.engine.read_block_ms
         stream = CommandSource(await self._sibling("reader"), position, block_ms=block_ms)
@@ -322,6 +318,14 @@ class _Engine:
             symbol: min(durable.get(symbol, 0), durable.get(hash_key(symbol), 0))
             for symbol in self._homes
         }
+
+
+def _restorable(committed: Mapping[str, int], journalled: Mapping[str, int]) -> dict[str, int]:
+    """Return symbol → the seq that its snapshot must not be beyond."""
+    return {
+        symbol: min(seq, journalled.get(symbol, 0), journalled.get(hash_key(symbol), 0))
+        for symbol, seq in committed.items()
+    }
 
 
 def _refuse_after_difference(mark: Path) -> None:
