@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench
+.PHONY: help install run test check torture mutants bench
 
 BIN := .venv/bin
 STAMP := .venv/installed
@@ -18,11 +18,19 @@ run: $(STAMP) ## Start the whole exchange with a demo market (Ctrl-C stops it)
 test: $(STAMP) ## Run all tests
 	@$(BIN)/python -m pytest -q
 
-check: $(STAMP) ## Check format, lint and types, then run all tests
+check: $(STAMP) ## Check format, lint and types, run all tests, 60 s of torture and 30 s of simulated worlds
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(MAKE) --no-print-directory test
+	@$(BIN)/shardex torture --seconds 60
+	@$(BIN)/python -m tests.simulation --seconds 30
+
+torture: $(STAMP) ## Kill parts of a private venue for MINUTES (20) and prove that nothing is lost; SEED=… repeats a plan
+	@exec $(BIN)/shardex torture --minutes $(or $(MINUTES),20) $(if $(SEED),--seed $(SEED))
+
+mutants: $(STAMP) ## Break the exchange on purpose and make sure that it is found
+	@$(BIN)/python -m tests.mutants
 
 bench: $(STAMP) ## Measure, and print the results as a table
 	@$(BIN)/python -m tests.bench

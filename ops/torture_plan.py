@@ -54,7 +54,8 @@ def draw_plan(
     while True:
         wait_s = round(choose.uniform(WAIT_MIN_S, WAIT_MAX_S), 2)
         draw = choose.random()
-        count = choose.randint(2, AT_ONCE_MAX) if _RESTARTED <= draw < _AT_ONCE else 1
+        several = min(choose.randint(2, AT_ONCE_MAX), len(set(parts)))
+        count = several if _RESTARTED <= draw < _AT_ONCE else 1
         if _AT_ONCE <= draw < _FAILOVER and leaders:
             yield Step(wait_s, (Blow(FAILOVER, choose.choice(list(leaders))),))
             continue

@@ -12,6 +12,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,8 @@ WORKERS = 2
 """Copies at work at once: most of a check is waiting."""
 
 CHECK_TIMEOUT_S = 150
-PATIENCE_S = 6
+STOP_TIMEOUT_S = 60
+PATIENCE_S = 10
 """Of a torture that looks for a mutant: it shall end soon."""
 
 _TORTURE = ("torture", "--fail-fast", "--patience", str(PATIENCE_S))
@@ -40,7 +42,14 @@ _WHERE = (
 
 
 class Done(NamedTuple):
-    """What became of a check: whether it says what it should, and the end of what it printed."""
+    """How a process ended, and all that it printed."""
+
+    code: int
+    out: str
+
+
+class Verdict(NamedTuple):
+    """What became of a check: whether it says what it should, and why it does or does not."""
 
     is_right: bool
     text: str
@@ -75,7 +84,7 @@ def main() -> int:
     return 1 if missed else 0
 
 
-def _report(name: str, done: Done) -> int:
+def _report(name: str, done: Verdict) -> int:
     print(f"{'ok  ' if done.is_right else 'MISS'} {name}: {done.text}", flush=True)
     return 0 if done.is_right else 1
 
@@ -83,20 +92,20 @@ def _report(name: str, done: Done) -> int:
 # ---------------------------------------------------------------- checks
 
 
-def passes(copy: Path, tests: Sequence[str]) -> Done:
+def passes(copy: Path, tests: Sequence[str]) -> Verdict:
     """Tell whether the unbroken copy passes all tests that are named."""
     results, text = run_tests(copy, tests)
     wrong = [test for test in tests if results.get(test) != "PASSED"]
-    return Done(not wrong, f"{len(tests)} tests pass" if not wrong else f"{wrong}\n{text}")
+    return Verdict(not wrong, f"{len(tests)} tests pass" if not wrong else f"{wrong}\n{text}")
 
 
-def survives(copy: Path, arguments: Sequence[str]) -> Done:
+def survives(copy: Path, arguments: Sequence[str]) -> Verdict:
     """Tell whether the unbroken copy survives a torture."""
     done = run(copy, ["-m", "ops", *_TORTURE, *arguments])
-    return Done(done.returncode == 0, _last_line(done))
+    return Verdict(done.code == 0, _said(done))
 
 
-def is_found(mutant: Mutant, base: Path, copy: Path) -> Done:
+def is_found(mutant: Mutant, base: Path, copy: Path) -> Verdict:
     """Break a copy and tell whether that is found."""
     shutil.copytree(
         base, copy, ignore=shutil.ignore_patterns("var", "__pycache__", ".pytest_cache")
@@ -106,18 +115,18 @@ def is_found(mutant: Mutant, base: Path, copy: Path) -> Done:
             path = copy / edit.file
             text = path.read_text()
             if text.count(edit.old) != 1:
-                return Done(False, f"{edit.file} has the text {text.count(edit.old)} times")
+                return Verdict(False, f"{edit.file} has the text {text.count(edit.old)} times")
             path.write_text(text.replace(edit.old, edit.new))
         check_imports(copy)
         if mutant.torture:
             done = run(copy, ["-m", "ops", *_TORTURE, *mutant.torture])
-            last = _last_line(done)
-            return Done(done.returncode == 1 and " failures: " in last, last)
+            is_right = done.code == 1 and " failures: " in done.out.splitlines()[-1]
+            return Verdict(is_right, _said(done))
         results, text = run_tests(copy, [mutant.found_by, mutant.alive])
         found, alive = results.get(mutant.found_by), results.get(mutant.alive)
         is_right = (found, alive) == ("FAILED", "PASSED")
         name = mutant.found_by.rpartition("::")[2]
-        return Done(is_right, f"{name} finds it" if is_right else f"{found}, {alive}\n{text}")
+        return Verdict(is_right, f"{name} finds it" if is_right else f"{found}, {alive}\n{text}")
     finally:
         shutil.rmtree(copy)
 
@@ -126,12 +135,12 @@ def run_tests(copy: Path, tests: Sequence[str]) -> tuple[dict[str, str], str]:
     """Run tests in a copy; return what became of each, and the end of what pytest said."""
     done = run(copy, ["-m", "pytest", "-q", "-rA", "--tb=line", "-p", "no:cacheprovider", *tests])
     results: dict[str, str] = {}
-    for verdict, test in _RESULT.findall(done.stdout):
+    for verdict, test in _RESULT.findall(done.out):
         # One name may stand for several parameters: none of them may fail.
         name = test.partition("[")[0]
         if results.get(name) != "FAILED":
             results[name] = verdict
-    return results, "\n".join(done.stdout.splitlines()[-8:])
+    return results, "\n".join(done.out.splitlines()[-8:])
 
 
 # ---------------------------------------------------------------- copies
@@ -157,12 +166,12 @@ def check_imports(copy: Path) -> None:
         RuntimeError: it is not.
     """
     done = run(copy, ["-c", _WHERE])
-    files = done.stdout.split()
-    if done.returncode or not files or not all(Path(one).is_relative_to(copy) for one in files):
-        raise RuntimeError(f"{copy} does not run its own code: {files} {done.stderr}")
+    files = done.out.split()
+    if done.code or not files or not all(Path(one).is_relative_to(copy) for one in files):
+        raise RuntimeError(f"{copy} does not run its own code: {done.out}")
 
 
-def run(copy: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def run(copy: Path, arguments: Sequence[str]) -> Done:
     """Run Python in a copy, with nothing of this process's settings but which redis-server runs."""
     kept = "SHARDEX_REDIS__BINARY"
     environment = {
@@ -170,25 +179,30 @@ def run(copy: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[str
         for name, value in os.environ.items()
         if name == kept or not name.startswith("SHARDEX_")
     }
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=copy,
+        env={**environment, "PYTHONPATH": str(copy)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     try:
-        return subprocess.run(
-            [sys.executable, *arguments],
-            cwd=copy,
-            env={**environment, "PYTHONPATH": str(copy)},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=CHECK_TIMEOUT_S,
-        )
-    except subprocess.TimeoutExpired as late:
-        said = late.stdout if isinstance(late.stdout, str) else ""
-        text = f"{said}\nno end within {CHECK_TIMEOUT_S} s"
-        return subprocess.CompletedProcess(late.cmd, -1, text, "")
+        out, _ = process.communicate(timeout=CHECK_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        # It has servers to stop.
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=STOP_TIMEOUT_S)
+        out += f"\nno end within {CHECK_TIMEOUT_S} s"
+    return Done(process.returncode, out)
 
 
-def _last_line(done: subprocess.CompletedProcess[str]) -> str:
-    lines = (done.stdout.strip() or done.stderr.strip() or "nothing was said").splitlines()
-    return lines[-1]
+def _said(done: Done) -> str:
+    """Return the failures that a torture named, or its last line."""
+    lines = done.out.strip().splitlines() or ["nothing was said"]
+    failures = [line for line in lines if line.startswith("FAILED: ")]
+    return failures[0] if failures else lines[-1]
 
 
 if __name__ == "__main__":
