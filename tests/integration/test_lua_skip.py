@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from engine.commands import CancelAll, encode_command
+from engine.events import Output, Skipped, encode_output
 from engine.limits import RING_SLOTS, SKIP_REASON_LENGTH_MAX
+from ops.commands_skip import Outcome, wait_until_passed
+from ops.errors import CommandFailed
 from router import keys
 from router.commit import Committer
 from router.errors import Fenced, OutOfMemory, SkipRefused, SkipsChanged
@@ -180,3 +184,34 @@ async def test_an_engine_that_does_not_know_a_skip_must_not_lead(venue: SmallVen
     with pytest.raises(SkipsChanged, match=f"{BTC}: inputs were skipped"):
         await check_skips(link, known)
     await check_skips(link, await read_skips(link, (BTC, ETH)))
+
+
+async def test_the_command_waits_for_an_engine_and_says_when_none_came(venue: SmallVenue) -> None:
+    await append(venue, 2)
+    found = await find_skippable(venue.link, BTC, 2)
+    await add_skip(venue.link, found, WHY)
+    with pytest.raises(CommandFailed, match="recorded, but no engine has passed it"):
+        await wait_until_passed(venue.link, found, WHY, 0.1)
+    _, committer = await lead(venue)
+    skipped = Output(BTC, 2, 2, [Skipped(0, 0, "", WHY, None)], [])
+    await committer.commit(
+        [settlement(BTC, 1), settlement(BTC, 2, event=encode_output(skipped))],
+    )
+    outcome = Outcome(BTC, 2, WHY, None, 0, "", {}, 2)
+    assert await wait_until_passed(venue.link, found, WHY, 5) == outcome
+    await append(venue, 3)
+    await committer.commit([settlement(BTC, 3)])
+    async with venue.link.sibling(1) as link:
+        await link.call("XTRIM", keys.events(BTC), "MINID", 3)
+    outcome = msgspec.structs.replace(outcome, settled=3)
+    assert await wait_until_passed(venue.link, found, WHY, 5) == outcome
+
+
+async def test_a_skip_that_was_not_obeyed_is_said(venue: SmallVenue) -> None:
+    await append(venue, 2)
+    found = await find_skippable(venue.link, BTC, 2)
+    _, committer = await lead(venue)
+    applied = encode_output(Output(BTC, 2, 2, [], []))
+    await committer.commit([settlement(BTC, 1), settlement(BTC, 2, event=applied)])
+    with pytest.raises(CommandFailed, match="was applied all the same"):
+        await wait_until_passed(venue.link, found, WHY, 5)

@@ -18,8 +18,11 @@ from psycopg import sql
 from engine.commands import CancelAll
 from engine.snapshot import decode_snapshot, encode_snapshot
 from engine.turn import Turn
+from ops import reconcile_reader
 from ops.embedded_postgres import EmbeddedPostgres
 from ops.embedded_redis import EmbeddedRedis
+from router.redis_client import RedisLink
+from router.venue_cut import VenueCut, read_venue_cut
 from tests.exchange_process import ExchangeProcess
 from tests.helpers import eventually, eventually_async
 from tests.integration.test_reconcile import Damage, damage
@@ -149,6 +152,28 @@ def test_journals_prove_it_from_the_first_command(exchange: ExchangeProcess) -> 
     assert result["proof"] == "journals"
     assert result["replayed"] == sum(result["settled"].values())
     assert "ALARM" not in exchange.said
+
+
+def test_what_is_trimmed_while_it_is_read_is_looked_at_again(
+    exchange: ExchangeProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    with _alfa(exchange) as shard:
+        key = f"orders:{ALFA}"
+        whole = shard.dump(key)
+
+        async def read_cut(link: RedisLink) -> VenueCut:
+            nonlocal looks
+            looks += 1
+            if looks == 2:
+                shard.restore(key, 0, whole, replace=True)
+            cut = await read_venue_cut(link)
+            if looks == 1:
+                shard.xtrim(key, minid=cut.symbols[ALFA].settled, approximate=False)
+            return cut
+
+        monkeypatch.setattr(reconcile_reader, "read_venue_cut", read_cut)
+        assert (reconciled(exchange)["differences"], looks) == ([], 2)
 
 
 BOOK = "open order, held, postgres open order"
@@ -305,7 +330,8 @@ def test_damage_in_a_journal_is_named_and_so_is_its_absence(exchange: ExchangePr
         found = reconciled(exchange, "--full")["differences"]
     finally:
         segment.write_bytes(whole)
-    assert {"journal", "replay"} <= {one["check"] for one in found}, found
+    # What lies behind the damage comes from the stream, as far as it has it.
+    assert "journal" in {one["check"] for one in found}, found
     hidden = journal.rename(journal.with_name("elsewhere"))
     try:
         done = exchange.call("reconcile", "--full")
