@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import PoisonCommand
+from engine.journal import Record
 from engine.journal_file import JournalFile
-from engine.journal_keys import hash_key, skip_key, skip_record
+from engine.journal_keys import LEDGER, hash_key, skip_key, skip_record
 from engine.journal_reader import JournalReader
 from engine.journal_writer import FsyncPolicy, JournalWriter
 from engine.recovery import RecoverySource, restore
@@ -159,6 +160,7 @@ class _Engine:
         self._stack = stack
         self._name = engine_name(shard.id, standby=standby)
         self._other = engine_name(shard.id, standby=not standby)
+        self._ledger: LedgerJournal | None = None
         self._has_ledger = has_ledger(shard, shard_map(settings, link.url).shards)
 
     async def recover(self, journal: JournalWriter, *, journalled: Mapping[str, int]) -> None:
@@ -198,8 +200,9 @@ class _Engine:
             skips=skips,
             own=journals[name],
             other=journals.get(self._other),
-            written=lambda: self.runner.tails,
+            written=self._written,
             committed=lambda: self.runner.committed,
+            on_cleared=self._define,
         )
         self._server.check_ends(await stream.ends())
         self._leadership = Leadership(
@@ -219,6 +222,15 @@ class _Engine:
             now_ns=time.time_ns,
         )
         self._keep_snapshots_of(matching, store)
+
+    def _written(self) -> dict[str, Record]:
+        """Return the last record of each key that was written since the start."""
+        tail = self._ledger.tail if self._ledger is not None else None
+        return dict(self.runner.tails) if tail is None else {**self.runner.tails, LEDGER: tail}
+
+    async def _define(self) -> None:
+        """Make the changes of rules that waited until the server was cleared."""
+        await define_venue(self._settings, self._link)
 
     def _keep_snapshots_of(self, matching: MatchingShard, store: SnapshotStore) -> None:
         settings = self._settings.engine
@@ -284,13 +296,13 @@ class _Engine:
         """Run everything beside the loop; the first failure ends all of it."""
         beside: list[Coroutine[Any, Any, None]] = [self._leadership.keep(), self._keep_snapshots()]
         if self._has_ledger:
-            ledger = LedgerJournal(
+            self._ledger = LedgerJournal(
                 self._link.sibling(keys.ACCOUNTS_DB, name=f"{self._name}-ledger"),
                 self._journal,
                 process=self._name,
                 position=self._server.ledger_position,
             )
-            beside.append(ledger.run())
+            beside.append(self._ledger.run())
         try:
             async with asyncio.TaskGroup() as tasks:
                 for one in beside:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from engine.journal import Record
 from engine.journal_keys import LEDGER
@@ -36,8 +36,9 @@ class ServerCheck:
         skips: what the engine knows of.
         own: the engine's journal, with nothing written since it was opened.
         other: the other engine's, if there is one on this machine.
-        written: gives symbol → the last record that this engine has written since.
+        written: gives symbol, and ``ledger`` → the last record that this engine has written since.
         committed: gives symbol → the last seq that this engine has committed, or compared.
+        on_cleared: does what has to wait for that.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class ServerCheck:
         other: JournalReader | None,
         written: Callable[[], Mapping[str, Record]],
         committed: Callable[[], Mapping[str, int]],
+        on_cleared: Callable[[], Awaitable[None]],
     ) -> None:
         self._link = link
         self._shard_link = shard_link
@@ -65,6 +67,7 @@ class ServerCheck:
         self._other = other
         self._written = written
         self._committed = committed
+        self._on_cleared = on_cleared
 
     @property
     def ledger_position(self) -> int:
@@ -107,6 +110,7 @@ class ServerCheck:
             committed=self._committed(),
         )
         logger.info("Server %s is cleared", self._lease.run_id)
+        await self._on_cleared()
 
     async def _latest(self) -> dict[str, Record]:
         self._tails.update(self._written())

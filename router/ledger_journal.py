@@ -64,6 +64,7 @@ class LedgerJournal:
 
     Attributes:
         position: the last entry that is written.
+        tail: the last entry that was written since the start; None before the first.
     """
 
     def __init__(self, link: RedisLink, journal: Journal, *, process: str, position: int) -> None:
@@ -72,6 +73,7 @@ class LedgerJournal:
         self._key = keys.position_engine(process)
         self._process = process
         self.position = position
+        self.tail: Record | None = None
 
     async def run(self) -> None:
         """Follow until cancelled; waits while Redis is away, and while the disk is full.
@@ -102,7 +104,8 @@ class LedgerJournal:
                 break
             except JournalWriteFailed as error:
                 await self._wait_for_disk(error)
-        self.position = records[-1].seq
+        self.tail = records[-1]
+        self.position = self.tail.seq
         while True:
             try:
                 await self._journal.sync()

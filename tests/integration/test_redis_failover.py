@@ -17,8 +17,10 @@ from ops.data_dir import DataDirectory
 from ops.embedded_redis import EmbeddedRedis, RedisBinary
 from ops.engine_process import run_engine
 from ops.reconcile_cut import reconcile_cut
+from ops.settings import load_settings
+from ops.wiring import define_venue, read_venue
 from router import keys
-from router.errors import LostWrites
+from router.errors import LostWrites, Uncleared
 from router.redis_client import RedisLink
 from tests.helpers import eventually_async
 from tests.venue import BTC, USD, Peer, Venue, limit_order, running_venue
@@ -43,10 +45,15 @@ class Pair:
         async with _link(replica) as link:
             await link.call("REPLICAOF", "127.0.0.1", master.port)
 
-            async def is_connected() -> bool:
-                return b"master_link_status:up" in await link.call("INFO", "replication")
+            async def follows() -> bool:
+                # Its own file is whole when what it was sent first has been rewritten there.
+                found = await link.call("INFO", "replication") + await link.call(
+                    "INFO", "persistence"
+                )
+                wanted = (b"link_status:up", b"rewrite_in_progress:0", b"rewrite_scheduled:0")
+                return all(text in found for text in wanted)
 
-            await eventually_async(is_connected)
+            await eventually_async(follows)
 
     async def part(self) -> None:
         """Stop replicating, with all that was written until now."""
@@ -229,6 +236,53 @@ async def test_lost_writes_are_found_listed_and_repaired(
             after = await content(venue)
             assert _without_new(after, before) == before
             await goes_on(venue, gateway, alice)
+
+
+async def test_a_deposit_alone_that_is_lost_is_found_and_other_shards_wait_for_it(
+    pair: Pair, venue: Venue
+) -> None:
+    async with engines(venue) as running:
+        await eventually_async(lambda: is_open(venue))
+        account = await venue.add_user("user", USD=USD)
+        await pair.follow()
+        await pair.part()
+        await venue.deposit(account, "USD", USD)
+        name = keys.position_engine("engine-1")
+
+        async def is_journalled() -> bool:
+            return bool(await venue.link.call("HGET", name, keys.LEDGER) == b"3")
+
+        await eventually_async(is_journalled)
+        pair.fail_over()
+        with pytest.raises(LostWrites, match="ledger lacks 3; stop its engines"):
+            await running[1]
+        assert not running[2].done()
+        with pytest.raises(Uncleared):
+            await venue.deposit(account, "USD", USD)
+    assert await repair("1") == 0
+    assert (await venue.balances(account))["USD"].available == 2 * USD
+
+
+async def test_changed_rules_are_made_once_the_server_is_cleared(
+    pair: Pair, venue: Venue, tmp_path: Path
+) -> None:
+    async with engines(venue):
+        await eventually_async(lambda: is_open(venue))
+        await pair.follow()
+        await pair.part()
+    pair.fail_over()
+    config = tmp_path / "exchange.toml"
+    config.write_text(config.read_text().replace("taker_fee_ppm = 250", "taker_fee_ppm = 300"))
+    venue.settings = load_settings(config, {})
+    homes = await define_venue(venue.settings, venue.link)
+    assert homes["ETH-USD"].rules.version == 1
+    async with engines(venue):
+
+        async def is_changed() -> bool:
+            homes = await read_venue(venue.settings, venue.link)
+            return all(home.rules.version == 2 for home in homes.values())
+
+        await eventually_async(is_changed)
 
 
 def _without_new(after: dict[str, object], before: dict[str, object]) -> dict[str, object]:
