@@ -121,6 +121,7 @@ async def run_engine(
         stack.push_async_callback(journal.close)
         engine = _Engine(settings, link, shard, homes, standby=standby, stack=stack)
         await engine.recover(journal, journalled=file.positions)
+        await engine.hold_back_trimming()
         try:
             await reported(name, link, until_cancelled(engine.runner), engine.counters)
         except HandedOver as error:
@@ -294,7 +295,7 @@ class _Engine:
 
     async def _run_beside(self) -> None:
         """Run everything beside the loop; the first failure ends all of it."""
-        beside: list[Coroutine[Any, Any, None]] = [self._leadership.keep(), self._keep_snapshots()]
+        beside: list[Coroutine[Any, Any, None]] = [self._leadership.keep(), self._keeper.run()]
         if self._has_ledger:
             self._ledger = LedgerJournal(
                 self._link.sibling(keys.ACCOUNTS_DB, name=f"{self._name}-ledger"),
@@ -311,9 +312,9 @@ class _Engine:
             # The first one stopped the others.
             raise group.exceptions[0] from group
 
-    async def _keep_snapshots(self) -> None:
+    async def hold_back_trimming(self) -> None:
+        """Say what of the streams this engine needs, before it reads where they begin."""
         await self._publish_floors(self._keeper.floors())
-        await self._keeper.run()
 
     async def _publish_floors(self, floors: Mapping[str, int]) -> None:
         async def publish() -> None:
