@@ -72,7 +72,7 @@ def test_endpoints_say_where_and_as_whom_to_connect(exchange: ExchangeProcess) -
         assert stat.S_IMODE((exchange.var / name).stat().st_mode) == 0o600
     with exchange.redis() as client:
         assert client.config_get("appendfsync") == {"appendfsync": "always"}
-    assert exchange.query("SELECT count(*) >= 12 FROM users") == [(True,)]
+    eventually(lambda: exchange.query("SELECT count(*) >= 12 FROM users") == [(True,)])
     for url in (endpoints["redis_url"], endpoints["postgres_url"], users[0]["password"]):
         assert url in exchange.said
     # No terminal: a line every five seconds.
