@@ -35,7 +35,7 @@ from engine.commands import decode_command
 from engine.errors import DecodeError, JournalWriteFailed, PoisonCommand
 from engine.histogram import Histogram
 from engine.journal import Record
-from engine.journal_keys import hash_key, hash_record
+from engine.journal_keys import hash_key, hash_record, skip_key, skip_record
 from engine.limits import COMMIT_BATCH_MAX, READ_BATCH_MAX, RING_SLOTS
 from engine.ring import RingBuffer
 from engine.ring_loop import run_consumer, wait_for_capacity
@@ -140,6 +140,7 @@ class ShardRunner:
         self.applied = {symbol: shard.position(symbol) for symbol in committed}
         self.committed = dict(committed)
         self.tails: dict[str, Record] = {}
+        self._skip_records: list[Record] = []
         self._committed_before = dict(committed)
         self._hashed = {
             symbol: max(journalled.get(hash_key(symbol), 0), seq)
@@ -260,14 +261,17 @@ class ShardRunner:
 
     def _skip(self, record: Record, reason: str) -> Applied:
         symbol, seq = record.key, record.seq
-        logger.warning("%s: seq %d is skipped: %s", symbol, seq, reason)
+        if seq > self._journalled.get(skip_key(symbol), 0):
+            logger.warning("%s: seq %d is skipped: %s", symbol, seq, reason)
+            self._journalled[skip_key(symbol)] = seq
+            self._skip_records.append(skip_record(symbol, seq, reason, record.ts_ns))
         return self._shard.skip(symbol, seq, record.ts_ns // 1_000, record.payload, reason)
 
     async def _commit(self, entries: list[_Step], *, end_of_batch: bool) -> None:
         made = [entry.settlement for entry in entries if entry.settlement is not None]
         if not made:
             return
-        await self._record_hashes(made, entries[-1].record.ts_ns)
+        await self._record_outcome(made, entries[-1].record.ts_ns)
         committed = self.committed
         batch = [one for one in made if one.seq > committed[one.symbol]]
         if not batch:
@@ -280,18 +284,23 @@ class ShardRunner:
         age_ns = self._now_ns() - entries[-1].record.ts_ns
         self.commit_age.record(max(0, age_ns), len(batch))
 
-    async def _record_hashes(self, made: Sequence[Settlement], ts_ns: int) -> None:
-        """Write what came out into the journal; the ranges of a symbol have no gap."""
+    async def _record_outcome(self, made: Sequence[Settlement], ts_ns: int) -> None:
+        """Write what came out into the journal, and what was skipped for it.
+
+        The ranges of a symbol's hashes have no gap. All of it is one frame: there is no hash of an
+        input that was skipped without the skip.
+        """
         outputs: dict[str, list[bytes]] = {}
         for one in made:
             if one.seq > self._hashed[one.symbol]:
                 outputs.setdefault(one.symbol, []).append(one.event)
         if not outputs:
             return
-        records = [
+        records = self._skip_records + [
             hash_record(symbol, self._hashed[symbol] + 1, events, ts_ns)
             for symbol, events in outputs.items()
         ]
+        self._skip_records = []
 
         async def add() -> None:
             self._journal.add(records)

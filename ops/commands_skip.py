@@ -40,8 +40,7 @@ An engine that cannot apply a command stops its shard before anything of it coun
 in the engines' journals, and takes the lease from whoever leads; the next engine goes on
 behind it. The book stays as it is, what the command reserved is available again, and its
 sender is told that it was refused, with your reason. It cannot be undone. Refused for what is
-settled, for a definition of the symbol, and at or below a command that is to be skipped and
-is not settled yet. Waits until the engine has passed it."""
+settled and for a definition of the symbol. Waits until the engine has passed it."""
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ from typing import Any
 from engine.errors import PoisonCommand
 from engine.journal import Record
 from engine.journal_file import JournalFile
-from engine.journal_keys import LEDGER, hash_key, skip_key, skip_record
+from engine.journal_keys import LEDGER, hash_key
 from engine.journal_reader import JournalReader
 from engine.journal_writer import FsyncPolicy, JournalWriter
 from engine.recovery import RecoverySource, restore
@@ -55,7 +55,7 @@ from router.lease import Lease
 from router.ledger_journal import LedgerJournal
 from router.redis_client import RedisLink, retry_while_away
 from router.shards import Shard
-from router.skips import Skips, read_skips
+from router.skips import read_skips
 from router.standby import PublishedReader, RoleCommitter
 from router.streams import CommandSource
 from router.trimming import OrderStreams
@@ -177,7 +177,6 @@ class _Engine:
         self._journal = journal
         shard_link = await self._sibling("control")
         skips = await retry_while_away(lambda: read_skips(shard_link, self._homes), what=name)
-        await self._journal_skips(skips, journalled)
         owner = f"{name}:{os.getpid()}:{secrets.token_hex(4)}"
         ttl_ms = settings.engine.lease_ttl_ms
         self._lease = Lease(await self._sibling("lease"), owner=owner, ttl_ms=ttl_ms)
@@ -282,16 +281,6 @@ class _Engine:
             name: journal_directory(self._settings, name) for name in (self._name, self._other)
         }
         return {name: JournalReader(path) for name, path in directories.items() if path.is_dir()}
-
-    async def _journal_skips(self, skips: Skips, journalled: Mapping[str, int]) -> None:
-        lacking = [
-            skip_record(symbol, seq, reason, time.time_ns())
-            for symbol, reasons in skips.items()
-            for seq, reason in sorted(reasons.items())
-            if seq > journalled.get(skip_key(symbol), 0)
-        ]
-        if lacking:
-            await self._journal.append(lacking)
 
     async def _run_beside(self) -> None:
         """Run everything beside the loop; the first failure ends all of it."""

@@ -148,7 +148,7 @@ async def add_skip(link: RedisLink, found: Skippable, reason: str) -> None:
 
     Raises:
         SkipRefused: the reason is none; the input was settled meanwhile; no engine can have come
-            as far; it, or a later one, is to be passed over already.
+            as far; it is to be passed over already.
         RedisUnavailable: no reply: whether it was recorded is not known; try again.
         OutOfMemory: nothing was written.
     """
@@ -163,8 +163,7 @@ async def add_skip(link: RedisLink, found: Skippable, reason: str) -> None:
     if code == b"SETTLED":
         raise SkipRefused(_settled_text(symbol, seq, reply[1]))
     if code == b"SKIPPED":
-        what = "it" if reply[1] == seq else f"seq {reply[1]} behind it"
-        raise SkipRefused(f"{symbol} seq {seq}: {what} is to be skipped already")
+        raise SkipRefused(f"{symbol} seq {seq}: it is to be skipped already")
     if code == b"FAR":
         text = f"settled is {reply[1]}, so no engine has tried it: wait until one names it"
         raise SkipRefused(f"{symbol} seq {seq}: {text}")

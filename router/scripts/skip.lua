@@ -9,7 +9,7 @@
 -- Returns {'OK', epoch that the lease is at now}; or, and nothing is written:
 --         {'HOME'}                 {'SETTLED', settled}     {'FAR', settled}
 --         {'ENTRY'}                the stream has no such input, or another one
---         {'SKIPPED', seq}         it, or a later one, is to be passed over already
+--         {'SKIPPED'}              it is to be passed over already
 --
 -- Atomic, because settlement compares the same two: with the epoch raised in this step, nothing of this input
 -- or a later one can be settled by an engine that has not read the skip; and what is settled stays.
@@ -36,10 +36,8 @@ local function refusal()
   if not entry or entry[2][2] ~= ARGV[5] then
     return {'ENTRY'}
   end
-  for _, skipped in ipairs(call('HKEYS', 'skips:' .. symbol)) do
-    if tonumber(skipped) >= seq then
-      return {'SKIPPED', tonumber(skipped)}
-    end
+  if call('HEXISTS', 'skips:' .. symbol, ARGV[4]) == 1 then
+    return {'SKIPPED'}
   end
   if seq > settled + tonumber(ARGV[7]) then
     return {'FAR', settled}

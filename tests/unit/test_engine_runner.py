@@ -12,7 +12,7 @@ from engine.commands import decode_command
 from engine.errors import PoisonCommand
 from engine.events import Skipped, decode_output, encode_output
 from engine.journal import Record
-from engine.journal_keys import digest_of, hash_key
+from engine.journal_keys import digest_of, hash_key, skip_key
 from engine.limits import RING_SLOTS
 from engine.settlement import encode_settlement
 from engine.shard import Shard
@@ -225,6 +225,19 @@ async def test_skipped_input_is_passed_over_and_the_rest_goes_on() -> None:
     outputs = [decode_output(one.event) for batch in world.committer.batches for one in batch]
     assert [type(event) for event in outputs[1].events] == [Skipped]
     check_hashes_of(world, BTC, [encode_output(one) for one in outputs if one.symbol == BTC])
+    [skip] = [one for one in world.journal.records if one.key == skip_key(BTC)]
+    assert (skip.seq, skip.payload) == (2, b"broken")
+
+
+async def test_skip_that_the_journal_has_is_not_written_again() -> None:
+    journalled = {BTC: 3, hash_key(BTC): 1, skip_key(BTC): 2}
+    world = World(journalled=journalled, skips={BTC: {2: "broken"}})
+    world.source.feed(define(BTC), Record(BTC, 2, START_NS + 2_000, 0, b"garbage"), order(BTC, 3))
+
+    async with world.running():
+        await world.until(lambda: len(world.committer.seqs) == 3)
+
+    assert not [one for one in world.journal.records if one.key == skip_key(BTC)]
 
 
 def check_hashes_of(world: World, symbol: str, outputs: Sequence[bytes]) -> None:
