@@ -109,7 +109,7 @@ class Dispatcher:
         self._on_refused = on_refused
         self._on_fenced = on_fenced
         self._call: asyncio.Task[None] | None = None
-        # What got 380=4 and is not marked as dealt with; at most the MsgSeqNums that are leased.
+        # What got 380=4 and is not on record yet; at most the MsgSeqNums that are leased.
         self._unmarked: deque[tuple[Connection, AdmissionItem]] = deque()
         self.memory_low = False
         self.admitted = 0
@@ -147,7 +147,7 @@ class Dispatcher:
             if all(entry.recorded for entry in requests):
                 await self._admit(requests)
             else:
-                self._answer(requests, UNRECORDED)
+                await self._refuse(requests, UNRECORDED)
         except RedisUnavailable:
             self._answer(requests, AWAY)
         except OutOfMemory:
@@ -155,16 +155,34 @@ class Dispatcher:
         self._pass_on(entries)
         await self._mark()
 
+    async def _refuse(self, requests: list[Inbound], text: str) -> None:
+        """Refuse a batch through the outboxes: Redis is there, so one answer is enough.
+
+        Raises:
+            OutOfMemory: nothing was refused.
+        """
+        items = []
+        for entry in requests:
+            event = entry.event
+            assert isinstance(event, AppMessage), "Invariant: only such messages become requests"
+            items.append(self._refusal(entry, event, text))
+        self._settle(requests, await self._admission.admit(items))
+
     async def _mark(self) -> None:
-        """Mark what got 380=4 as dealt with; for want of memory, after the next batch."""
+        """Put what got 380=4 on record; for want of memory, after the next batch.
+
+        As refusals, which are said once more: what was sent is not stored, so a client that it did
+        not reach, or that dropped it behind a gap, would never hear of it, nor be asked again.
+        """
         while self._unmarked:
             batch = list(islice(self._unmarked, ADMISSION_BATCH_MAX))
             try:
-                await self._admission.admit(_marks(batch))
+                await self._admission.admit([refusal for _, refusal in batch])
             except OutOfMemory:
                 return
-            for _ in batch:
+            for connection, _ in batch:
                 self._unmarked.popleft()
+                self._on_refused(connection)
 
     async def _admit(self, requests: list[Inbound]) -> None:
         """Admit a batch; under newer rules, if they have changed meanwhile.
@@ -192,8 +210,7 @@ class Dispatcher:
         event = entry.event
         assert isinstance(event, AppMessage), "Invariant: only messages with a request are admitted"
         if kept_out and event.message.msg_type in _ORDERS:
-            (item,) = _marks([(entry.connection, self._refusal(entry, event, LOW))])
-            return item
+            return _mark_of(entry.connection, self._refusal(entry, event, LOW))
         assert entry.item is not None, "Invariant: what was looked up has an item"
         return entry.item
 
@@ -265,18 +282,12 @@ class Dispatcher:
         return self._encoder.make_item(entry, Request(entry.request.symbol, rejected))
 
 
-def _marks(refusals: Sequence[tuple[Connection, AdmissionItem]]) -> list[AdmissionItem]:
-    """Return one mark for all refusals of a session that is open; those of an ended one as such."""
-    items: list[AdmissionItem] = []
-    marks: dict[tuple[int, int], MarkItem] = {}
-    for connection, refusal in refusals:
-        session = connection.session
-        if session.can_send or session.awaits_decision:
-            mark = MarkItem(refusal.account, refusal.epoch, refusal.msg_seq_num)
-            marks[mark.account, mark.epoch] = mark
-        else:
-            items.append(refusal)
-    return [*items, *marks.values()]
+def _mark_of(connection: Connection, refusal: AdmissionItem) -> AdmissionItem:
+    """Return a mark for a refusal that an open session is told; that of an ended one as such."""
+    session = connection.session
+    if session.can_send or session.awaits_decision:
+        return MarkItem(refusal.account, refusal.epoch, refusal.msg_seq_num)
+    return refusal
 
 
 def _not_available(connection: Connection, event: AppMessage, text: str) -> BusinessRejected:

@@ -104,7 +104,7 @@ class Record:
         elif msg_type == b"j" and fields["380"] == _NOT_AVAILABLE:
             name = self._names.get(int(fields["45"]), "?")
             if name in self.unavailable:
-                # Said again after a logon: the venue could not know that it had been read.
+                # Said again once it is on record: the first one is not kept for resends.
                 return
             self._answered(name, fields, "")
             self.unavailable.add(name)

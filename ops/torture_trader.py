@@ -180,9 +180,12 @@ class Trader:
                     await self._think_of_leaving(now_s)
                 await self._news_within(min(self._pause_s, _IDLE_S))
         finally:
-            for line in (self.line, *self._abandoned):
-                if line is not None:
-                    line.close()
+            # Who finishes logs out over the line that is open.
+            lines = list(self._abandoned)
+            if self.line is not None and not self._is_finished:
+                lines.append(self.line)
+            for line in lines:
+                line.close()
 
     async def finish(self) -> None:
         """End `run`, logging out in order: nothing that was sent before is still on its way then.

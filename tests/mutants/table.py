@@ -98,10 +98,10 @@ MUTANTS = (
         (
             Edit(
                 "gateway/reporter.py",
-                "        stores = [batch.store for batch in batches]\n",
-                "        stores = [batch.store for batch in batches]\n"
-                "        for batch in batches:\n"
-                "            batch.connection.release_output(batch.messages)\n",
+                "                stores = [batch.store for batch in batches]\n",
+                "                stores = [batch.store for batch in batches]\n"
+                "                for batch in batches:\n"
+                "                    batch.connection.release_output(batch.messages)\n",
             ),
         ),
         found_by=f"{_REPORTER_TESTS}::test_session_that_is_lost_writes_nothing_of_the_batch",

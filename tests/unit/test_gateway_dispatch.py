@@ -120,6 +120,12 @@ def event_of(item: AdmissionItem) -> BusinessRejected:
     return event
 
 
+def refusals_of(calls: Sequence[Sequence[AdmissionItem]]) -> list[list[tuple[int, str]]]:
+    """Return the RefSeqNum (45) and text of all refusals of calls that consist of them."""
+    events = [[event_of(item) for item in call] for call in calls]
+    return [[(event.ref_seq_num, event.text) for event in call] for call in events]
+
+
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     made = World()
@@ -171,7 +177,9 @@ async def test_end_of_a_session_is_logged_with_its_reason(
     assert [record.args for record in caplog.records] == [("1001", "because")]
 
 
-async def test_without_redis_new_messages_are_answered_and_marked_later(world: World) -> None:
+async def test_without_redis_new_messages_are_answered_and_put_on_record_later(
+    world: World,
+) -> None:
     world.admission.gate.clear()
     await world.forward(world.entry())
     await eventually_async(lambda: world.admission.calls)
@@ -181,7 +189,7 @@ async def test_without_redis_new_messages_are_answered_and_marked_later(world: W
     assert world.connection.in_flight == {"a2"}
     world.admission.gate.set()
     await world.done()
-    assert world.admission.calls[1:] == [[MarkItem(1001, 5, 4)]]
+    assert refusals_of(world.admission.calls[1:]) == [[(3, AWAY), (4, AWAY)]]
 
 
 async def test_refusal_is_kept_for_the_next_logon_where_its_session_ended_before_the_mark(
@@ -226,34 +234,35 @@ async def test_a_look_that_fails_admits_nothing(world: World) -> None:
     await world.forward(world.entry())
     await world.done()
     assert world.texts() == [AWAY]
-    assert world.admission.calls == [[MarkItem(1001, 5, 2)]]
+    assert refusals_of(world.admission.calls) == [[(2, AWAY)]]
 
 
-async def test_out_of_memory_is_said_and_marked_when_there_is_some(world: World) -> None:
+async def test_out_of_memory_is_said_and_put_on_record_when_there_is_some(world: World) -> None:
     world.admission.answers = [OutOfMemory("no"), OutOfMemory("no")]
     await world.forward(world.entry(), world.entry(CANCEL))
     await world.done()
     assert world.texts() == [FULL, FULL]
     await world.forward(world.entry())
     await world.done()
-    assert [type(call[0]) for call in world.admission.calls[2:]] == [PublishItem, MarkItem]
-    assert world.admission.calls[-1] == [MarkItem(1001, 5, 3)]
+    assert type(world.admission.calls[2][0]) is PublishItem
+    assert refusals_of(world.admission.calls[3:]) == [[(2, FULL), (3, FULL)]]
     await world.forward(world.entry())
     await world.done()
-    assert len(world.admission.calls) == 5, "what is marked is not marked again"
+    assert len(world.admission.calls) == 5, "what is on record is not put there again"
 
 
-async def test_a_batch_that_the_journal_lacks_is_refused_and_marked_before_the_next(
+async def test_a_batch_that_the_journal_lacks_is_refused_on_record_before_the_next(
     world: World,
 ) -> None:
     entries = [world.entry(), world.entry(CANCEL)]
     entries[1].recorded = False
+    world.admission.answers = [[REFUSED, REFUSED]]
     await world.forward(*entries)
     await world.forward(world.entry())
     await world.done()
-    assert world.texts() == [UNRECORDED, UNRECORDED]
-    marks, admitted = world.admission.calls
-    assert marks == [MarkItem(1001, 5, 3)]
+    assert world.texts() == [] and world.dispatcher.refused == 2
+    recorded, admitted = world.admission.calls
+    assert refusals_of([recorded]) == [[(2, UNRECORDED), (3, UNRECORDED)]]
     assert [type(item) for item in admitted] == [PublishItem]
 
 
