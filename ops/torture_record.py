@@ -60,7 +60,7 @@ class Record:
         open: those of `orders` that rest.
         fills: trade id (527) and LastLiquidityInd (851) → our side of it.
         answers: how many messages of each kind were answered.
-        unavailable: ids of those that were answered with 380=4.
+        unavailable: RefSeqNum (45), RefMsgType (372) and id (379) of those answered with 380=4.
         answered_s: symbol → when the newest of the messages was sent that its engine answered.
     """
 
@@ -74,7 +74,7 @@ class Record:
         self.open: dict[str, Told] = {}
         self.fills: dict[tuple[str, int], Fill] = {}
         self.answers: dict[str, int] = {}
-        self.unavailable: set[str] = set()
+        self.unavailable: set[tuple[str, str, str]] = set()
         self.answered_s: dict[str, float] = {}
         self._names: dict[int, str] = {}
 
@@ -102,12 +102,12 @@ class Record:
             self.cancel_rejects += 1
             self._answered(fields["11"], fields, "FG")
         elif msg_type == b"j" and fields["380"] == _NOT_AVAILABLE:
-            name = self._names.get(int(fields["45"]), "?")
-            if name in self.unavailable:
+            refused = (fields["45"], fields["372"], fields.get("379", ""))
+            if refused in self.unavailable:
                 # Said again once it is on record: the first one is not kept for resends.
                 return
-            self._answered(name, fields, "")
-            self.unavailable.add(name)
+            self._answered(self._names.get(int(fields["45"]), "?"), fields, "")
+            self.unavailable.add(refused)
         else:
             self.complain(f"unexpected: {fields}")
 
