@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -104,6 +105,15 @@ def _first_needed(paths: Sequence[Path], positions: Mapping[str, int]) -> int:
         if before is not None and all(before.get(key, -1) <= seq for key, seq in positions.items()):
             return place
     return 0
+
+
+def _place_of(paths: Sequence[Path], key: str, seq: int) -> int:
+    """Return the place of the segment that has a key's record `seq`; positions are kept."""
+
+    def before(place: int) -> int:
+        return (read_header(paths[place]).positions or {}).get(key, -1)
+
+    return bisect_left(range(len(paths)), seq, key=before) - 1
 
 
 class SegmentFile:
@@ -235,19 +245,25 @@ class JournalReader:
     def tails(self, wanted: Collection[str]) -> dict[str, Record]:
         """Return the last record of each of some keys; a key that has none is missing.
 
-        Reads backwards, no further than it must.
+        Reads the last segment, and of those before it only the ones that such a record stands in;
+        their headers say which, so a key that has been quiet for long costs no more than another.
 
         Raises:
             JournalCorrupt: A segment that is read is damaged.
             JournalMismatch: A segment that is read has another format version.
         """
-        found: dict[str, Record] = {}
-        for path in reversed(segment_paths(self._directory)):
-            segment = SegmentFile(path)
-            earlier = segment.header.positions or {}
-            found = {record.key: record for record in segment if record.key in wanted} | found
-            if all(key in found or key not in earlier for key in wanted):
-                break
+        paths = segment_paths(self._directory)
+        if not paths:
+            return {}
+        last = SegmentFile(paths[-1])
+        found = {record.key: record for record in last if record.key in wanted}
+        earlier = last.header.positions or {}
+        lacking: dict[int, set[str]] = {}
+        for key in wanted:
+            if key not in found and key in earlier:
+                lacking.setdefault(_place_of(paths, key, earlier[key]), set()).add(key)
+        for place, some in lacking.items():
+            found |= {one.key: one for one in SegmentFile(paths[place]) if one.key in some}
         return found
 
     def positions(self) -> dict[str, int]:

@@ -199,6 +199,7 @@ class _Engine:
             with_ledger=self._has_ledger,
             skips=skips,
             own=journals[name],
+            journalled=journalled,
             other=journals.get(self._other),
             written=self._written,
             committed=lambda: self.runner.committed,

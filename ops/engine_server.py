@@ -34,7 +34,8 @@ class ServerCheck:
         shard: whose streams.
         with_ledger: its engines journal the ledger.
         skips: what the engine knows of.
-        own: the engine's journal, with nothing written since it was opened.
+        own: the engine's journal.
+        journalled: key → the last seq that it had when it was opened.
         other: the other engine's, if there is one on this machine.
         written: gives symbol, and ``ledger`` → the last record that this engine has written since.
         committed: gives symbol → the last seq that this engine has committed, or compared.
@@ -51,6 +52,7 @@ class ServerCheck:
         with_ledger: bool,
         skips: Skips,
         own: JournalReader,
+        journalled: Mapping[str, int],
         other: JournalReader | None,
         written: Callable[[], Mapping[str, Record]],
         committed: Callable[[], Mapping[str, int]],
@@ -63,7 +65,9 @@ class ServerCheck:
         self._with_ledger = with_ledger
         self._skips = skips
         self._keys: Sequence[str] = (*shard.symbols, LEDGER)
-        self._tails = own.tails(self._keys)
+        self._own = own
+        self._own_tails: dict[str, Record] | None = None
+        self._journalled = dict(journalled)
         self._other = other
         self._written = written
         self._committed = committed
@@ -72,7 +76,7 @@ class ServerCheck:
     @property
     def ledger_position(self) -> int:
         """The last ledger entry that the journal had when it was opened; 0 = none."""
-        return self._tails[LEDGER].seq if LEDGER in self._tails else 0
+        return self._journalled.get(LEDGER, 0)
 
     def check_ends(self, ends: Mapping[str, int]) -> None:
         """Refuse streams that end before the engine's own journal.
@@ -84,9 +88,9 @@ class ServerCheck:
             LostWrites: lists what they lack.
         """
         lost = [
-            (keys.orders(symbol), end + 1, self._tails[symbol].seq)
+            (keys.orders(symbol), end + 1, self._journalled[symbol])
             for symbol, end in ends.items()
-            if symbol in self._tails and end < self._tails[symbol].seq
+            if end < self._journalled.get(symbol, 0)
         ]
         if lost:
             raise LostWrites(self._shard.id, lost)
@@ -113,14 +117,13 @@ class ServerCheck:
         await self._on_cleared()
 
     async def _latest(self) -> dict[str, Record]:
-        self._tails.update(self._written())
-        tails = dict(self._tails)
-        if self._other is None:
-            return tails
-        others = await asyncio.to_thread(self._other.tails, self._keys)
-        for key, record in others.items():
-            if key not in tails or tails[key].seq < record.seq:
-                tails[key] = record
+        """Return the last record of each key, of both journals and of what was written since."""
+        if self._own_tails is None:
+            self._own_tails = await asyncio.to_thread(self._own.tails, self._keys)
+        _keep_later(self._own_tails, self._written())
+        tails = dict(self._own_tails)
+        if self._other is not None:
+            _keep_later(tails, await asyncio.to_thread(self._other.tails, self._keys))
         return tails
 
     async def _is_cleared(self) -> bool:
@@ -128,3 +131,9 @@ class ServerCheck:
         if self._with_ledger:
             found.append(await self._link.call("GET", keys.CLEARED))
         return all(one == self._shard_link.run_id.encode() for one in found)
+
+
+def _keep_later(tails: dict[str, Record], others: Mapping[str, Record]) -> None:
+    for key, record in others.items():
+        if key not in tails or tails[key].seq < record.seq:
+            tails[key] = record

@@ -9,6 +9,7 @@ import pytest
 
 from engine.errors import JournalCorrupt, JournalMismatch
 from engine.journal import Record, SegmentHeader, encode_header, encode_records, header_seed
+from engine.journal_file import JournalFile
 from engine.journal_reader import JournalReader, read_header, segment_path, segment_paths
 
 
@@ -162,6 +163,31 @@ def test_reading_from_a_seq_reads_all_of_a_journal_without_positions(tmp_path: P
     write_segment(tmp_path, records_of(1, 3), first_record=3, keeps_positions=False)
     found = JournalReader(tmp_path).read_from({"BTC-USD": 2})
     assert [record.seq for record in found] == [5, 6, 7, 3]
+
+
+def test_last_records_are_found_without_reading_what_lies_between(tmp_path: Path) -> None:
+    file = JournalFile(
+        tmp_path,
+        kind="commands",
+        owner="1",
+        incarnations={},
+        keeps_positions=True,
+        now_ns=lambda: 1,
+        segment_bytes_max=1,
+    )
+    quiet = msgspec.structs.replace(records_of(7, 1)[0], key="ledger")
+    older = msgspec.structs.replace(quiet, seq=6)
+    for one in (*records_of(1, 1), older, *records_of(2, 2), quiet, *records_of(4, 4)):
+        file.append([one])
+    file.close()
+    for path in [
+        path for path in segment_paths(tmp_path)[:-1] if b"order 7" not in path.read_bytes()
+    ]:
+        flip(path, path.stat().st_size - 1)
+    reader = JournalReader(tmp_path)
+    wanted = ("BTC-USD", "ledger", "ETH-USD")
+    assert reader.tails(wanted) == {"BTC-USD": records_of(7, 1)[0], "ledger": quiet}
+    assert JournalReader(tmp_path / "none").tails(wanted) == {}
 
 
 def test_long_header_is_read_whole(tmp_path: Path) -> None:
