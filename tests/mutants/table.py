@@ -73,7 +73,7 @@ MUTANTS = (
                 "max(0, min(p.settled, p.published) - 50) for symbol",
             ),
         ),
-        torture=("--seconds", "10", "--seed", "3", "--only", "engine", "--no-standby"),
+        torture=("--seconds", "10", "--seed", "7", "--only", "engine", "--no-standby"),
     ),
     Mutant(
         "settle without guard, lost reply",

@@ -58,18 +58,23 @@ class Kept:
         self.world = World()
         self.store = store
         self.committed: dict[str, int] = {}
+        self.looks = 0
         self.durable: dict[str, int] = {}
         self.floors: list[dict[str, int]] = []
         self.keeper = SnapshotKeeper(
             self.world.shard,
             store,
-            committed=lambda: self.committed,
+            committed=self._read_committed,
             durable=lambda: self.durable,
             on_saved=self._on_saved,
             interval_s=interval_s,
             inputs_min=inputs_min,
             timeout_s=timeout_s,
         )
+
+    def _read_committed(self) -> dict[str, int]:
+        self.looks += 1
+        return self.committed
 
     async def _on_saved(self, floors: dict[str, int]) -> None:
         self.floors.append(floors)
@@ -156,8 +161,7 @@ async def test_snapshot_ahead_of_what_is_settled_or_journalled_does_not_count(
     saving = asyncio.create_task(kept.keeper.save())
     await eventually_async(lambda: [name for name in names(tmp_path) if name.endswith(".new")])
     await eventually_async(lambda: set(children()) <= before)
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await eventually_async(lambda: kept.looks >= 3)
     assert (saving.done(), newest(kept.store)) == (False, None)
     positions[SYMBOL] = 5
     assert await saving
