@@ -3,8 +3,9 @@
 Why not a pool: a reply that is not read, a blocked reader or a cancelled call would spoil a shared
 connection for the next user. Here each component owns its links. A link has one
 call in flight; others wait for it in order. Whatever disturbs a call (time-out, cancellation, lost
-connection) closes the connection, and the next call opens a new one. A link never repeats a call by
-itself: only its caller knows whether that is safe, and `retry_while_away` is how it then does so.
+connection, a server that has become a replica) closes the connection, and the next call opens a new
+one. A link never repeats a call by itself: only its caller knows whether that is safe, and
+`retry_while_away` is how it then does so.
 """
 
 from __future__ import annotations
@@ -147,9 +148,15 @@ def translate(error: hiredis.ReplyError) -> Exception:
     # From within a script 6.2 wraps it: "ERR Error running script …: -OOM command not allowed …".
     if code == "OOM" or "-OOM " in text or "OOM command not allowed" in text:
         return OutOfMemory(text)
-    if "-MISCONF " in text or "-READONLY " in text:
+    if "-MISCONF " in text or _is_demoted(error):
         return RedisUnavailable(text)
     return error
+
+
+def _is_demoted(error: hiredis.ReplyError) -> bool:
+    """Tell whether the server is a replica, which it may have become under the connection."""
+    text = str(error)
+    return text.startswith("READONLY ") or "-READONLY " in text
 
 
 def succeeded(replies: list[Any]) -> list[Any]:
@@ -311,6 +318,9 @@ class RedisLink:
             raise
         finally:
             self._done = None
+        if any(isinstance(one, hiredis.ReplyError) and _is_demoted(one) for one in self._replies):
+            # Whoever leads now is found by connecting anew; this server may keep us for ever.
+            self._drop()
         return self._replies
 
     def _on_reply(self, reply: Any) -> None:

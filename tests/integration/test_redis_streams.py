@@ -143,6 +143,19 @@ async def test_lost_connection_fails_the_call_and_the_next_one_works(redis_url: 
         assert await link.call("GET", "counter") == b"1"
 
 
+async def test_link_leaves_a_server_that_has_become_a_replica(
+    link: RedisLink, other: RedisLink
+) -> None:
+    await link.call("CLIENT", "SETNAME", "before")
+    await other.call("REPLICAOF", "127.0.0.1", 1)
+    try:
+        with pytest.raises(RedisUnavailable, match="READONLY"):
+            await link.call("SET", "a", "b")
+        assert await link.call("CLIENT", "GETNAME") == link.name.encode()
+    finally:
+        await other.call("REPLICAOF", "NO", "ONE")
+
+
 async def test_retry_reports_loss_and_return_once(redis_url: str) -> None:
     changes: list[bool] = []
     async with LossyProxy(redis_url) as proxy, make_link(proxy.url) as link:
