@@ -307,10 +307,12 @@ class _Engine:
         await self._publish_floors(self._keeper.floors())
 
     async def _publish_floors(self, floors: Mapping[str, int]) -> None:
+        needless = {**dict.fromkeys(self._homes, 0), **floors}
+
         async def publish() -> None:
-            await self._orders.publish(self._name, {**dict.fromkeys(self._homes, 0), **floors})
             if self._leadership.is_leading:
-                await self._orders.trim()
+                await self._orders.trim({self._name: needless})
+            await self._orders.publish(self._name, needless)
 
         await retry_while_away(publish, what=f"{self._name} trimming", out_of_memory_too=True)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from router import keys
 from router.dense_ids import last_entry, last_number
@@ -135,8 +136,13 @@ class OrderStreams:
         """
         await self._link.call("DEL", keys.position_engine(name))
 
-    async def trim(self) -> int:
+    async def trim(self, said: Mapping[str, Mapping[str, int]] = MappingProxyType({})) -> int:
         """Remove what no engine needs, and return how many entries that were. For the leader.
+
+        Args:
+            said: engine → what it needs no more, in place of what it has published. Of the caller
+                itself, because a Redis out of memory refuses to publish it, and needs the trimming
+                most.
 
         Raises:
             RedisUnavailable: no reply; trimming again is safe.
@@ -149,10 +155,15 @@ class OrderStreams:
                 *(("HMGET", keys.position_engine(name), *symbols) for name in names),
             ]
         )
-        engines = dict(zip(names, found, strict=True)) if has_standby else {names[0]: found[0]}
+        engines = {
+            name: said.get(name)
+            or {symbol: int(n or 0) for symbol, n in zip(symbols, numbers, strict=True)}
+            for name, numbers in zip(names, found, strict=True)
+            if name == self._engine or has_standby or name in said
+        }
         floors, holders = {}, {}
-        for place, symbol in enumerate(symbols):
-            needs = {name: int(values[place] or 0) for name, values in engines.items()}
+        for symbol in symbols:
+            needs = {name: numbers[symbol] for name, numbers in engines.items()}
             key = keys.orders(symbol)
             holders[key] = min(needs, key=needs.__getitem__)
             floors[key] = needs[holders[key]]

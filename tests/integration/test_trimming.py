@@ -12,11 +12,12 @@ from engine.journal import Record
 from engine.journal_reader import JournalReader
 from engine.recovery import RecoverySource
 from router import keys, trimming
+from router.errors import OutOfMemory
 from router.redis_client import RedisLink
 from router.shards import Shard
 from router.streams import CommandSource
 from router.trimming import EventStreams, OrderStreams
-from tests.router_helpers import BTC, ETH, make_link
+from tests.router_helpers import BTC, ETH, make_link, no_memory
 from tests.unit.test_engine_recovery import journal
 
 ENTRIES = 1_000
@@ -103,6 +104,19 @@ async def test_slower_engine_decides_until_it_is_forgotten(
     await orders.forget(STANDBY)
     assert await orders.trim() > 0
     assert 900 - NODE < await first_of(shard_link, BTC) <= 900
+
+
+async def test_leader_trims_although_redis_has_no_memory_to_be_told(
+    orders: OrderStreams, link: RedisLink, shard_link: RedisLink
+) -> None:
+    await orders.publish(ENGINE, {BTC: 100, ETH: 100})
+    async with no_memory(link):
+        with pytest.raises(OutOfMemory):
+            await orders.publish(ENGINE, {BTC: 900, ETH: 300})
+        assert await orders.trim({ENGINE: {BTC: 900, ETH: 300}}) > 0
+    assert 900 - NODE < await first_of(shard_link, BTC) <= 900
+    await orders.publish(ENGINE, {BTC: 950, ETH: 950})
+    assert await orders.trim({STANDBY: {BTC: 0, ETH: 300}}) == 0
 
 
 async def test_standby_that_has_only_the_ledger_holds_everything(
