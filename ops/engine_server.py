@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from engine.journal import Record
-from engine.journal_keys import LEDGER
+from engine.journal_keys import LEDGER, skip_key
 from engine.journal_reader import JournalReader
 from router import keys
 from router.clearance import clear
@@ -79,7 +79,9 @@ class ServerCheck:
         return self._journalled.get(LEDGER, 0)
 
     def check_ends(self, ends: Mapping[str, int]) -> None:
-        """Refuse streams that end before the engine's own journal.
+        """Refuse streams, and skips, that end before the engine's own journal.
+
+        Without a skip the engine would apply an input whose sender was told that it was refused.
 
         Args:
             ends: symbol → the last seq of its stream.
@@ -87,11 +89,16 @@ class ServerCheck:
         Raises:
             LostWrites: lists what they lack.
         """
+        journalled = self._journalled
         lost = [
-            (keys.orders(symbol), end + 1, self._journalled[symbol])
+            (keys.orders(symbol), end + 1, journalled[symbol])
             for symbol, end in ends.items()
-            if end < self._journalled.get(symbol, 0)
+            if end < journalled.get(symbol, 0)
         ]
+        for symbol, reasons in self._skips.items():
+            last = journalled.get(skip_key(symbol), 0)
+            if last > max(reasons, default=0):
+                lost.append((keys.skips(symbol), last, last))
         if lost:
             raise LostWrites(self._shard.id, lost)
 
