@@ -238,10 +238,8 @@ class JournalFile:
                 positions=self.positions if self._keeps_positions else None,
             )
         )
-        new_path = self._directory / _NEW_NAME
         try:
-            fd = _write_new(new_path, header)
-            new_path.replace(segment_path(self._directory, self.record_count))
+            fd = _write_new(segment_path(self._directory, self.record_count), header)
         except OSError as error:
             raise JournalWriteFailed(f"journal {self._directory}: {error}") from error
         # From here on the new segment is there, and nothing may follow in the old one.
@@ -305,12 +303,14 @@ def _write_all(fd: int, data: bytes) -> None:
 
 
 def _write_new(path: Path, header: bytes) -> int:
-    """Make a durable file of `header`, over one that an earlier attempt left, open to append."""
+    """Make a durable file of `header` appear at `path`, whole, and open to append."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-    fd = os.open(path, flags, 0o600)
+    new_path = path.with_name(_NEW_NAME)  # an earlier attempt may have left it
+    fd = os.open(new_path, flags, 0o600)
     try:
         _write_all(fd, header)
         os.fsync(fd)
+        new_path.replace(path)
     except OSError:
         os.close(fd)
         raise

@@ -297,6 +297,22 @@ def assert_broken_for_good(journal: JournalFile) -> None:
     journal.close()
 
 
+def test_refused_name_of_a_new_segment_leaves_no_open_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = open_journal(tmp_path)
+    journal.append(batch(1, 3))
+    before = len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fail)
+        with pytest.raises(JournalWriteFailed, match="Input/output"):
+            journal.roll()
+    assert len(os.listdir("/proc/self/fd")) == before
+    journal.roll()
+    assert len(segment_paths(tmp_path)) == 2
+    journal.close()
+
+
 def test_failed_fdatasync_breaks_the_journal_for_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
