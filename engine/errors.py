@@ -74,7 +74,7 @@ class JournalWriteFailed(ExchangeError):
 
 
 class PoisonCommand(ExchangeError):
-    """A command trips an assertion or does not decode; applying it again would, too.
+    """A command trips an assertion or a bug, or does not decode; applying it again would, too.
 
     Args:
         symbol: the symbol's name.

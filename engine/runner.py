@@ -32,7 +32,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from engine.commands import decode_command
-from engine.errors import DecodeError, JournalWriteFailed, PoisonCommand
+from engine.errors import DecodeError, JournalWriteFailed, PoisonCommand, SequenceGap
 from engine.histogram import Histogram
 from engine.journal import Record
 from engine.journal_keys import hash_key, hash_record, skip_key, skip_record
@@ -252,8 +252,14 @@ class ShardRunner:
                     applied = apply(symbol, seq, record.ts_ns // 1_000, command)
                 if seq > committed[symbol] or seq > hashed[symbol]:
                     entry.settlement = encode_settlement(applied)
+            except SequenceGap:
+                raise
             except (AssertionError, DecodeError) as error:
                 raise PoisonCommand(symbol, seq, str(error)) from error
+            except Exception as error:
+                # A bug that no assertion has foreseen stops the shard just there, too.
+                reason = f"{type(error).__name__}: {error}"
+                raise PoisonCommand(symbol, seq, reason) from error
             applied_seqs[symbol] = seq
         self._applied_count += len(entries)
         if not self.is_live:

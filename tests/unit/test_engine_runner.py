@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from engine import runner
-from engine.commands import decode_command
-from engine.errors import PoisonCommand
+from engine.commands import Command, decode_command
+from engine.errors import PoisonCommand, SequenceGap
 from engine.events import Skipped, decode_output, encode_output
 from engine.journal import Record
 from engine.journal_keys import digest_of, hash_key, skip_key
 from engine.limits import RING_SLOTS
 from engine.settlement import encode_settlement
-from engine.shard import Shard
+from engine.shard import Applied, Shard
 from tests.router_helpers import BTC, ETH
 from tests.runner_world import START_NS, LeaseLost, World, define, history, order
 
@@ -184,6 +184,32 @@ async def test_command_that_does_not_decode_is_poison_too() -> None:
     world.source.feed(define(BTC), Record(BTC, 2, START_NS + 2_000, 0, b"garbage"))
 
     with pytest.raises(PoisonCommand, match=f"{BTC} seq 2"):
+        await world.runner.run()
+
+
+async def test_bug_that_no_assertion_has_foreseen_names_its_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    apply = Shard.apply
+
+    def stumble(shard: Shard, symbol: str, seq: int, ts_us: int, command: Command) -> Applied:
+        if seq == 3:
+            raise KeyError(seq)
+        return apply(shard, symbol, seq, ts_us, command)
+
+    monkeypatch.setattr(Shard, "apply", stumble)
+    world = World()
+    world.source.feed(define(BTC), order(BTC, 2), order(BTC, 3))
+
+    with pytest.raises(PoisonCommand, match=f"{BTC} seq 3 cannot be applied: KeyError: 3"):
+        await world.runner.run()
+
+
+async def test_missing_command_is_no_poison() -> None:
+    world = World()
+    world.source.feed(define(BTC), order(BTC, 3))
+
+    with pytest.raises(SequenceGap):
         await world.runner.run()
 
 
