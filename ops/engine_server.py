@@ -39,7 +39,7 @@ class ServerCheck:
         other: the other engine's, if there is one on this machine.
         written: gives symbol, and ``ledger`` → the last record that this engine has written since.
         committed: gives symbol → the last seq that this engine has committed, or compared.
-        on_cleared: does what has to wait for that.
+        on_cleared: does what has to wait for that; repeated with the check where it fails.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class ServerCheck:
         self._written = written
         self._committed = committed
         self._on_cleared = on_cleared
+        self._has_just_cleared = False
 
     @property
     def ledger_position(self) -> int:
@@ -110,18 +111,20 @@ class ServerCheck:
             RedisUnavailable, OutOfMemory: try again.
         """
         await check_skips(self._shard_link, self._skips)
-        if await self._is_cleared():
-            return
-        await clear(
-            self._link,
-            self._lease,
-            self._shard,
-            tails=await self._latest(),
-            with_ledger=self._with_ledger,
-            committed=self._committed(),
-        )
-        logger.info("Server %s is cleared", self._lease.run_id)
-        await self._on_cleared()
+        if not await self._is_cleared():
+            await clear(
+                self._link,
+                self._lease,
+                self._shard,
+                tails=await self._latest(),
+                with_ledger=self._with_ledger,
+                committed=self._committed(),
+            )
+            logger.info("Server %s is cleared", self._lease.run_id)
+            self._has_just_cleared = True
+        if self._has_just_cleared:
+            await self._on_cleared()
+            self._has_just_cleared = False
 
     async def _latest(self) -> dict[str, Record]:
         """Return the last record of each key, of both journals and of what was written since."""

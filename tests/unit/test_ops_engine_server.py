@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from engine.journal_keys import LEDGER, skip_key
 from engine.journal_reader import JournalReader
+from ops import engine_server
 from ops.engine_server import ServerCheck
-from router.errors import LostWrites
+from router.errors import LostWrites, OutOfMemory
 from router.lease import Lease
 from router.redis_client import RedisLink
 from router.shards import Shard
@@ -24,7 +25,12 @@ async def nothing() -> None:
     """Nothing waits to be done."""
 
 
-def check_with(journalled: Mapping[str, int], skips: Skips) -> ServerCheck:
+def check_with(
+    journalled: Mapping[str, int],
+    skips: Skips,
+    *,
+    on_cleared: Callable[[], Awaitable[None]] = nothing,
+) -> ServerCheck:
     link = RedisLink(URL, db=0, name="none", timeout_ms=1)
     return ServerCheck(
         link,
@@ -38,7 +44,7 @@ def check_with(journalled: Mapping[str, int], skips: Skips) -> ServerCheck:
         other=None,
         written=dict,
         committed=dict,
-        on_cleared=nothing,
+        on_cleared=on_cleared,
     )
 
 
@@ -55,3 +61,35 @@ def test_commands_and_skips_that_the_journal_has_alone_are_listed() -> None:
     with pytest.raises(LostWrites) as caught:
         check.check_ends({BTC: 5, ETH: 9})
     assert caught.value.lost == (("orders:BTC-USD", 6, 7), ("skips:ETH-USD", 6, 6))
+
+
+async def test_what_waits_until_a_server_is_cleared_is_done_once_however_often_it_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cleared: list[Shard] = []
+    tries = 0
+
+    async def clear(link: RedisLink, lease: Lease, shard: Shard, **_: object) -> None:
+        cleared.append(shard)
+
+    async def is_cleared(check: ServerCheck) -> bool:
+        return bool(cleared)
+
+    async def check_skips(link: RedisLink, known: Skips) -> None:
+        """Nothing was skipped."""
+
+    async def refused_at_first() -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise OutOfMemory("OOM")
+
+    monkeypatch.setattr(engine_server, "clear", clear)
+    monkeypatch.setattr(engine_server, "check_skips", check_skips)
+    monkeypatch.setattr(ServerCheck, "_is_cleared", is_cleared)
+    check = check_with({}, {}, on_cleared=refused_at_first)
+    with pytest.raises(OutOfMemory):
+        await check.check()
+    await check.check()
+    await check.check()
+    assert (len(cleared), tries) == (1, 2)
