@@ -130,7 +130,7 @@ async def run_engine(
             await engine.clear_before_end()
             raise
         except OutputDiffers as error:
-            mark.write_text(str(error))
+            _leave_mark(mark, error)
             raise
 
 
@@ -331,6 +331,14 @@ def _restorable(committed: Mapping[str, int], journalled: Mapping[str, int]) -> 
         symbol: min(seq, journalled.get(symbol, 0), journalled.get(hash_key(symbol), 0))
         for symbol, seq in committed.items()
     }
+
+
+def _leave_mark(mark: Path, error: OutputDiffers) -> None:
+    try:
+        mark.write_text(str(error))
+    except OSError as failure:
+        # The difference itself is what the operator must read.
+        logger.error("%s keeps nobody from starting this engine again: %s", mark, failure)
 
 
 def _refuse_after_difference(mark: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -19,8 +21,12 @@ from tests.helpers import eventually_async
 from tests.venue import running_venue
 
 
+def refuse(path: Path, text: str) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 async def test_engine_that_differed_is_refused_until_its_mark_is_removed(
-    redis_url: str, tmp_path: Path
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running_venue(redis_url, tmp_path, engines=False) as venue:
         mark = snapshot_directory(venue.settings, "engine-1-standby") / DIFFERENCE_MARK
@@ -29,6 +35,12 @@ async def test_engine_that_differed_is_refused_until_its_mark_is_removed(
             leader = Lease(link, owner="leader", ttl_ms=60_000)
             await leader.try_acquire()
             await link.call("XADD", keys.events("BTC-USD"), "1-0", "e", published)
+
+            with monkeypatch.context() as full_disk:
+                full_disk.setattr(Path, "write_text", refuse)
+                with pytest.raises(OutputDiffers, match="published: "):
+                    await run_engine(venue.settings, redis_url, 1, standby=True)
+            assert not mark.exists()
 
             with pytest.raises(OutputDiffers, match="published: "):
                 await run_engine(venue.settings, redis_url, 1, standby=True)
