@@ -1,10 +1,12 @@
 """Leading a shard, as one of its two engines goes about it: wait, acquire, check, keep, hand over.
 
     not ready ──▶ waiting ──▶ acquired ──▶ leading ──▶ ended (Fenced, HandedOver, what check raised)
-       is_live       lease is free    check()
+        ready()    lease is free    check()
 
-Both engines of a shard run this. An engine acquires only once it is live, so the one that is behind
-does not take the shard from the one that can go on. Between acquiring and leading it looks whether
+Both engines of a shard run this. An engine acquires only once it has applied again all that was
+committed, so the one that still rebuilds its books does not take the shard from the one that can go
+on. (Not all that stands in the streams: more than its ring holds is applied only when somebody
+leads.) Between acquiring and leading it looks whether
 the server has all that its journal has (``check``); that may take long, so the lease is renewed
 beside it. Another server, after a failover, is checked likewise as soon as a renewal has met it.
 """
@@ -39,7 +41,7 @@ class Leadership:
     Args:
         lease: not acquired.
         check: compares the server with the journal, and clears it for commits; it may be repeated.
-        ready: tells whether the engine has applied all that stood in its streams at the start.
+        ready: tells whether the engine has applied all that was committed before its start.
 
     Attributes:
         is_leading: True from the first check on; it never falls, because whoever loses the lease

@@ -1,4 +1,4 @@
-"""When an engine leads: after it is live, has the lease, and has checked the server."""
+"""When an engine leads: after it is ready, has the lease, and has checked the server."""
 
 from __future__ import annotations
 
