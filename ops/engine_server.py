@@ -73,6 +73,7 @@ class ServerCheck:
         self._committed = committed
         self._on_cleared = on_cleared
         self._has_just_cleared = False
+        self._checked = ""
 
     @property
     def ledger_position(self) -> int:
@@ -111,7 +112,10 @@ class ServerCheck:
             RedisUnavailable, OutOfMemory: try again.
         """
         await check_skips(self._shard_link, self._skips)
-        if not await self._is_cleared():
+        server = self._lease.run_id
+        # A server that comes back has the mark that it had; what happened elsewhere it has not.
+        has_changed = self._checked not in ("", server)
+        if has_changed or not await self._is_cleared():
             await clear(
                 self._link,
                 self._lease,
@@ -120,11 +124,12 @@ class ServerCheck:
                 with_ledger=self._with_ledger,
                 committed=self._committed(),
             )
-            logger.info("Server %s is cleared", self._lease.run_id)
+            logger.info("Server %s is cleared", server)
             self._has_just_cleared = True
         if self._has_just_cleared:
             await self._on_cleared()
             self._has_just_cleared = False
+        self._checked = server
 
     async def _latest(self) -> dict[str, Record]:
         """Return the last record of each key, of both journals and of what was written since."""

@@ -63,20 +63,40 @@ def test_commands_and_skips_that_the_journal_has_alone_are_listed() -> None:
     assert caught.value.lost == (("orders:BTC-USD", 6, 7), ("skips:ETH-USD", 6, 6))
 
 
-async def test_what_waits_until_a_server_is_cleared_is_done_once_however_often_it_fails(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    cleared: list[Shard] = []
-    tries = 0
+@pytest.fixture
+def cleared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The servers that were cleared, in memory; each of them stays so."""
+    servers: list[str] = []
 
     async def clear(link: RedisLink, lease: Lease, shard: Shard, **_: object) -> None:
-        cleared.append(shard)
+        servers.append(lease.run_id)
 
     async def is_cleared(check: ServerCheck) -> bool:
-        return bool(cleared)
+        return check._lease.run_id in servers
 
     async def check_skips(link: RedisLink, known: Skips) -> None:
         """Nothing was skipped."""
+
+    monkeypatch.setattr(engine_server, "clear", clear)
+    monkeypatch.setattr(engine_server, "check_skips", check_skips)
+    monkeypatch.setattr(ServerCheck, "_is_cleared", is_cleared)
+    return servers
+
+
+async def test_server_that_comes_back_with_its_old_mark_is_compared_again(
+    cleared: list[str],
+) -> None:
+    check = check_with({}, {})
+    for server in ("a", "a", "b", "a", "a"):
+        check._lease._link.run_id = server
+        await check.check()
+    assert cleared == ["a", "b", "a"]
+
+
+async def test_what_waits_until_a_server_is_cleared_is_done_once_however_often_it_fails(
+    cleared: list[str],
+) -> None:
+    tries = 0
 
     async def refused_at_first() -> None:
         nonlocal tries
@@ -84,12 +104,10 @@ async def test_what_waits_until_a_server_is_cleared_is_done_once_however_often_i
         if tries == 1:
             raise OutOfMemory("OOM")
 
-    monkeypatch.setattr(engine_server, "clear", clear)
-    monkeypatch.setattr(engine_server, "check_skips", check_skips)
-    monkeypatch.setattr(ServerCheck, "_is_cleared", is_cleared)
     check = check_with({}, {}, on_cleared=refused_at_first)
+    check._lease._link.run_id = "a"
     with pytest.raises(OutOfMemory):
         await check.check()
     await check.check()
     await check.check()
-    assert (len(cleared), tries) == (1, 2)
+    assert (cleared, tries) == (["a"], 2)
