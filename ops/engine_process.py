@@ -67,7 +67,7 @@ DIFFERENCE_MARK = "differed"
 that differed: such an engine must not come to lead."""
 
 CLEAR_TIMEOUT_S = 5.0
-"""Longest wait of an engine that ends at a poison command for its server to be cleared."""
+"""Longest wait of an engine that cannot go on for its server to be cleared."""
 
 
 def engine_name(shard_id: int, *, standby: bool) -> str:
@@ -100,7 +100,6 @@ async def run_engine(
         raise CommandFailed(f"shard {shard_id}: it has no symbols")
     name = engine_name(shard_id, standby=standby)
     mark = snapshot_directory(settings, name) / DIFFERENCE_MARK
-    _refuse_after_difference(mark)
     async with AsyncExitStack() as stack:
         link = await stack.enter_async_context(accounts_link(settings, redis_url, name=name))
         venue = await define_venue(settings, link)
@@ -121,6 +120,9 @@ async def run_engine(
         stack.push_async_callback(journal.close)
         engine = _Engine(settings, link, shard, homes, standby=standby, stack=stack)
         await engine.recover(journal, journalled=file.positions)
+        if mark.exists():
+            await engine.clear_before_end()
+            raise EngineDiffered(mark, mark.read_text())
         await engine.hold_back_trimming()
         try:
             await reported(name, link, until_cancelled(engine.runner), engine.counters)
@@ -265,7 +267,8 @@ class _Engine:
     async def clear_before_end(self) -> None:
         """Have the server cleared although this engine ends, unless another one leads.
 
-        A poison command stops its shard alone: the others need the ledger's database cleared.
+        A poison command, or an engine that differed, stops its shard alone: the others need the
+        ledger's database cleared.
         """
         with suppress(RouterError, TimeoutError):
             async with asyncio.timeout(CLEAR_TIMEOUT_S):
@@ -339,16 +342,6 @@ def _leave_mark(mark: Path, error: OutputDiffers) -> None:
     except OSError as failure:
         # The difference itself is what the operator must read.
         logger.error("%s keeps nobody from starting this engine again: %s", mark, failure)
-
-
-def _refuse_after_difference(mark: Path) -> None:
-    """Refuse to start an engine whose outputs differed, until an operator has looked.
-
-    Raises:
-        EngineDiffered: the mark is there.
-    """
-    if mark.exists():
-        raise EngineDiffered(mark, mark.read_text())
 
 
 async def _release(lease: Lease) -> None:

@@ -15,7 +15,7 @@ from ops.errors import EngineDiffered
 from ops.wiring import snapshot_directory
 from router import keys
 from router.errors import OutputDiffers
-from router.lease import Lease
+from router.lease import Lease, read_leader
 from router.process_registry import read_processes
 from tests.helpers import eventually_async
 from tests.venue import running_venue
@@ -46,8 +46,16 @@ async def test_engine_that_differed_is_refused_until_its_mark_is_removed(
                 await run_engine(venue.settings, redis_url, 1, standby=True)
             assert "ours:" in mark.read_text()
 
+            await leader.release()
+            for database in (link, venue.link):
+                await database.call("SET", keys.CLEARED, "another server")
             with pytest.raises(EngineDiffered, match="published: "):
                 await run_engine(venue.settings, redis_url, 1, standby=True)
+            assert await read_leader(link) is None
+            for database in (link, venue.link):
+                assert await database.call("GET", keys.CLEARED) == link.run_id.encode(), (
+                    "other shards trade on"
+                )
 
             mark.unlink()
             await link.call("DEL", keys.events("BTC-USD"))
