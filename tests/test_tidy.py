@@ -75,6 +75,10 @@ class Source:
     def tree(self) -> ast.Module:
         return ast.parse(self.text, self.path)
 
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        return list(ast.walk(self.tree))
+
     @property
     def package(self) -> str:
         return self.path.partition("/")[0]
@@ -90,7 +94,7 @@ def says_pure(text: str) -> bool:
 
 def imports(source: Source) -> Iterator[tuple[int, str]]:
     """Yield line and dotted name of each import; `from a import b` yields a.b."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -120,7 +124,7 @@ def library_places(source: Source) -> Iterator[str]:
 def environment_places(source: Source) -> Iterator[str]:
     if source.matches(ENVIRONMENT_PLACES):
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv"):
             yield f"{node.lineno} the environment is read in ops/settings.py only"
 
@@ -155,7 +159,7 @@ def is_set(node: ast.expr) -> bool:
 def pure_modules_are_deterministic(source: Source) -> Iterator[str]:
     if source.package not in PACKAGES or not says_pure(source.text):
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.For | ast.comprehension) and is_set(node.iter):
             yield f"{node.iter.lineno} iterates a set, whose order differs between processes"
         if not isinstance(node, ast.Call):
@@ -181,7 +185,7 @@ def no_shared_state(source: Source) -> Iterator[str]:
         target = ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
         if (made or mutable) and not target.isupper() and target != "__all__":
             yield f"{node.lineno} {target} is state of the module"
-    for inner in ast.walk(source.tree):
+    for inner in source.nodes:
         if isinstance(inner, ast.Global):
             yield f"{inner.lineno} global"
 
@@ -190,7 +194,7 @@ def sizes(source: Source) -> Iterator[str]:
     lines = len(source.text.splitlines())
     if lines > FILE_LINES_MAX:
         yield f"1 has {lines} lines, at most {FILE_LINES_MAX} are allowed"
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             if length > FUNCTION_LINES_MAX:
@@ -203,7 +207,7 @@ def module_docstring(source: Source) -> Iterator[str]:
 
 
 def no_silent_catch(source: Source) -> Iterator[str]:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.ExceptHandler):
             continue
         broad = node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
@@ -214,7 +218,7 @@ def no_silent_catch(source: Source) -> Iterator[str]:
 def waits_for_conditions(source: Source) -> Iterator[str]:
     if source.package != "tests":
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Call) and not source.matches(MAY_SLEEP):
             call = ast.unparse(node)
             if call.startswith(("time.sleep(", "asyncio.sleep(")) and call != "asyncio.sleep(0)":
@@ -236,11 +240,17 @@ def python_files() -> list[Path]:
     return sorted(p for top in (*PACKAGES, "tests") for p in (ROOT / top).rglob("*.py"))
 
 
+@pytest.fixture(scope="module")
+def sources() -> list[Source]:
+    """Every source file, parsed once for all rules."""
+    return [Source(p.relative_to(ROOT).as_posix(), p.read_text()) for p in python_files()]
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_every_source_file_keeps_the_rule(rule: Callable[[Source], Iterator[str]]) -> None:
-    files = python_files()
-    assert files
-    sources = [Source(p.relative_to(ROOT).as_posix(), p.read_text()) for p in files]
+def test_every_source_file_keeps_the_rule(
+    rule: Callable[[Source], Iterator[str]], sources: list[Source]
+) -> None:
+    assert sources
     complaints = [f"{s.path}:{complaint}" for s in sources for complaint in rule(s)]
     assert not complaints, "\n".join(complaints)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.data_dir import DATA_DIRECTORY_VERSION
 from tests.exchange_process import ExchangeProcess
 from tests.helpers import eventually
 from tests.integration.test_up import cancel, log_off, order
@@ -120,8 +121,9 @@ def test_a_backup_that_is_damaged_or_of_another_version_is_refused(
     }
     path = backup / "manifest.json"
     path.write_text(json.dumps(manifest))
-    assert "data_directory version 0, expected 1" in first.call("restore", str(backup)).err
-    path.write_text(json.dumps({**manifest, "data_directory": "1"}))
+    refused = f"data_directory version 0, expected {DATA_DIRECTORY_VERSION}"
+    assert refused in first.call("restore", str(backup)).err
+    path.write_text(json.dumps({**manifest, "data_directory": DATA_DIRECTORY_VERSION}))
     assert "redis.rdb is missing" in first.call("restore", str(backup)).err
     (backup / "redis.rdb").write_bytes(b"REDI")
     assert "redis.rdb is damaged" in first.call("restore", str(backup)).err

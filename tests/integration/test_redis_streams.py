@@ -1,4 +1,4 @@
-"""Links, dense streams, outboxes, subscriptions and the register of processes on a real Redis."""
+"""Links, dense streams, outboxes and subscriptions on a real Redis."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from router import keys
 from router.errors import OutOfMemory, RedisUnavailable, StreamGap
 from router.open_orders import BestPrices, OpenOrder, read_best_prices, read_open_orders
 from router.outbox import RefusedCommand, Report, read_outboxes
-from router.process_registry import ProcessRegistry, read_processes
 from router.redis_client import RedisLink, retry_while_away, scan_keys
 from router.streams import CommandSource, StreamReader
 from router.subscriber import Subscriber
@@ -360,44 +359,6 @@ async def test_subscriber_tells_a_lost_connection_and_opens_again(
         await link.call("PUBLISH", "wake", "heard")
         assert await subscriber.messages() == [("wake", b"heard")]
         subscriber.close()
-
-
-async def test_processes_register_and_disappear(link: RedisLink) -> None:
-    registries = [
-        ProcessRegistry(
-            link,
-            name=name,
-            pid=number,
-            version="1",
-            now_us=lambda: 5,
-            counters=lambda: {"orders": 3, "lag": {BTC: 1}},
-        )
-        for number, name in enumerate(("writer", "engine-1"))
-    ]
-    for registry in registries:
-        await registry.refresh()
-
-    found = await read_processes(link)
-
-    assert list(found) == ["engine-1", "writer"]
-    assert found["writer"].counters == {"orders": 3, "lag": {BTC: 1}}
-    assert (found["engine-1"].pid, found["engine-1"].started_us) == (1, 5)
-    assert 0 < await link.call("TTL", keys.process("writer")) <= 5
-    for registry in registries:
-        await registry.remove()
-    assert await read_processes(link) == {}
-
-
-async def test_register_goes_on_while_redis_is_away(link: RedisLink, redis_url: str) -> None:
-    async with LossyProxy(redis_url) as proxy, make_link(proxy.url) as away:
-        proxy.refused = True
-        registry = ProcessRegistry(
-            away, name="writer", pid=1, version="1", now_us=lambda: 5, counters=dict
-        )
-        running = asyncio.create_task(registry.run())
-        proxy.refused = False
-        await eventually_async(lambda: read_processes(link))
-        running.cancel()
 
 
 async def blocked_clients(link: RedisLink) -> bool:

@@ -243,7 +243,7 @@ def test_the_audit_is_clean(exchange: ExchangeProcess) -> None:
     assert result["messages"] == result["matched"] + result["refused"] + result["resent"]
 
     in_parts = audit_journals(exchange.var / "journals", commands_per_pass=100)
-    assert in_parts.passes > 5
+    assert in_parts.passes > 2
     assert (in_parts.commands_matched, in_parts.messages) == (
         result["commands_matched"],
         result["messages"],

@@ -79,7 +79,7 @@ def to_command(number: int, drawn: tuple[object, ...]) -> Command:
 async def begin(venue: SmallVenue, commands: list[Command]) -> tuple[Committer, list[Settlement]]:
     """Reserve as admission does, apply everything, and return what is to be committed."""
     lease = Lease(venue.new_link(1), owner="engine-1", ttl_ms=60_000)
-    await lease.acquire()
+    assert await lease.try_acquire() is None
     for account in ACCOUNTS:
         for asset in (RULES.base, RULES.quote):
             await venue.give(account, asset, MONEY)

@@ -281,8 +281,7 @@ async def test_added_records_are_written_by_themselves_when_there_is_room_again(
         disk.write_error = errno.ENOSPC
         writer.add(batch(1))
         writer.add(batch(2))
-        await asyncio.sleep(0.01)
-        assert isinstance(writer.failure, JournalWriteFailed)
+        await eventually_async(lambda: isinstance(writer.failure, JournalWriteFailed))
         disk.write_error = 0
         await eventually_async(lambda: writer.failure is None)
         assert disk.calls[0] == "write"
