@@ -2,7 +2,7 @@
 
     {symbol}        a command, as in the symbol's stream
     ledger          an entry of the ledger
-    hash:{symbol}   what the engine made of a range of commands, written before it is committed
+    hash:{symbol}   what the engine made of a range of commands, given before it is committed
     skip:{symbol}   an operator's word to pass over a command; it may stand behind the command
 
 The names of symbols are upper case, so the four never meet.

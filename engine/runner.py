@@ -13,8 +13,9 @@ rebuilds the books, appends what the journal lacks, commits again from the older
 positions, and goes on live. Everything it commits is the same, byte for byte, each time (the shard
 is deterministic, committing is idempotent): a crash between any two steps costs nothing but time.
 
-The journal gets a digest of the outputs too, before they are committed (``journal_keys``): whoever
-replays it later can tell whether the same came out.
+The journal is given a digest of the outputs too, before they are committed (``journal_keys``), and
+may write it a group later; what a crash takes is made again. Whoever replays the journal can tell
+whether the same came out.
 
 Who leads the shard is the committer's business: that of a follower compares what the leader has
 published, and commits only once it leads itself.
@@ -252,7 +253,7 @@ class ShardRunner:
                     applied = apply(symbol, seq, record.ts_ns // 1_000, command)
                 if seq > committed[symbol] or seq > hashed[symbol]:
                     entry.settlement = encode_settlement(applied)
-            except SequenceGap:
+            except (SequenceGap, MemoryError):
                 raise
             except (AssertionError, DecodeError) as error:
                 raise PoisonCommand(symbol, seq, str(error)) from error

@@ -1,4 +1,4 @@
--- Publish a batch of outputs that have been settled. Runs in the shard's database.
+-- Publish a batch of outputs that have been settled.
 --
 -- KEYS  none (one server, several databases)
 -- ARGV  1 msgpack, flat: shard db, lease owner, lease epoch, then two per symbol: name, incarnation
