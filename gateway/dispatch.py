@@ -4,18 +4,18 @@ While a call is under way the next batch gathers in the ring. While Redis is awa
 repeated until it is answered, and new messages get 380=4 directly, within the numbers that the
 session has leased.
 
-    Redis                          D, G          F, H
-    away                           380=4         380=4
-    memory beyond the limit        380=4         admitted
-    out of memory                  380=4         380=4
+    Redis                          D, G                       F, H
+    away                           380=4                      380=4
+    memory beyond the limit        380=4 through the outbox   admitted
+    out of memory                  380=4                      380=4
 
-The same answer gets a batch of which the raw journal lacks something, because its disk is full.
+380=4 through the outbox also gets a batch of which the raw journal lacks something, because its
+disk is full.
 
-A message that got 380=4 is marked as dealt with as soon as that can be written, so that a resend
-after a crash of this gateway does not bring it to life. If its session has ended by then, the
-refusal itself is written, for the next logon: nobody knows whether the client read the first one.
-Where the connection is gone already, and so nobody can be told, it counts as never received: the
-next logon asks for it again.
+A message that got 380=4 directly is put on record as a refusal as soon as that can be written: a
+resend after a crash of this gateway does not bring it to life, and a client whom the first answer
+did not reach is told. Where the connection is gone already, and so nobody can be told, it counts as
+never received: the next logon asks for it again.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from gateway.refusals import Origin, Request, not_available
 from gateway.reports_out import business_reject_body
 from gateway.session_events import AppMessage, Closed, LogonRequested
 from gateway.symbol_texts import SymbolTable
-from router.admission import FENCED, MARKED, REFUSED, SKIPPED, Admission, AdmissionItem, MarkItem
+from router.admission import FENCED, REFUSED, SKIPPED, Admission, AdmissionItem
 from router.errors import OutOfMemory, RedisUnavailable, RulesChanged
 from router.homes import Home
 
@@ -110,7 +110,7 @@ class Dispatcher:
         self._on_fenced = on_fenced
         self._call: asyncio.Task[None] | None = None
         # What got 380=4 and is not on record yet; at most the MsgSeqNums that are leased.
-        self._unmarked: deque[tuple[Connection, AdmissionItem]] = deque()
+        self._unrecorded: deque[tuple[Connection, AdmissionItem]] = deque()
         self.memory_low = False
         self.admitted = 0
         self.refused = 0
@@ -153,7 +153,7 @@ class Dispatcher:
         except OutOfMemory:
             self._answer(requests, FULL)
         self._pass_on(entries)
-        await self._mark()
+        await self._put_on_record()
 
     async def _refuse(self, requests: list[Inbound], text: str) -> None:
         """Refuse a batch through the outboxes: Redis is there, so one answer is enough.
@@ -168,20 +168,20 @@ class Dispatcher:
             items.append(self._refusal(entry, event, text))
         self._settle(requests, await self._admission.admit(items))
 
-    async def _mark(self) -> None:
+    async def _put_on_record(self) -> None:
         """Put what got 380=4 on record; for want of memory, after the next batch.
 
         As refusals, which are said once more: what was sent is not stored, so a client that it did
         not reach, or that dropped it behind a gap, would never hear of it, nor be asked again.
         """
-        while self._unmarked:
-            batch = list(islice(self._unmarked, ADMISSION_BATCH_MAX))
+        while self._unrecorded:
+            batch = list(islice(self._unrecorded, ADMISSION_BATCH_MAX))
             try:
                 await self._admission.admit([refusal for _, refusal in batch])
             except OutOfMemory:
                 return
             for connection, _ in batch:
-                self._unmarked.popleft()
+                self._unrecorded.popleft()
                 self._on_refused(connection)
 
     async def _admit(self, requests: list[Inbound]) -> None:
@@ -210,12 +210,12 @@ class Dispatcher:
         event = entry.event
         assert isinstance(event, AppMessage), "Invariant: only messages with a request are admitted"
         if kept_out and event.message.msg_type in _ORDERS:
-            return _mark_of(entry.connection, self._refusal(entry, event, LOW))
+            _forget_in_flight(entry)
+            return self._refusal(entry, event, LOW)
         assert entry.item is not None, "Invariant: what was looked up has an item"
         return entry.item
 
     def _settle(self, requests: Sequence[Inbound], results: Sequence[int]) -> None:
-        kept_out = []
         for entry, result in zip(requests, results, strict=True):
             if result > 0:
                 self.admitted += 1
@@ -224,12 +224,9 @@ class Dispatcher:
                 self._on_refused(entry.connection)
             elif result == SKIPPED:
                 _forget_in_flight(entry)
-            elif result == FENCED:
-                self._on_fenced(entry.connection)
             else:
-                assert result == MARKED, "Invariant: a known result of admission"
-                kept_out.append(entry)
-        self._answer(kept_out, LOW, marked=True)
+                assert result == FENCED, "Invariant: a known result of admission"
+                self._on_fenced(entry.connection)
 
     def _pass_on(self, entries: Sequence[Inbound]) -> None:
         for entry in entries:
@@ -244,12 +241,8 @@ class Dispatcher:
 
     # ------------------------------------------------------------ 380=4
 
-    def _answer(self, entries: Sequence[Inbound], text: str, *, marked: bool = False) -> None:
-        """Send 380=4 for each, and note up to where each session has been answered.
-
-        Args:
-            marked: whether admission has marked them as dealt with.
-        """
+    def _answer(self, entries: Sequence[Inbound], text: str) -> None:
+        """Send 380=4 for each, and note up to where each session has been answered."""
         connections: dict[Connection, None] = {}
         for entry in entries:
             self.unavailable += 1
@@ -259,8 +252,8 @@ class Dispatcher:
             connections[connection] = None
             if not self._send_unavailable(connection, event, text):
                 connection.unanswered_from = connection.unanswered_from or event.msg_seq_num
-            elif not marked:
-                self._unmarked.append((connection, self._refusal(entry, event, text)))
+            else:
+                self._unrecorded.append((connection, self._refusal(entry, event, text)))
         for connection in connections:
             connection.settle()
 
@@ -280,14 +273,6 @@ class Dispatcher:
         assert entry.request is not None, "Invariant: only requests are answered here"
         rejected = _not_available(entry.connection, event, text)
         return self._encoder.make_item(entry, Request(entry.request.symbol, rejected))
-
-
-def _mark_of(connection: Connection, refusal: AdmissionItem) -> AdmissionItem:
-    """Return a mark for a refusal that an open session is told; that of an ended one as such."""
-    session = connection.session
-    if session.can_send or session.awaits_decision:
-        return MarkItem(refusal.account, refusal.epoch, refusal.msg_seq_num)
-    return refusal
 
 
 def _not_available(connection: Connection, event: AppMessage, text: str) -> BusinessRejected:

@@ -22,7 +22,7 @@ RESTART_DELAY_MIN_S = 0.5
 RESTART_DELAY_MAX_S = 15.0
 """Wait before a restart: doubled from the first to the second while the service keeps ending."""
 
-STEADY_AFTER_S = 30.0
+STEADY_AFTER_S = 10.0
 """A service that ran so long is healthy: its next restart waits as little as the first."""
 
 STOP_TIMEOUT_S = 20.0

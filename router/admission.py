@@ -22,7 +22,7 @@ from router.scripts import Script, pack
 
 _ADMIT = Script("admit", before=("cleared",))
 
-_PUBLISH, _REFUSE, _MARK, _PUBLISH_UNLESS_BACKLOG = range(4)
+_PUBLISH, _REFUSE, _PUBLISH_UNLESS_BACKLOG = range(3)
 
 REFUSED = 0
 """A RefuseItem, or a command that was not published: the answer, or why, stands in the outbox."""
@@ -30,8 +30,6 @@ SKIPPED = -1
 """Dealt with by an earlier call, whose reply may have been lost: counts as admitted."""
 FENCED = -2
 """The session belongs to another gateway, or another epoch: nothing was done, nor may be sent."""
-MARKED = -3
-"""A MarkItem, done."""
 
 
 class PublishItem(msgspec.Struct, frozen=True, gc=False):
@@ -69,15 +67,7 @@ class RefuseItem(msgspec.Struct, frozen=True, gc=False):
     output: bytes
 
 
-class MarkItem(msgspec.Struct, frozen=True, gc=False):
-    """Nothing but "dealt with up to msg_seq_num"."""
-
-    account: int
-    epoch: int
-    msg_seq_num: int
-
-
-AdmissionItem = PublishItem | RefuseItem | MarkItem
+AdmissionItem = PublishItem | RefuseItem
 
 
 class Admission:
@@ -162,7 +152,7 @@ class Admission:
         meta: list[str | int] = []
         args: list[Any] = [pack(symbols), self._backlog_max, b""]
         for item in items:
-            if type(item) is PublishItem:
+            if isinstance(item, PublishItem):
                 amount = item.amount
                 assert 0 <= amount <= AMOUNT_MAX, "Invariant: an amount fits in 2^62"
                 meta += (
@@ -175,12 +165,9 @@ class Admission:
                     str(amount),
                 )
                 args.append(item.command)
-            elif type(item) is RefuseItem:
+            else:
                 meta += (_REFUSE, item.account, item.epoch, item.msg_seq_num, 0, "", "")
                 args.append(item.output)
-            else:
-                meta += (_MARK, item.account, item.epoch, item.msg_seq_num, 0, "", "")
-                args.append(b"")
         args[2] = pack(meta)
         return args
 

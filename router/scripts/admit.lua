@@ -5,10 +5,10 @@
 --         version of the rules that its commands were made under (0 = they depend on none)
 --       2 inputs of a symbol that may wait for its engine
 --       3 msgpack, flat, seven per item, in the order in which the messages arrived:
---         kind (0 publish, 1 refuse, 2 mark, 3 publish unless too many wait), account, session epoch,
+--         kind (0 publish, 1 refuse, 2 publish unless too many wait), account, session epoch,
 --         MsgSeqNum, symbol (1 = the first of ARGV 1; 0 = none), asset ('' = nothing to reserve),
 --         amount (decimal text, > 0)
---       4… one per item: the encoded command; the encoded Output of a refusal; '' of a mark
+--       4… one per item: the encoded command; the encoded Output of a refusal
 --       last: run id of the server
 -- Reads   DB 0 cleared, home:{symbol}, settled, session:{account}. Shard DB cleared, home:{symbol}, last of
 --         orders:{symbol}
@@ -16,7 +16,7 @@
 --
 -- Returns {'UNCLEARED'}, {'HOME', symbol} or {'RULES', symbol, version}: nothing is written; else one
 --         integer per item: > 0 the seq it was published at; 0 refused, the answer stands in the outbox;
---         -1 skipped, dealt with before; -2 fenced, the session is not the caller's any more; -3 marked
+--         -1 skipped, dealt with before; -2 fenced, the session is not the caller's any more
 --
 -- A command that is not published is refused by an entry of the outbox that says why: 'funds', more than is
 -- available; 'away', its shard's database is not cleared (the others trade on); 'backlog', too many wait.
@@ -110,7 +110,7 @@ local function refusal(kind, s, account, asset, amount)
   if away[s] then
     return 'away'
   end
-  if kind == 3 and seqs[s] + #entries[s] >= most[s] then
+  if kind == 2 and seqs[s] + #entries[s] >= most[s] then
     return 'backlog'
   end
   return asset ~= '' and not reserve(account, asset, amount) and 'funds'
@@ -137,7 +137,10 @@ for i = 1, #items / 7 do
   else
     dealt[account] = number
     raised[account] = true
-    if kind == 0 or kind == 3 then
+    if kind == 1 then
+      call('XADD', 'outbox:' .. account, outbox_id(account), 'e', payload)
+      results[i] = 0
+    else
       local why = refusal(kind, s, account, asset, items[p + 7])
       if why then
         call('XADD', 'outbox:' .. account, outbox_id(account),
@@ -148,11 +151,6 @@ for i = 1, #items / 7 do
         list[#list + 1] = payload
         results[i] = seqs[s] + #list
       end
-    elseif kind == 1 then
-      call('XADD', 'outbox:' .. account, outbox_id(account), 'e', payload)
-      results[i] = 0
-    else
-      results[i] = -3
     end
   end
   p = p + 7

@@ -12,12 +12,10 @@ from engine.limits import ADMISSION_BATCH_MAX
 from router import keys
 from router.admission import (
     FENCED,
-    MARKED,
     REFUSED,
     SKIPPED,
     Admission,
     AdmissionItem,
-    MarkItem,
     PublishItem,
     RefuseItem,
 )
@@ -116,17 +114,14 @@ async def test_order_beyond_what_is_available_is_refused_into_the_outbox(
     assert int(fields["t"]) > 0
 
 
-async def test_refusals_and_marks_are_dealt_with_in_order(
-    venue: SmallVenue, admission: Admission
-) -> None:
+async def test_refusals_are_dealt_with_in_order(venue: SmallVenue, admission: Admission) -> None:
     items: list[AdmissionItem] = [
         RefuseItem(ALICE, 1, 1, b"no"),
-        MarkItem(ALICE, 1, 2),
         order(3, amount=1),
         RefuseItem(ALICE, 1, 4, b"no again"),
     ]
 
-    assert await admission.admit(items) == [REFUSED, MARKED, REFUSED, REFUSED]
+    assert await admission.admit(items) == [REFUSED, REFUSED, REFUSED]
 
     outbox = await venue.stream(keys.outbox(ALICE))
     assert [number for number, _ in outbox] == [1, 2, 3]
@@ -140,13 +135,12 @@ async def test_same_batch_twice_changes_nothing(venue: SmallVenue, admission: Ad
         order(1, amount=60),
         order(2, amount=60),
         RefuseItem(ALICE, 1, 3, b"no"),
-        MarkItem(ALICE, 1, 4),
         order(1, account=BOB, symbol=SOL),
     ]
     await admission.admit(items)
     before = await venue.dump()
 
-    assert await admission.admit(items) == [SKIPPED] * 5
+    assert await admission.admit(items) == [SKIPPED] * 4
 
     assert await venue.dump() == before
 
@@ -157,7 +151,7 @@ async def test_lost_reply_is_asked_for_again_and_counts_once(
     await venue.give(ALICE, "USD", 100)
     async with LossyProxy(redis_url) as proxy, make_link(proxy.url) as link:
         admission = Admission(link, venue.homes, backlog_max=BACKLOG_MAX)
-        await admission.admit([MarkItem(BOB, 1, 1)])
+        await admission.admit([RefuseItem(BOB, 1, 1, b"no")])
         proxy.replies_to_lose = 2
 
         assert await admission.admit([order(1, amount=60), order(2, amount=30)]) == [SKIPPED] * 2
@@ -298,7 +292,7 @@ async def test_out_of_memory_writes_nothing_and_is_told(
         with pytest.raises(OutOfMemory):
             await admission.admit([order(1, amount=60), RefuseItem(ALICE, 1, 2, b"no")])
         with pytest.raises(OutOfMemory):
-            await admission.admit([MarkItem(ALICE, 1, 2)])
+            await admission.admit([RefuseItem(ALICE, 1, 2, b"no")])
         assert await venue.dump() == before
     finally:
         await venue.link.call("CONFIG", "SET", "maxmemory", 0)

@@ -11,7 +11,7 @@ from engine.events import BalanceChange
 from engine.journal import Record
 from engine.journal_keys import LEDGER
 from router import keys
-from router.admission import REFUSED, SKIPPED, Admission, MarkItem, PublishItem
+from router.admission import REFUSED, SKIPPED, Admission, PublishItem, RefuseItem
 from router.clearance import clear, has_ledger
 from router.commit import Committer
 from router.errors import Fenced, HistoryDiffers, LostWrites, ServerBehind, Uncleared
@@ -102,7 +102,9 @@ async def test_admission_waits_while_the_accounts_database_is_not_cleared(
     await take_over(venue, 0)
     admission = Admission(venue.link, venue.homes, backlog_max=BACKLOG_MAX)
     before = await venue.stream(keys.orders(BTC), db=1)
-    admitting = asyncio.create_task(admission.admit([order(1, amount=60), MarkItem(ALICE, 1, 2)]))
+    admitting = asyncio.create_task(
+        admission.admit([order(1, amount=60), RefuseItem(ALICE, 1, 2, b"no")])
+    )
     await eventually_async(lambda: not admission.available)
 
     assert await venue.balance(ALICE, "USD") == (100, 0, 0)

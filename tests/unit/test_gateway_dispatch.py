@@ -18,11 +18,9 @@ from gateway.settings import GatewaySettings
 from gateway.symbol_texts import SymbolTable
 from router.admission import (
     FENCED,
-    MARKED,
     REFUSED,
     SKIPPED,
     AdmissionItem,
-    MarkItem,
     PublishItem,
     RefuseItem,
 )
@@ -49,7 +47,7 @@ class Admission:
         self.calls.append(list(items))
         await self.gate.wait()
         if not self.answers:
-            return [MARKED if isinstance(item, MarkItem) else 1 for item in items]
+            return [REFUSED if isinstance(item, RefuseItem) else 1 for item in items]
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -216,19 +214,6 @@ async def test_refusal_is_kept_for_the_next_logon_where_its_session_ended_before
     ]
 
 
-async def test_order_that_low_memory_keeps_out_is_refused_at_the_next_logon_if_its_session_ended(
-    world: World,
-) -> None:
-    world.dispatcher.memory_low = True
-    world.admission.answers = [[REFUSED]]
-    entry = world.entry()
-    world.connection.connection_lost(None)
-    await world.forward(entry)
-    await world.done()
-    ((item,),) = world.admission.calls
-    assert event_of(item).text == LOW and world.connection.unanswered_from == 0
-
-
 async def test_a_look_that_fails_admits_nothing(world: World) -> None:
     world.look = RedisUnavailable("away")
     await world.forward(world.entry())
@@ -268,11 +253,13 @@ async def test_a_batch_that_the_journal_lacks_is_refused_on_record_before_the_ne
 
 async def test_low_memory_keeps_orders_out_and_lets_cancels_in(world: World) -> None:
     world.dispatcher.memory_low = True
+    world.admission.answers = [[REFUSED, 7]]
     await world.forward(world.entry(), world.entry(CANCEL))
     await world.done()
     ((kept_out, let_in),) = world.admission.calls
-    assert kept_out == MarkItem(1001, 5, 2) and isinstance(let_in, PublishItem)
-    assert world.texts() == [LOW]
+    assert event_of(kept_out).text == LOW and isinstance(let_in, PublishItem)
+    assert world.texts() == [], "it is told from the outbox"
+    assert world.connection.in_flight == set() and world.connection.unanswered_from == 0
 
 
 async def test_changed_rules_are_read_and_the_batch_is_translated_again(world: World) -> None:
