@@ -301,7 +301,7 @@ class ShardRunner:
         for one in made:
             if one.seq > self._hashed[one.symbol]:
                 outputs.setdefault(one.symbol, []).append(one.event)
-        if not outputs:
+        if not outputs and not self._skip_records:
             return
         records = self._skip_records + [
             hash_record(symbol, self._hashed[symbol] + 1, events, ts_ns)

@@ -98,8 +98,8 @@ class ServerCheck:
             if end < journalled.get(symbol, 0)
         ]
         for symbol, reasons in self._skips.items():
-            last = journalled.get(skip_key(symbol), 0)
-            if last > max(reasons, default=0):
+            last = journalled.get(skip_key(symbol))
+            if last is not None and last not in reasons:
                 lost.append((keys.skips(symbol), last, last))
         if lost:
             raise LostWrites(self._shard.id, lost)

@@ -255,6 +255,16 @@ async def test_skipped_input_is_passed_over_and_the_rest_goes_on() -> None:
     assert (skip.seq, skip.payload) == (2, b"broken")
 
 
+async def test_skip_of_an_input_whose_outcome_was_hashed_before_is_journalled_too() -> None:
+    world = World(journalled={BTC: 2, hash_key(BTC): 2}, skips={BTC: {2: "by hand"}})
+    world.source.feed(define(BTC), order(BTC, 2))
+
+    async with world.running():
+        await world.until(lambda: len(world.committer.seqs) == 2)
+
+    assert [(one.key, one.seq) for one in world.journal.records] == [(skip_key(BTC), 2)]
+
+
 async def test_skip_that_the_journal_has_is_not_written_again() -> None:
     journalled = {BTC: 3, hash_key(BTC): 1, skip_key(BTC): 2}
     world = World(journalled=journalled, skips={BTC: {2: "broken"}})

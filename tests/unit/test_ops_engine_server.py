@@ -57,7 +57,7 @@ def test_streams_and_skips_may_go_on_behind_the_journal() -> None:
 
 
 def test_commands_and_skips_that_the_journal_has_alone_are_listed() -> None:
-    check = check_with({BTC: 7, ETH: 9, skip_key(ETH): 6}, {BTC: {}, ETH: {2: "before"}})
+    check = check_with({BTC: 7, ETH: 9, skip_key(ETH): 6}, {BTC: {}, ETH: {2: "before", 8: "next"}})
     with pytest.raises(LostWrites) as caught:
         check.check_ends({BTC: 5, ETH: 9})
     assert caught.value.lost == (("orders:BTC-USD", 6, 7), ("skips:ETH-USD", 6, 6))
