@@ -21,8 +21,8 @@ Who leads the shard is the committer's business: that of a follower compares wha
 published, and commits only once it leads itself.
 
 Who is at fault decides. Redis or the disk is away: the ports wait, or the stage does. A command
-that the shard cannot apply: it stops before committing it, and would stop there again. The lease is
-lost: it stops, another engine goes on.
+that the shard cannot apply: it commits what came before, stops, and would stop there again. The
+lease is lost: it stops, another engine goes on.
 """
 
 from __future__ import annotations
@@ -88,11 +88,12 @@ class Committer(Protocol):
 class _Step:
     """One command on its way through the ring."""
 
-    __slots__ = ("record", "settlement")
+    __slots__ = ("poison", "record", "settlement")
 
     def __init__(self, record: Record) -> None:
         self.record = record
         self.settlement: Settlement | None = None
+        self.poison: PoisonCommand | None = None
 
 
 class ShardRunner:
@@ -142,6 +143,7 @@ class ShardRunner:
         self.committed = dict(committed)
         self.tails: dict[str, Record] = {}
         self._skip_records: list[Record] = []
+        self._is_poisoned = False
         self._committed_before = dict(committed)
         self._hashed = {
             symbol: max(journalled.get(hash_key(symbol), 0), seq)
@@ -240,6 +242,8 @@ class ShardRunner:
         self._journalled_count += len(lacking)
 
     def _match(self, entries: list[_Step], *, end_of_batch: bool) -> None:
+        if self._is_poisoned:
+            return
         committed, hashed, applied_seqs = self.committed, self._hashed, self.applied
         skips, apply = self._skips, self._shard.apply
         for entry in entries:
@@ -255,12 +259,11 @@ class ShardRunner:
                     entry.settlement = encode_settlement(applied)
             except (SequenceGap, MemoryError):
                 raise
-            except (AssertionError, DecodeError) as error:
-                raise PoisonCommand(symbol, seq, str(error)) from error
             except Exception as error:
-                # A bug that no assertion has foreseen stops the shard just there, too.
-                reason = f"{type(error).__name__}: {error}"
-                raise PoisonCommand(symbol, seq, reason) from error
+                # Also a bug that no assertion has foreseen. What came before it is committed first.
+                entry.poison = _poison(symbol, seq, error)
+                self._is_poisoned = True
+                return
             applied_seqs[symbol] = seq
         self._applied_count += len(entries)
         if not self.is_live:
@@ -275,10 +278,19 @@ class ShardRunner:
         return self._shard.skip(symbol, seq, record.ts_ns // 1_000, record.payload, reason)
 
     async def _commit(self, entries: list[_Step], *, end_of_batch: bool) -> None:
-        made = [entry.settlement for entry in entries if entry.settlement is not None]
+        made: list[Settlement] = []
+        for entry in entries:
+            if entry.poison is not None:
+                await self._commit_made(made, entry.record.ts_ns)
+                raise entry.poison
+            if entry.settlement is not None:
+                made.append(entry.settlement)
+        await self._commit_made(made, entries[-1].record.ts_ns)
+
+    async def _commit_made(self, made: Sequence[Settlement], ts_ns: int) -> None:
         if not made:
             return
-        await self._record_outcome(made, entries[-1].record.ts_ns)
+        await self._record_outcome(made, ts_ns)
         committed = self.committed
         batch = [one for one in made if one.seq > committed[one.symbol]]
         if not batch:
@@ -288,7 +300,7 @@ class ShardRunner:
             self.committed[one.symbol] = one.seq
         self._batches += 1
         self._committed_count += len(batch)
-        age_ns = self._now_ns() - entries[-1].record.ts_ns
+        age_ns = self._now_ns() - ts_ns
         self.commit_age.record(max(0, age_ns), len(batch))
 
     async def _record_outcome(self, made: Sequence[Settlement], ts_ns: int) -> None:
@@ -343,3 +355,10 @@ class ShardRunner:
         self.is_live = all(self.applied[symbol] >= end for symbol, end in self._ends.items())
         if self.is_live:
             logger.info("Live: all commands up to %s are applied", dict(self.applied))
+
+
+def _poison(symbol: str, seq: int, error: Exception) -> PoisonCommand:
+    known = isinstance(error, AssertionError | DecodeError)
+    poison = PoisonCommand(symbol, seq, str(error) if known else f"{type(error).__name__}: {error}")
+    poison.__cause__ = error
+    return poison

@@ -104,6 +104,15 @@ class ServerCheck:
         if lost:
             raise LostWrites(self._shard.id, lost)
 
+    async def check_skips(self) -> None:
+        """Find out whether inputs have been skipped since the engine started.
+
+        Raises:
+            SkipsChanged: they have.
+            RedisUnavailable: no reply.
+        """
+        await check_skips(self._shard_link, self._skips)
+
     async def check(self) -> None:
         """See to it that the engine may lead on this server; it may be repeated.
 
@@ -111,7 +120,7 @@ class ServerCheck:
             SkipsChanged, LostWrites, HistoryDiffers, ServerBehind: the engine has to end.
             RedisUnavailable, OutOfMemory: try again.
         """
-        await check_skips(self._shard_link, self._skips)
+        await self.check_skips()
         server = self._lease.run_id
         # A server that comes back has the mark that it had; what happened elsewhere it has not.
         has_changed = self._checked not in ("", server)

@@ -2,7 +2,7 @@
 
 A `Service` is a private server or a process of the exchange (services.py). One that ends by itself
 is started again after a wait that doubles with each failure, and the operator is told so. During
-the first start a failure is final: the exchange stops and says why.
+the first start a failure of what is needed is final: the exchange stops and says why.
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ class Service(Protocol):
     def name(self) -> str:
         """Its name, unique in the exchange."""
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether nothing starts without it. A shard's engine is not: the other shards trade."""
+
     async def start(self) -> None:
         """Start it and wait until it is ready.
 
@@ -75,20 +79,21 @@ class Supervisor:
             stages: stopped in the reverse order, the services of one stage together.
 
         Raises:
-            OpsError: a service failed. Whatever runs is stopped when `supervise` is left.
+            OpsError: a needed service failed. Whatever runs is stopped when `supervise` is left.
+                Others are started again like services that ended.
         """
         self._stages.extend(stages)
         services = [service for stage in stages for service in stage]
-        starts = [asyncio.ensure_future(service.start()) for service in services]
+        starts = [asyncio.ensure_future(self._start(service)) for service in services]
         try:
-            await asyncio.gather(*starts)
+            failures = await asyncio.gather(*starts)
         except BaseException:
             for start in starts:
                 start.cancel()
             await asyncio.gather(*starts, return_exceptions=True)
             raise
-        for service in services:
-            self._watchers.append(self._tasks.create_task(self._watch(service)))
+        for service, failure in zip(services, failures, strict=True):
+            self._watchers.append(self._tasks.create_task(self._watch(service, failure)))
 
     async def stop(self) -> None:
         """Stop everything, last stage first, within STOP_TIMEOUT_S."""
@@ -101,11 +106,22 @@ class Supervisor:
             timeout_s = max(SERVICE_STOP_MIN_S, min(SERVICE_STOP_MAX_S, left_s))
             await asyncio.gather(*(service.stop(timeout_s) for service in stage))
 
-    async def _watch(self, service: Service) -> None:
+    async def _start(self, service: Service) -> str:
+        """Start a service; return why it failed where it is not needed, else nothing."""
+        try:
+            await service.start()
+        except OpsError as error:
+            if service.is_needed:
+                raise
+            return f"did not start ({error})"
+        return ""
+
+    async def _watch(self, service: Service, failure: str) -> None:
         delay_s = RESTART_DELAY_MIN_S
         while True:
             since = time.monotonic()
-            reason = f"ended {await service.ended()}"
+            reason = failure or f"ended {await service.ended()}"
+            failure = ""
             if time.monotonic() - since >= STEADY_AFTER_S:
                 delay_s = RESTART_DELAY_MIN_S
             while True:

@@ -55,6 +55,7 @@ class ProcessService:
         is_ready: tells whether the process with this pid serves.
         say: shows a line on the terminal.
         before_stop: awaited before it is asked to stop, within the time-out of the stop.
+        is_needed: see ``Service``.
         start_attempts: how often `start` tries.
     """
 
@@ -70,8 +71,10 @@ class ProcessService:
         say: Callable[[str], None],
         before_stop: Callable[[], Awaitable[None]] | None = None,
         start_attempts: int = 1,
+        is_needed: bool = True,
     ) -> None:
         self.name = name
+        self.is_needed = is_needed
         self._arguments = arguments
         self._environment = environment
         self._lock_fd = lock_fd
@@ -214,6 +217,8 @@ class ServerService:
         name: of the service.
         server: not started yet.
     """
+
+    is_needed = True
 
     def __init__(self, name: str, server: EmbeddedServer) -> None:
         self.name = name

@@ -209,6 +209,7 @@ class _Exchange:
             lambda: ["engine", "--shard", str(shard_id), *(["--standby"] if standby else [])],
             is_ready=lambda state: bool(state.counters.get("is_live")),
             link=link,
+            is_needed=False,
         )
 
     def _gateway(self, number: int, link: RedisLink) -> Service:
@@ -257,6 +258,7 @@ class _Exchange:
         link: RedisLink,
         before_stop: Callable[[], Awaitable[None]] | None = None,
         start_attempts: int = 1,
+        is_needed: bool = True,
     ) -> Service:
         async def reports_itself(pid: int) -> bool:
             try:
@@ -275,6 +277,7 @@ class _Exchange:
             say=self._terminal.say,
             before_stop=before_stop,
             start_attempts=start_attempts,
+            is_needed=is_needed,
         )
 
     def _environment(self) -> dict[str, str]:

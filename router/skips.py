@@ -12,7 +12,7 @@ import msgspec
 
 from engine.commands import Command, DefineSymbol, decode_command
 from engine.errors import DecodeError
-from engine.limits import RING_SLOTS, SKIP_REASON_LENGTH_MAX
+from engine.limits import SKIP_REASON_LENGTH_MAX
 from router import keys
 from router.dense_ids import last_entry, last_number
 from router.errors import SkipRefused, SkipsChanged
@@ -147,15 +147,15 @@ async def add_skip(link: RedisLink, found: Skippable, reason: str) -> None:
         reason: the operator's; the sender is told.
 
     Raises:
-        SkipRefused: the reason is none; the input was settled meanwhile; no engine can have come
-            as far; it is to be passed over already.
+        SkipRefused: the reason is none; the input was settled meanwhile, or is not the next to be
+            settled; it is to be passed over already.
         RedisUnavailable: no reply: whether it was recorded is not known; try again.
         OutOfMemory: nothing was written.
     """
     check_reason(reason)
     home, seq = found.home, found.seq
     symbol = home.symbol
-    args = (symbol, home.db, home.incarnation, seq, found.payload, reason, RING_SLOTS)
+    args = (symbol, home.db, home.incarnation, seq, found.payload, reason)
     reply = await _SKIP.run(link, *args)
     code = reply[0]
     if code == b"OK":
@@ -164,8 +164,8 @@ async def add_skip(link: RedisLink, found: Skippable, reason: str) -> None:
         raise SkipRefused(_settled_text(symbol, seq, reply[1]))
     if code == b"SKIPPED":
         raise SkipRefused(f"{symbol} seq {seq}: it is to be skipped already")
-    if code == b"FAR":
-        text = f"settled is {reply[1]}, so no engine has tried it: wait until one names it"
+    if code == b"EARLY":
+        text = f"settled is {reply[1]}: an engine stops at {reply[1] + 1} or nowhere yet"
         raise SkipRefused(f"{symbol} seq {seq}: {text}")
     assert code in (b"HOME", b"ENTRY"), f"Invariant: a known answer, not {code!r}"
     raise SkipRefused(f"{symbol} seq {seq}: the stream is not the one that was looked at")

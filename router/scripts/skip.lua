@@ -1,20 +1,20 @@
 -- Record that an input is to be passed over, and take the lease of its shard away.
 --
 -- KEYS  none (one server, several databases)
--- ARGV  1 symbol, 2 shard db, 3 incarnation, 4 seq, 5 the input as the operator has seen it, 6 reason,
---       7 how many inputs an engine has under way at most
+-- ARGV  1 symbol, 2 shard db, 3 incarnation, 4 seq, 5 the input as the operator has seen it, 6 reason
 -- Reads   DB 0 home:{symbol}, settled. Shard DB home:{symbol}, orders:{symbol}
 -- Writes  Shard DB skips:{symbol}, lease
 --
 -- Returns {'OK', epoch that the lease is at now}; or, and nothing is written:
---         {'HOME'}                 {'SETTLED', settled}     {'FAR', settled}
+--         {'HOME'}                 {'SETTLED', settled}     {'EARLY', settled}: not the next to be settled
 --         {'ENTRY'}                the stream has no such input, or another one
 --         {'SKIPPED'}              it is to be passed over already
 --
 -- Atomic, because settlement compares the same two: with the epoch raised in this step, nothing of this input
 -- or a later one can be settled by an engine that has not read the skip; and what is settled stays.
 -- An engine that acquires the lease afterwards reads the skips again before it leads.
--- All checks come before the first write. Limits: seq < 10^14; skips are made by hand, so they are few.
+-- All checks come before the first write. An engine commits what comes before an input that it cannot apply,
+-- so that is the next to be settled. Limits: seq < 10^14; skips are made by hand, so they are few.
 
 local call = redis.call
 local symbol, db, incarnation, seq = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
@@ -39,8 +39,8 @@ local function refusal()
   if call('HEXISTS', 'skips:' .. symbol, ARGV[4]) == 1 then
     return {'SKIPPED'}
   end
-  if seq > settled + tonumber(ARGV[7]) then
-    return {'FAR', settled}
+  if seq ~= settled + 1 then
+    return {'EARLY', settled}
   end
 end
 

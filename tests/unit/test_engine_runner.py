@@ -179,6 +179,20 @@ async def test_poison_command_stops_the_shard_and_names_itself() -> None:
     assert (ETH, 1) not in world.committer.seqs
 
 
+async def test_what_came_before_a_poison_command_is_committed_and_nothing_behind_it() -> None:
+    world = World()
+    broken = Record(BTC, 3, START_NS + 3_000, 0, b"garbage")
+    world.source.feed(
+        define(BTC), define(ETH), order(BTC, 2), order(ETH, 2), broken, order(ETH, 3), order(BTC, 4)
+    )
+
+    with pytest.raises(PoisonCommand, match=f"{BTC} seq 3"):
+        await world.runner.run()
+
+    assert world.committer.seqs == [(BTC, 1), (ETH, 1), (BTC, 2), (ETH, 2)]
+    assert {one.last for symbol, one in world.journal.hashes() if symbol == BTC} == {2}
+
+
 async def test_command_that_does_not_decode_is_poison_too() -> None:
     world = World()
     world.source.feed(define(BTC), Record(BTC, 2, START_NS + 2_000, 0, b"garbage"))

@@ -18,8 +18,11 @@ from tests.helpers import eventually_async
 class FakeService:
     """A service that notes what is done to it, ends when told, and fails when told."""
 
-    def __init__(self, name: str, log: list[str], *, failures: int = 0) -> None:
+    def __init__(
+        self, name: str, log: list[str], *, failures: int = 0, is_needed: bool = True
+    ) -> None:
         self.name = name
+        self.is_needed = is_needed
         self.log = log
         self.failures = failures
         self.end = asyncio.Event()
@@ -56,6 +59,17 @@ async def test_stages_stop_in_the_reverse_order() -> None:
         *("start redis", "start writer", "start engine"),
         *("stop engine", "stop writer", "stop redis"),
     ]
+
+
+async def test_what_is_not_needed_may_fail_at_the_first_start_and_is_tried_again() -> None:
+    log: list[str] = []
+    said: list[str] = []
+    async with supervise(said.append) as supervisor:
+        engine = FakeService("engine", log, failures=2, is_needed=False)
+        await supervisor.start([FakeService("writer", log)], [engine])
+        assert log == ["start writer"]
+        await eventually_async(lambda: "engine runs again" in said)
+    assert said[0] == "engine did not start (engine is broken); starting it again in 0.001 s"
 
 
 async def test_what_ends_by_itself_is_started_again_and_said_so() -> None:
