@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import Iterator
 
 import psycopg
@@ -154,6 +155,12 @@ async def test_poison_stops_its_shard_alone_until_it_is_skipped(exchange: Exchan
 async def test_garbage_is_skipped_too_and_nobody_is_told(exchange: ExchangeProcess) -> None:
     seq = await plant(exchange, b"\xc1garbage", stamp=1)
     await refused_by_the_engine(exchange, seq)
+    # The venue opens without the shard, though it is the one that clears the accounts' database.
+    assert await asyncio.to_thread(exchange.signal, signal.SIGINT) == 0
+    await asyncio.to_thread(exchange.start)
+    peer = await exchange.log_on(0)
+    await trades_on(peer, GAMMA, "g2")
+    await peer.close()
     shown = exchange.call("skip", ALFA, str(seq), "--reason", "garbage", "--yes")
     assert shown.code == 0, shown
     assert shown.out.splitlines() == [
