@@ -278,14 +278,20 @@ class SessionKeeper:
 
     async def run_renewals(self, interval_s: float) -> None:
         """Say that the sessions are alive, until cancelled."""
+        failing = False
         while True:
             await asyncio.sleep(interval_s)
             epochs = {account: one.epoch for account, one in self.active.items() if one.epoch}
             try:
                 lost = await self._sessions.renew(epochs)
             except (RedisUnavailable, OutOfMemory) as error:
-                logger.warning("Sessions not renewed: %s", error)
+                if not failing:
+                    logger.warning("Sessions cannot be renewed, trying again: %s", error)
+                failing = True
                 continue
+            if failing:
+                logger.warning("Sessions are renewed again")
+            failing = False
             for account in lost:
                 connection = self.active.get(account)
                 if connection is not None and connection.epoch == epochs[account]:
