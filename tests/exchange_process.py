@@ -25,6 +25,10 @@ from tests.helpers import eventually
 from tests.venue import Peer
 
 ROOT = Path(__file__).resolve().parent.parent
+_FIRST_PORT = 10_000 + os.getpid() * 16 % 20_000
+"""Below those that connections get, so that a port is still free at the next start; two runs of the
+tests at once have others."""
+
 START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 30.0
 
@@ -63,9 +67,9 @@ class ExchangeProcess:
         self.environment = {
             **inherited,
             "PYTHONPATH": str(ROOT),
-            "SHARDEX_GATEWAY__PORT": str(free_port(0)),
-            "SHARDEX_REDIS__PORT": str(free_port(0)),
-            "SHARDEX_POSTGRES__PORT": str(free_port(0)),
+            "SHARDEX_GATEWAY__PORT": str(free_port(_FIRST_PORT)),
+            "SHARDEX_REDIS__PORT": str(free_port(_FIRST_PORT + 8)),
+            "SHARDEX_POSTGRES__PORT": str(free_port(_FIRST_PORT + 12)),
             **settings,
         }
 
