@@ -29,7 +29,6 @@ from engine.journal_reader import archived_path, segment_paths
 from ops.data_dir import DATA_DIRECTORY_VERSION, DataDirectory, sync_directory
 from ops.embedded_redis import EmbeddedRedis
 from ops.endpoints import find_redis
-from ops.engine_process import engine_name
 from ops.errors import CommandFailed, DataDirectoryLocked
 from ops.settings import Settings
 from ops.wiring import VERSION, accounts_link
@@ -239,7 +238,7 @@ async def _persistence(link: RedisLink) -> dict[str, str]:
 async def _wait_for_ledger(settings: Settings, link: RedisLink, ledger: int) -> None:
     """Wait until a journal has the ledger as far as the copy of Redis can have it."""
     shard = min(one.id for one in settings.shards if one.symbols)
-    names = [engine_name(shard, standby=standby) for standby in (False, True)]
+    names = keys.engine_names(shard)
     try:
         async with asyncio.timeout(LEDGER_TIMEOUT_S):
             while True:

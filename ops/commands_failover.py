@@ -16,10 +16,11 @@ from ops.cli import (
     print_data,
     settings_of,
 )
-from ops.engine_roles import engine_names, owns
+from ops.engine_roles import owns
 from ops.errors import CommandFailed
 from ops.settings import Settings
 from ops.wiring import shard_map, wall_us
+from router import keys
 from router.lease import Leader, ask_to_hand_over, read_leader
 from router.process_registry import read_processes
 from router.redis_client import RedisLink
@@ -110,7 +111,7 @@ async def _hand_over(settings: Settings, shard_id: int, timeout_s: int) -> Failo
 
 
 async def _check_follower(link: RedisLink, shard_id: int, leader: Leader) -> None:
-    processes = await read_processes(link, engine_names(shard_id))
+    processes = await read_processes(link, keys.engine_names(shard_id))
     oldest_us = wall_us() - _HEARTBEAT_AGE_MAX_US
     others = [
         state

@@ -25,7 +25,6 @@ from ops.cli import (
     positive_number,
     settings_of,
 )
-from ops.engine_process import engine_name
 from ops.errors import CommandFailed
 from ops.settings import Settings
 from ops.wiring import journal_directory, shard_map
@@ -156,8 +155,7 @@ async def _check_ledger(settings: Settings, link: RedisLink, shards: ShardMap) -
 
 
 def _directories(settings: Settings, shard_id: int) -> list[Path]:
-    names = [engine_name(shard_id, standby=standby) for standby in (False, True)]
-    paths = [journal_directory(settings, name) for name in names]
+    paths = [journal_directory(settings, name) for name in keys.engine_names(shard_id)]
     return [path for path in paths if path.is_dir()]
 
 

@@ -70,11 +70,6 @@ CLEAR_TIMEOUT_S = 5.0
 """Longest wait of an engine that cannot go on for its server to be cleared."""
 
 
-def engine_name(shard_id: int, *, standby: bool) -> str:
-    """Return the name of an engine's process, under which its journal and snapshots stand."""
-    return f"engine-{shard_id}-standby" if standby else f"engine-{shard_id}"
-
-
 async def run_engine(
     settings: Settings, redis_url: str, shard_id: int, *, standby: bool = False
 ) -> None:
@@ -93,7 +88,7 @@ async def run_engine(
         ExchangeError: see ``ShardRunner.run``, ``Leadership.keep`` and ``RecoverySource``.
     """
     shard = _find_shard(settings, redis_url, shard_id)
-    name = engine_name(shard_id, standby=standby)
+    name = keys.engine_name(shard_id, standby=standby)
     mark = snapshot_directory(settings, name) / DIFFERENCE_MARK
     async with AsyncExitStack() as stack:
         link = await stack.enter_async_context(accounts_link(settings, redis_url, name=name))
@@ -168,8 +163,8 @@ class _Engine:
         self._shard = shard
         self._homes = homes
         self._stack = stack
-        self._name = engine_name(shard.id, standby=standby)
-        self._other = engine_name(shard.id, standby=not standby)
+        self._name = keys.engine_name(shard.id, standby=standby)
+        self._other = keys.engine_name(shard.id, standby=not standby)
         self._ledger: LedgerJournal | None = None
         self._has_ledger = has_ledger(shard, shard_map(settings, link.url).shards)
 
@@ -257,8 +252,6 @@ class _Engine:
         self._orders = OrderStreams(
             self._link.sibling(keys.ACCOUNTS_DB, name=f"{self._name}-trimming"),
             self._shard,
-            engine=engine_name(self._shard.id, standby=False),
-            standby=engine_name(self._shard.id, standby=True),
         )
         self._stack.push_async_callback(self._orders.close)
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from ops.engine_process import engine_name
 from ops.progress import Progress
 from router import keys
 from router.lease import Leader, read_leader
@@ -70,18 +69,13 @@ async def read_positions(link: RedisLink, shards: Iterable[int]) -> dict[str, di
     Raises:
         RedisUnavailable: no reply.
     """
-    names = [name for shard_id in shards for name in engine_names(shard_id)]
+    names = [name for shard_id in shards for name in keys.engine_names(shard_id)]
     found = await link.pipeline([("HGETALL", keys.position_engine(name)) for name in names])
     return {
         name: {key.decode(): int(n) for key, n in zip(fields[::2], fields[1::2], strict=True)}
         for name, fields in zip(names, found, strict=True)
         if fields
     }
-
-
-def engine_names(shard_id: int) -> tuple[str, str]:
-    """Return the names of the two engines that a shard may have."""
-    return engine_name(shard_id, standby=False), engine_name(shard_id, standby=True)
 
 
 def owns(state: ProcessState, leader: Leader | None) -> bool:
@@ -103,7 +97,7 @@ def engine_roles(
     """
     roles = []
     for shard_id, leader in leaders.items():
-        for name in engine_names(shard_id):
+        for name in keys.engine_names(shard_id):
             state = processes.get(name)
             if state is None:
                 continue
@@ -136,7 +130,7 @@ def lags(progress: Progress, engines: Sequence[EngineRole]) -> dict[str, int]:
     behind = {one.name: one.lag for one in engines if one.role != "leads"}
     for one in engines:
         if one.role == "leads":
-            found[one.name] = found.pop(engine_name(one.shard, standby=False))
+            found[one.name] = found.pop(keys.engine_name(one.shard, standby=False))
     return dict(sorted({**behind, **found}.items()))
 
 
@@ -150,7 +144,7 @@ def missing_standbys(
     Args:
         positions: engine → symbol → what it needs no more; ``up`` without --standby forgets it.
     """
-    names = [engine_name(shard_id, standby=True) for shard_id in shards]
+    names = [keys.engine_name(shard_id, standby=True) for shard_id in shards]
     return [
         f"{name} is not running: nobody takes over, and orders are kept for it"
         for name in names
@@ -167,7 +161,7 @@ def held_back(positions: Mapping[str, Mapping[str, int]], progress: Progress) ->
     warnings = []
     for symbol, one in progress.symbols.items():
         if one.orders_length > ORDERS_KEPT_ALARM:
-            first, second = engine_names(one.shard)
+            first, second = keys.engine_names(one.shard)
             # As in trimming: a first engine that has said nothing needs everything.
             needs = {first: 0} | {
                 n: positions[n].get(symbol, 0) for n in (first, second) if n in positions

@@ -42,7 +42,7 @@ class Progress(msgspec.Struct, frozen=True):
         """Return the lag of each consumer, by the name of its process."""
         lags: dict[str, int] = {}
         for one in self.symbols.values():
-            engine = f"engine-{one.shard}"
+            engine = keys.engine_name(one.shard, standby=False)
             lags[engine] = lags.get(engine, 0) + max(0, one.admitted - one.settled)
         rows = self.symbols.values()
         lags["marketdata"] = sum(max(0, one.published - one.marketdata) for one in rows)

@@ -33,7 +33,6 @@ from engine.errors import JournalCorrupt, JournalMismatch
 from engine.journal_reader import JournalReader, segment_paths
 from engine.shard import SymbolState
 from engine.snapshot_store import SnapshotStore
-from ops.engine_process import engine_name
 from ops.errors import CommandFailed
 from ops.reconcile import (
     Difference,
@@ -247,10 +246,10 @@ class _Look:
     async def _read_journal(self, shard: int, readings: Mapping[str, SymbolReading]) -> None:
         """Apply the commands of that engine's journal of a shard that has most of them."""
         ends = {symbol: self._cut.symbols[symbol].settled for symbol in readings}
-        journals = [journal_directory(self._settings, name) for name in _engines(shard)]
+        journals = [journal_directory(self._settings, name) for name in keys.engine_names(shard)]
         journals = [journal for journal in journals if segment_paths(journal)]
         if not journals:
-            names = " or ".join(_engines(shard))
+            names = " or ".join(keys.engine_names(shard))
             raise CommandFailed(f"shard {shard}: no journal {names} in {self._settings.var_dir}")
 
         def covered(journal: Path) -> int:
@@ -316,7 +315,7 @@ class _Look:
     def _newest_snapshot(self, symbol: str, cut: SymbolCut) -> SymbolState | None:
         """Return the newest good one at or below the cut that the stream follows."""
         found: SymbolState | None = None
-        for name in _engines(cut.shard):
+        for name in keys.engine_names(cut.shard):
             directory = snapshot_directory(self._settings, name)
             if directory.is_dir():
                 store = SnapshotStore(directory, {symbol: cut.incarnation}, is_owner=False)
@@ -339,10 +338,6 @@ class _Look:
         cut = self._cut.symbols[symbol]
         if cut.settled and cut.bbo != (best := replay.best_prices(symbol)):
             self._found.add("best prices", symbol, f"are {cut.bbo}, of the book {best}")
-
-
-def _engines(shard: int) -> tuple[str, str]:
-    return engine_name(shard, standby=False), engine_name(shard, standby=True)
 
 
 def _of(symbol: str, opens: Opens) -> dict[int, dict[str, str]]:

@@ -161,7 +161,9 @@ async def _postgres(settings: Settings, url: str) -> tuple[Versions, list[str]]:
 
 def _missing(settings: Settings, processes: Mapping[str, ProcessState]) -> list[str]:
     expected = [f"gateway-{number}" for number in range(1, settings.gateway.count + 1)]
-    expected += [f"engine-{shard.id}" for shard in settings.shards if shard.symbols]
+    expected += [
+        keys.engine_name(shard.id, standby=False) for shard in settings.shards if shard.symbols
+    ]
     expected += ["marketdata", "writer"]
     return [f"{name} is not running" for name in expected if name not in processes]
 

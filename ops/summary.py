@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from engine.instrument import DecimalGrid
-from ops.engine_roles import LeaderReader, engine_names, engine_roles, lags
+from ops.engine_roles import LeaderReader, engine_roles, lags
 from ops.progress import Progress, ProgressReader
 from ops.settings import Settings
 from ops.terminal import Terminal, table
@@ -70,7 +70,7 @@ class Summary:
         shards = shard_map(settings, link.url).shards
         self._reader = ProgressReader(link, shards)
         self._leaders = LeaderReader(link, shards)
-        self._engines = [name for shard in shards for name in engine_names(shard.id)]
+        self._engines = [name for shard in shards for name in keys.engine_names(shard.id)]
         self._grids = {one.name: DecimalGrid(one.tick_size) for one in settings.symbols}
 
     async def run(self) -> None:

@@ -18,7 +18,6 @@ from ops.embedded import EmbeddedServer, free_port
 from ops.embedded_postgres import EmbeddedPostgres
 from ops.embedded_redis import EmbeddedRedis
 from ops.endpoints import Credentials, Endpoints, FixEndpoint, endpoints_path, write_endpoints
-from ops.engine_process import engine_name
 from ops.processes import Service, Supervisor, supervise
 from ops.progress import ProgressReader
 from ops.reconcile_watch import ReconcileWatch
@@ -27,6 +26,7 @@ from ops.settings import Settings, child_environment
 from ops.summary import Summary
 from ops.terminal import Terminal
 from ops.wiring import accounts_link, define_venue, shard_map
+from router import keys
 from router.errors import RedisUnavailable
 from router.process_registry import ProcessState, read_processes
 from router.redis_client import RedisLink, retry_while_away
@@ -174,9 +174,7 @@ class _Exchange:
     async def _forget_standbys(self, link: RedisLink) -> None:
         """Keep no orders for the second engines of an earlier run."""
         for shard in shard_map(self._settings, self._redis_url).shards:
-            engine, standby = (engine_name(shard.id, standby=second) for second in (False, True))
-            streams = OrderStreams(link, shard, engine=engine, standby=standby)
-            await streams.forget(standby)
+            await OrderStreams(link, shard).forget(keys.engine_name(shard.id, standby=True))
 
     def _processes(self, link: RedisLink) -> list[list[Service]]:
         """Return the processes in stages; the last is stopped first."""
@@ -205,7 +203,7 @@ class _Exchange:
 
     def _engine(self, shard_id: int, link: RedisLink, *, standby: bool) -> Service:
         return self._process(
-            engine_name(shard_id, standby=standby),
+            keys.engine_name(shard_id, standby=standby),
             lambda: ["engine", "--shard", str(shard_id), *(["--standby"] if standby else [])],
             is_ready=lambda state: bool(state.counters.get("is_live")),
             link=link,

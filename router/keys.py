@@ -138,6 +138,16 @@ def process(name: str) -> str:
     return f"process:{name}"
 
 
+def engine_name(shard_id: int, *, standby: bool) -> str:
+    """Return the name of an engine's process, under which its journal and snapshots stand."""
+    return f"engine-{shard_id}-standby" if standby else f"engine-{shard_id}"
+
+
+def engine_names(shard_id: int) -> tuple[str, str]:
+    """Return the names of the two engines that a shard may have."""
+    return engine_name(shard_id, standby=False), engine_name(shard_id, standby=True)
+
+
 def orders(symbol: str) -> str:
     """Return the key of a symbol's stream of commands, in its shard's DB."""
     return f"orders:{symbol}"

@@ -166,7 +166,7 @@ async def wait_until_journalled(
     Raises:
         RedisUnavailable: no reply.
     """
-    names = [f"engine-{shard.id}", f"engine-{shard.id}-standby"]
+    names = keys.engine_names(shard.id)
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + timeout_s
     async with link.sibling(shard.db) as shard_link:

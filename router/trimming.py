@@ -100,18 +100,15 @@ class OrderStreams:
 
     Args:
         link: accounts database.
-        shard: whose streams.
-        engine: name of the shard's engine, without which nothing is removed.
-        standby: name of its second engine, which counts from when it has first said what it needs
-            until it is forgotten.
+        shard: whose streams. Without its engine nothing is removed; its second engine counts from
+            when it has first said what it needs until it is forgotten.
     """
 
-    def __init__(self, link: RedisLink, shard: Shard, *, engine: str, standby: str) -> None:
+    def __init__(self, link: RedisLink, shard: Shard) -> None:
         self._link = link
         self._shard = shard
         self._streams = link.sibling(shard.db)
-        self._engine = engine
-        self._standby = standby
+        self._engine, self._standby = keys.engine_names(shard.id)
 
     async def publish(self, name: str, floors: Mapping[str, int]) -> None:
         """Say what an engine needs no more (``position:{engine}``).

@@ -29,9 +29,10 @@ import uvloop
 
 from gateway.fix_message import FixMessage
 from ops.endpoints import Credentials
-from ops.engine_roles import LeaderReader, engine_names, owns
+from ops.engine_roles import LeaderReader, owns
 from ops.private_venue import PrivateSymbol, PrivateVenue, private_venue
 from ops.wiring import accounts_link, shard_map
+from router import keys
 from router.lease import Leader
 from router.process_registry import read_processes
 from router.redis_client import RedisLink
@@ -123,7 +124,7 @@ async def paired(link: RedisLink, leaders: LeaderReader, *, after_epoch: int) ->
         leader = (await leaders.read())[SHARD]
         if leader is None or leader.epoch <= after_epoch:
             return None
-        processes = await read_processes(link, engine_names(SHARD))
+        processes = await read_processes(link, keys.engine_names(SHARD))
         followers = [one for one in processes.values() if not owns(one, leader)]
         alive = [one for one in followers if one.counters.get("is_live") and is_running(one.pid)]
         return leader if alive else None

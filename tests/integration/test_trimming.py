@@ -50,7 +50,7 @@ async def orders(
 ) -> AsyncIterator[OrderStreams]:
     for symbol in shard.symbols:
         await append(shard_link, keys.orders(symbol), 1, ENTRIES)
-    streams = OrderStreams(link, shard, engine=ENGINE, standby=STANDBY)
+    streams = OrderStreams(link, shard)
     yield streams
     await streams.close()
 
