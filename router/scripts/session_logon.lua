@@ -13,7 +13,7 @@
 -- raised together with handing out the numbers. A session that was not released, because its gateway
 -- died, goes on behind all numbers that were leased to it. A reset begins a new incarnation (number): what
 -- was sent before can be asked for no more, and goes. The cursor in the outbox stays in any case.
--- The epoch is not below the clock's milliseconds: a server that took over without the last logons must not
+-- The epoch is not below the clock's microseconds: a server that took over without the last logons must not
 -- give an epoch again that a gateway still writes under.
 -- Limits: epoch, numbers < 2^53.
 
@@ -34,7 +34,7 @@ if s[2] and s[2] ~= '' and remaining > 0 then
   return {'TAKEN', s[2], remaining}
 end
 
-local epoch = math.max((tonumber(s[1]) or 0) + 1, now)
+local epoch = math.max((tonumber(s[1]) or 0) + 1, time[1] * 1000000 + time[2])
 local number, dealt = tonumber(s[4]) or 0, tonumber(s[5]) or 0
 local next_out = tonumber(s[7]) or 0
 if next_out == 0 then
