@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import hiredis
 
-from router.errors import OutOfMemory, RedisUnavailable
+from router.errors import OutOfMemory, RedisUnavailable, Uncleared
 
 T = TypeVar("T")
 Argument = str | bytes | int
@@ -364,7 +364,8 @@ async def retry_while_away(
     """Repeat a call that may be repeated until Redis answers it.
 
     The wait between two tries doubles up to RETRY_DELAY_MAX_MS; there is no last try: whoever gives
-    up cancels. Loss and return are logged once each.
+    up cancels. Loss and return are logged once each; that the server is not cleared yet, which it
+    is a moment after each start, only when the wait has become the longest.
 
     Args:
         attempt: idempotent.
@@ -373,19 +374,22 @@ async def retry_while_away(
         out_of_memory_too: wait for memory as well.
     """
     away = (RedisUnavailable, OutOfMemory) if out_of_memory_too else (RedisUnavailable,)
-    delay_ms = RETRY_DELAY_MIN_MS
+    delay_ms, told = RETRY_DELAY_MIN_MS, False
     while True:
         try:
             result = await attempt()
         except away as error:
             if delay_ms == RETRY_DELAY_MIN_MS:
-                logger.warning("%s: Redis is away, trying again: %s", what, error)
                 on_change(False)
+            if not told and (delay_ms == RETRY_DELAY_MAX_MS or not isinstance(error, Uncleared)):
+                logger.warning("%s: Redis is away, trying again: %s", what, error)
+                told = True
             await asyncio.sleep(delay_ms / 1000)
             delay_ms = min(2 * delay_ms, RETRY_DELAY_MAX_MS)
             continue
-        if delay_ms > RETRY_DELAY_MIN_MS:
+        if told:
             logger.warning("%s: Redis is back", what)
+        if delay_ms > RETRY_DELAY_MIN_MS:
             on_change(True)
         return result
 
