@@ -14,7 +14,16 @@ from __future__ import annotations
 
 import msgspec
 
-from engine.enums import OrdType, SelfTradePrevention, Side, TimeInForce
+from engine.enums import (
+    CancelReason,
+    MassCancelRequestType,
+    OrdType,
+    PhaseReason,
+    SelfTradePrevention,
+    Side,
+    TimeInForce,
+    TradingPhase,
+)
 from engine.errors import DecodeError
 from engine.instrument import SymbolRules
 
@@ -27,6 +36,25 @@ class DefineSymbol(msgspec.Struct, frozen=True, array_like=True, tag=0, gc=False
 
     incarnation: str
     rules: SymbolRules
+
+
+class OrderConditions(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What few orders have, so that the others do not carry it; 0 = not given.
+
+    Attributes:
+        stop_ticks: StopPx (99): the last trade that triggers a STOP or STOP_LIMIT.
+        max_floor_lots: MaxFloor (111): what an iceberg order shows at once.
+        min_qty_lots: MinQty (110): what must trade at once, or the order ends.
+        expire_us: ExpireTime (126) of a GTD order, µs since 1970 UTC.
+        cash: CashOrderQty (152) of a market buy, in the quote asset's smallest unit: the most that
+            it spends, fees included; its ``qty_lots`` is 0.
+    """
+
+    stop_ticks: int = 0
+    max_floor_lots: int = 0
+    min_qty_lots: int = 0
+    expire_us: int = 0
+    cash: int = 0
 
 
 class NewOrder(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
@@ -45,6 +73,7 @@ class NewOrder(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
     qty_lots: int
     rules_version: int
     reserved: int
+    conditions: OrderConditions | None = None
 
 
 class CancelOrder(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
@@ -78,6 +107,7 @@ class ReplaceOrder(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False
     rules_version: int
     reserved: int
     stp: SelfTradePrevention | None = None
+    conditions: OrderConditions | None = None
 
 
 class QueryOrder(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
@@ -94,12 +124,55 @@ class QueryOrder(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
 
 
 class CancelAll(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):
-    """Cancel every open order of an account in this symbol: an operator disabled the user."""
+    """Cancel every open order of an account in this symbol, though it did not ask for it.
+
+    ``reason``: USER_DISABLED or DISCONNECTED.
+    """
 
     account: int
+    reason: CancelReason = CancelReason.USER_DISABLED
 
 
-Command = DefineSymbol | NewOrder | CancelOrder | ReplaceOrder | QueryOrder | CancelAll
+class MassCancel(msgspec.Struct, frozen=True, array_like=True, tag=6, gc=False):
+    """OrderMassCancelRequest (35=q): cancel the account's open orders in this symbol.
+
+    A request for ALL stands in the stream of every symbol in which the account may have orders;
+    admission has answered it then, and the engines only cancel. ``side`` None: both.
+    """
+
+    account: int
+    session: int
+    msg_seq_num: int
+    cl_ord_id: str
+    request_type: MassCancelRequestType
+    side: Side | None = None
+
+
+class Tick(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
+    """Time has passed: whatever is due is done (expiry, triggered stops, the rest of an auction).
+
+    Appended by the engine that leads, when something is due and no other input comes.
+    """
+
+
+class SetPhase(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
+    """The symbol changes to another trading phase."""
+
+    phase: TradingPhase
+    reason: PhaseReason
+
+
+Command = (
+    DefineSymbol
+    | NewOrder
+    | CancelOrder
+    | ReplaceOrder
+    | QueryOrder
+    | CancelAll
+    | MassCancel
+    | Tick
+    | SetPhase
+)
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)

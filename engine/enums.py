@@ -16,19 +16,28 @@ class Side(IntEnum):
 
 
 class OrdType(IntEnum):
-    """OrdType (40). A market order carries the protection price that its gateway gave it."""
+    """OrdType (40). MARKET and STOP carry the protection price that their gateway gave them."""
 
     MARKET = 1
     LIMIT = 2
+    STOP = 3
+    """A market order once the last trade has reached its stop price; until then it waits."""
+    STOP_LIMIT = 4
+    """A limit order once the last trade has reached its stop price; until then it waits."""
 
 
 class TimeInForce(IntEnum):
-    """TimeInForce (59). DAY rests like GTC until there are trading days."""
+    """TimeInForce (59)."""
 
     DAY = 0
+    """Until the symbol is closed."""
     GTC = 1
+    OPG = 2
+    """At the opening: for the opening auction only."""
     IOC = 3
     FOK = 4
+    GTD = 6
+    """Until ExpireTime (126)."""
 
 
 class SelfTradePrevention(IntEnum):
@@ -57,6 +66,8 @@ class Liquidity(IntEnum):
 
     MAKER = 1
     TAKER = 2
+    AUCTION = 4
+    """Both were, and pay the maker's rate. FIX 4.4 has no value for it: 851 is left out."""
 
 
 class CancelReason(IntEnum):
@@ -70,6 +81,14 @@ class CancelReason(IntEnum):
     """Self-trade prevention: unsolicited, 150=4 with 378=99."""
     USER_DISABLED = 3
     """An operator disabled the account: unsolicited, 150=4 with 378=99."""
+    MASS_CANCEL = 4
+    """Its owner asked for all of them (35=q): 150=4, the request's ClOrdID and OrigClOrdID."""
+    DISCONNECTED = 5
+    """Cancel on disconnect: unsolicited, 150=4 with 378=99."""
+    TIME_EXPIRED = 6
+    """ExpireTime has come, or the close for a DAY order, or the opening is over: 150=C."""
+    PRICE_BAND = 7
+    """A stop order was triggered with a limit outside the price band: 150=4 with 378=8."""
 
 
 class OrdRejReason(IntEnum):
@@ -115,3 +134,47 @@ class BusinessRejectReason(IntEnum):
     APPLICATION_NOT_AVAILABLE = 4
     CONDITIONALLY_REQUIRED_FIELD_MISSING = 5
     NOT_AUTHORIZED = 6
+
+
+class TradingPhase(IntEnum):
+    """What a symbol takes. A new symbol begins in CONTINUOUS."""
+
+    CONTINUOUS = 0
+    """Everything; orders match as they come."""
+    PRE_OPEN = 1
+    """Orders that can rest, replaces and cancels; nothing matches yet."""
+    OPENING_AUCTION = 2
+    """What PRE_OPEN gathered is matched at one price; cancels only."""
+    HALTED = 3
+    """Nothing but status requests."""
+    CANCEL_ONLY = 4
+    """Cancels and status requests."""
+    CLOSED = 5
+    """Cancels and status requests; DAY orders have expired."""
+
+
+class PhaseReason(IntEnum):
+    """Why a symbol is in another phase now."""
+
+    OPERATOR = 0
+    SCHEDULE = 1
+    PRICE_BAND = 2
+    """An order would have traded outside the price band."""
+    AUCTION_DONE = 3
+
+
+class MassCancelRequestType(IntEnum):
+    """MassCancelRequestType (530) and, where the request is done, MassCancelResponse (531)."""
+
+    REJECTED = 0
+    """As a response only."""
+    SECURITY = 1
+    ALL = 7
+
+
+class MassCancelRejectReason(IntEnum):
+    """MassCancelRejectReason (532)."""
+
+    NOT_SUPPORTED = 0
+    UNKNOWN_SECURITY = 1
+    OTHER = 99

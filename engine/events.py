@@ -18,18 +18,23 @@ from __future__ import annotations
 
 import msgspec
 
+from engine.commands import OrderConditions
 from engine.enums import (
     BusinessRejectReason,
     CancelReason,
     CxlRejReason,
     CxlRejResponseTo,
     Liquidity,
+    MassCancelRejectReason,
+    MassCancelRequestType,
     OrdRejReason,
     OrdStatus,
     OrdType,
+    PhaseReason,
     SelfTradePrevention,
     Side,
     TimeInForce,
+    TradingPhase,
 )
 from engine.errors import DecodeError
 from engine.instrument import SymbolRules
@@ -69,6 +74,7 @@ class OrderAccepted(OrderState, frozen=True, array_like=True, tag=1, gc=False):
 
     post_only: bool
     stp: SelfTradePrevention
+    conditions: OrderConditions | None = None
 
 
 class OrderRejected(OrderState, frozen=True, array_like=True, tag=2, gc=False):
@@ -111,6 +117,7 @@ class OrderReplaced(OrderState, frozen=True, array_like=True, tag=5, gc=False):
     kept_priority: bool
     post_only: bool
     stp: SelfTradePrevention
+    conditions: OrderConditions | None = None
 
 
 class CancelRejected(msgspec.Struct, frozen=True, array_like=True, tag=6, gc=False):
@@ -128,10 +135,15 @@ class CancelRejected(msgspec.Struct, frozen=True, array_like=True, tag=6, gc=Fal
 
 
 class OrderStatusReported(OrderState, frozen=True, array_like=True, tag=7, gc=False):
-    """150=I. ``order_seq`` 0: the order is unknown (39=8, 103=5)."""
+    """150=I. ``order_seq`` 0: the order is unknown (39=8, 103=5).
+
+    ``working`` False: a stop order that has not been triggered (636=N).
+    """
 
     ord_status: OrdStatus
     ord_status_req_id: str
+    conditions: OrderConditions | None = None
+    working: bool = True
 
 
 class BusinessRejected(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
@@ -161,6 +173,54 @@ class Skipped(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):
     answer: OrderRejected | CancelRejected | BusinessRejected | None
 
 
+class OrderTriggered(OrderState, frozen=True, array_like=True, tag=10, gc=False):
+    """150=D, 636=Y: the last trade has reached the stop price; the order goes to work.
+
+    What it trades follows in later events of the same output.
+    """
+
+    conditions: OrderConditions
+
+
+class OrderRefilled(OrderState, frozen=True, array_like=True, tag=11, gc=False):
+    """An iceberg order shows its next part, ``displayed_lots``, at the back of its price's queue.
+
+    For market data; its owner is told nothing.
+    """
+
+    displayed_lots: int
+
+
+class MassCancelReported(msgspec.Struct, frozen=True, array_like=True, tag=12, gc=False):
+    """35=r. ``response`` REJECTED: nothing was done, for ``reason``; else the cancels follow.
+
+    ``affected``: how many; None where several symbols are concerned.
+    """
+
+    index: int
+    account: int
+    cl_ord_id: str
+    request_type: MassCancelRequestType
+    response: MassCancelRequestType
+    affected: int | None
+    reason: MassCancelRejectReason
+    text: str
+
+
+class PhaseChanged(msgspec.Struct, frozen=True, array_like=True, tag=13, gc=False):
+    """The symbol is in this phase from here on.
+
+    ``auction_ticks``, ``auction_lots``: price and volume of the auction that this input began; 0
+    where there was none, or nothing crossed.
+    """
+
+    index: int
+    phase: TradingPhase
+    reason: PhaseReason
+    auction_ticks: int = 0
+    auction_lots: int = 0
+
+
 Event = (
     SymbolDefined
     | OrderAccepted
@@ -172,6 +232,10 @@ Event = (
     | OrderStatusReported
     | BusinessRejected
     | Skipped
+    | OrderTriggered
+    | OrderRefilled
+    | MassCancelReported
+    | PhaseChanged
 )
 
 

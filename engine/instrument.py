@@ -106,7 +106,10 @@ class SymbolRules(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     Units: amounts in the smallest unit of their asset, prices in ticks, quantities in lots, fees
     in parts per million of the notional, both sides paying in the quote asset. ``version`` starts
-    at 1 and rises by one with each change.
+    at 1 and rises by one with each change. Prices are from ``min_price_ticks`` to
+    ``max_price_ticks`` (the static band), and no order may trade further from the last trade than
+    ``band_ppm`` parts per million (0: anywhere): it is refused, and the symbol halts too where
+    ``band_halts``.
     """
 
     symbol: str
@@ -125,6 +128,9 @@ class SymbolRules(msgspec.Struct, frozen=True, array_like=True, gc=False):
     maker_fee_ppm: int
     taker_fee_ppm: int
     version: int
+    min_price_ticks: int = 1
+    band_ppm: int = 0
+    band_halts: bool = False
 
     def notional(self, price_ticks: int, qty_lots: int) -> int:
         """Return price × quantity in the quote asset's smallest unit; exact by construction."""

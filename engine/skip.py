@@ -3,10 +3,10 @@
 Nothing but its reservation: a new order or a replacement that decodes gets back what admission had
 moved to pending. Whoever sent the input is answered as if it had been refused, so that no client
 waits for ever and no ClOrdID stays in flight: a new order by its rejection, a cancel or replacement
-by an OrderCancelReject that says how the order stands, and a status request by a
-BusinessMessageReject, because the status itself is what could not be told (FIX 4.4, volume 2,
-"Business Message Reject": a message that is understood but cannot be processed, and has no reject
-of its own).
+by an OrderCancelReject that says how the order stands, and a status request
+or mass cancel by a BusinessMessageReject, because what it asked for could not be done (FIX 4.4,
+volume 2, "Business Message Reject": a message that is understood but cannot be processed, and has
+no reject of its own).
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from engine.commands import (
     CancelAll,
     CancelOrder,
     DefineSymbol,
+    MassCancel,
     NewOrder,
     QueryOrder,
     ReplaceOrder,
+    SetPhase,
+    Tick,
     decode_command,
 )
 from engine.enums import BusinessRejectReason, CxlRejReason, OrdRejReason, Side
@@ -31,14 +34,15 @@ SKIPPED_TEXT = "Skipped by an operator"
 """Begins the text of every answer; the operator's reason follows."""
 
 _ORDER_STATUS_REQUEST = "H"
-_Request = NewOrder | CancelOrder | ReplaceOrder | QueryOrder
-_Skippable = _Request | CancelAll
+_ORDER_MASS_CANCEL_REQUEST = "q"
+_Request = NewOrder | CancelOrder | ReplaceOrder | QueryOrder | MassCancel
+_Unanswered = CancelAll | Tick | SetPhase
 
 
 def skip(turn: Turn, matcher: Matcher, payload: bytes, reason: str) -> None:
     """Append the one event of a skipped input to its turn, and free what it reserved."""
     command = _decode(payload)
-    if command is None or isinstance(command, CancelAll):
+    if command is None or isinstance(command, _Unanswered):
         turn.events.append(Skipped(0, 0, "", reason, None))
         return
     if isinstance(command, NewOrder | ReplaceOrder):
@@ -50,7 +54,7 @@ def skip(turn: Turn, matcher: Matcher, payload: bytes, reason: str) -> None:
     turn.events.append(Skipped(0, command.account, command.cl_ord_id, reason, answer))
 
 
-def _decode(payload: bytes) -> _Skippable | None:
+def _decode(payload: bytes) -> _Request | _Unanswered | None:
     # None: it is no command. A definition passed over would leave the symbol under other rules
     # than those that admission has, so nobody may ask for that.
     try:
@@ -67,12 +71,13 @@ def _answer(
     command: _Request,
     text: str,
 ) -> OrderRejected | CancelRejected | BusinessRejected:
-    if isinstance(command, QueryOrder):
+    if isinstance(command, QueryOrder | MassCancel):
+        is_query = isinstance(command, QueryOrder)
         return BusinessRejected(
             index=0,
             account=command.account,
             ref_seq_num=command.msg_seq_num,
-            ref_msg_type=_ORDER_STATUS_REQUEST,
+            ref_msg_type=_ORDER_STATUS_REQUEST if is_query else _ORDER_MASS_CANCEL_REQUEST,
             ref_id=command.cl_ord_id,
             reason=BusinessRejectReason.OTHER,
             text=text,

@@ -27,8 +27,8 @@ from gateway.symbol_texts import SymbolTexts
 
 Fields = Mapping[bytes, bytes]
 
-_TIMES_IN_FORCE = {b"%d" % time: time for time in TimeInForce}
 _IMMEDIATE = (TimeInForce.IOC, TimeInForce.FOK)
+_TIMES_IN_FORCE = {b"%d" % time: time for time in (TimeInForce.DAY, TimeInForce.GTC, *_IMMEDIATE)}
 _POST_ONLY = b"6"
 _NAMES = {
     TAG_EXEC_INST: "ExecInst (18)",

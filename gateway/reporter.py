@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from engine.commands import CancelAll, Command, DefineSymbol, NewOrder, ReplaceOrder, decode_command
+from engine.commands import Command, NewOrder, ReplaceOrder, decode_command
 from engine.events import (
     BusinessRejected,
     CancelRejected,
@@ -40,7 +40,7 @@ from gateway.connection import Connection
 from gateway.fix_message import as_poss_dup
 from gateway.fix_tags import NEW_ORDER_SINGLE, ORDER_CANCEL_REPLACE_REQUEST
 from gateway.fix_time import UtcTimestampWriter
-from gateway.refusals import Refusal, refused_while_away
+from gateway.refusals import NewCommand, Refusal, refused_while_away
 from gateway.reports_out import ReportWriter
 from gateway.reservations import refused_for_backlog, refused_for_funds, with_order
 from gateway.session_events import Outbound
@@ -357,7 +357,7 @@ class Reporter:
 
 def _refusal(command: Command, why: str, texts: SymbolTexts) -> Refusal:
     """Return the refusal of a command for the reason that its outbox entry gives."""
-    assert not isinstance(command, DefineSymbol | CancelAll), "Invariant: a client sent it"
+    assert isinstance(command, NewCommand), "Invariant: a client sent it"
     if why == "away":
         return refused_while_away(command)
     assert isinstance(command, NewOrder | ReplaceOrder), "Invariant: only these can be too much"

@@ -76,7 +76,11 @@ def test_accepted() -> None:
     reports.accepted(turn, order)
     fresh = {"cum_lots": 0, "cum_price_qty": 0}
     stp = SelfTradePrevention.CANCEL_BOTH
-    assert last(turn) == STATE | fresh | {"post_only": True, "stp": stp}
+    assert last(turn) == STATE | fresh | {
+        "post_only": True,
+        "stp": stp,
+        "conditions": None,
+    }
 
 
 def test_rejected() -> None:
@@ -120,7 +124,8 @@ def test_replaced() -> None:
         old_leaves_lots=56,
         kept_priority=True,
     )
-    instructions = {"post_only": True, "stp": SelfTradePrevention.CANCEL_BOTH}
+    stp = SelfTradePrevention.CANCEL_BOTH
+    instructions = {"post_only": True, "stp": stp, "conditions": None}
     assert last(turn) == STATE | terms | instructions | {"kept_priority": True}
 
 
@@ -153,7 +158,12 @@ def test_status_of_open_done_and_unknown_orders() -> None:
     query = QueryOrder(31, 31, 1, "c", 0, Side.SELL, "request")
     turn, order = made()
     reports.status_reported(turn, query, order)
-    status = {"ord_status": OrdStatus.PARTIALLY_FILLED, "ord_status_req_id": "request"}
+    status = {
+        "ord_status": OrdStatus.PARTIALLY_FILLED,
+        "ord_status_req_id": "request",
+        "conditions": None,
+        "working": True,
+    }
     assert last(turn) == STATE | status
     turn, _ = made()
     done = DoneOrder(
