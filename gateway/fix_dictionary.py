@@ -25,14 +25,20 @@ from gateway.fix_tags import (
     HEARTBEAT,
     LOGON,
     LOGOUT,
+    MARKET_DATA_REQUEST,
     NEW_ORDER_SINGLE,
     ORDER_CANCEL_REPLACE_REQUEST,
     ORDER_CANCEL_REQUEST,
+    ORDER_MASS_CANCEL_REQUEST,
+    ORDER_MASS_STATUS_REQUEST,
     ORDER_STATUS_REQUEST,
     REJECT,
     RESEND_REQUEST,
+    SECURITY_LIST_REQUEST,
+    SECURITY_STATUS_REQUEST,
     SEQUENCE_RESET,
     TEST_REQUEST,
+    TRADING_SESSION_STATUS_REQUEST,
 )
 
 LAST_FIX44_TAG = 956
@@ -80,12 +86,12 @@ _TIMESTAMP = (
 )
 
 _TAGS_BY_FORMAT = {
-    _PRINTABLE: "1 37 55 112 553 790",
+    _PRINTABLE: "1 37 55 112 262 320 324 335 553 584 790",
     _CHAR: "206 317 525",
-    _BOOLEAN: "43 97 114 121 123 141 377 464",
+    _BOOLEAN: "43 97 114 266 121 123 141 377 464",
     _INT: "226 244 315 371 373 380 462 538 661 663 698 805",
     _NUMBER: "7 16 34 36 45 369 383 453 454 539 78 232 386 384 627 630 711 802 804 457 864 887 789"
-    " 90 93 95 108 212 348 350 354 362 364",
+    " 146 267 812 264 90 93 95 108 212 348 350 354 362 364",
     _DECIMAL: "12 38 44 80 99 110 111 140 152 192 202 210 211 218 223 227 228 231 236 245 246 316"
     " 389 435 436 469 516 640 662 697 810 849 867 879 882 883 884 885 886 898",
     _DATE: "64 75 193 224 225 229 240 241 242 247 432 541 542 696 701 866 873 874 915 916 917",
@@ -99,6 +105,9 @@ _ENUMERATIONS = {
     _PRINTABLE: {b"11": _ID_VALUES, b"41": _ID_VALUES},
     _LIST: {b"18": rb"[0-9A-Za-e](?: [0-9A-Za-e])*", b"529": rb"[1-9A](?: [1-9A])*"},
     _CHAR: {
+        b"263": rb"[0-2]",
+        b"269": rb"[0-9A-C]",
+        b"530": rb"[1-7]",
         b"13": rb"[1-6]",
         b"21": rb"[1-3]",
         b"40": rb"[1-46-9DEGI-MP]",
@@ -149,6 +158,12 @@ _ENUMERATIONS = {
         b"865": rb"[1-4]|99",
         b"875": rb"[12]|99",
         b"919": rb"[0-3]",
+        b"265": rb"[01]",
+        b"338": rb"[1-3]",
+        b"339": rb"[1-3]",
+        b"559": rb"[0-4]",
+        b"585": rb"[1-8]",
+        b"815": rb"[0-3]",
     },
     _STRING: {
         b"22": rb"[1-9A-J]",
@@ -190,9 +205,17 @@ TEXT_RULE = FieldRule(_STRING, re.compile(_STRING).fullmatch)
 
 # ---------------------------------------------------------------- groups
 
+_INSTRUMENT = (
+    "55 65 48 22 454 460 461 167 762 200 541 224 225 239 226 227 228 255 543 470 471 472 240 202"
+    " 947 201 206 231 223 207 106 348 349 107 350 351 691 667 875 876 864 873 874"
+    " 913 914 915 918 788 916 917 919 898 711"
+)
+
 GROUPS = {
     count_tag: tuple(members.split())
     for count_tag, members in {
+        b"146": _INSTRUMENT.encode(),
+        b"267": b"269",
         b"78": b"79 661 736 467 539 80",
         b"232": b"233 234",
         b"384": b"372 385",
@@ -225,11 +248,6 @@ TRAILER_TAGS = frozenset({b"93", b"89"})
 """The trailer up to CheckSum, with which the framer has dealt."""
 
 _TEXT = "58 354 355"
-_INSTRUMENT = (
-    "55 65 48 22 454 460 461 167 762 200 541 224 225 239 226 227 228 255 543 470 471 472 240 202"
-    " 947 201 206 231 223 207 106 348 349 107 350 351 691 667 875 876 864 873 874"
-    " 913 914 915 918 788 916 917 919 898 711"
-)
 _ORDER_QTY = "38 152 516 468 469"
 _ACCOUNT = "1 660 453"
 _ORDER = (
@@ -262,5 +280,11 @@ MESSAGES = {
     ),
     ORDER_CANCEL_REPLACE_REQUEST: _rule("41 11 55 54 60 40", f"{_ORDER} 37 66 586"),
     ORDER_STATUS_REQUEST: _rule("11 55 54", f"{_INSTRUMENT} {_ACCOUNT} 37 526 583 790"),
+    ORDER_MASS_CANCEL_REQUEST: _rule("11 530 60", f"{_INSTRUMENT} {_TEXT} 526 336 625 54"),
+    ORDER_MASS_STATUS_REQUEST: _rule("584 585", f"{_INSTRUMENT} {_ACCOUNT} 336 625 54"),
+    MARKET_DATA_REQUEST: _rule("262 263 264 267 146", "265 266 286 546 547 386 815 812"),
+    SECURITY_LIST_REQUEST: _rule("320 559", f"{_INSTRUMENT} {_TEXT} 15 336 625 263"),
+    SECURITY_STATUS_REQUEST: _rule("324 55 263", f"{_INSTRUMENT} 15 336 625"),
+    TRADING_SESSION_STATUS_REQUEST: _rule("335 263", "336 625 338 339"),
 }
 """Message types that this gateway takes; any other of FIX 4.4 is answered with 35=j, 380=3."""

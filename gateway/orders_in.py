@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from engine.commands import CancelOrder, NewOrder, QueryOrder, ReplaceOrder
-from engine.enums import OrdRejReason, OrdType, SelfTradePrevention
+from engine.enums import BusinessRejectReason, OrdRejReason, OrdType, SelfTradePrevention
 from gateway.fix_message import FixMessage
 from gateway.fix_tags import (
     NEW_ORDER_SINGLE,
@@ -54,6 +54,7 @@ _STP = {b"%d" % mode: mode for mode in SelfTradePrevention}
 _STALE = Problem(
     OrdRejReason.STALE_ORDER, "OrigSendingTime (122): resent too late, nothing was done"
 )
+_UNSUPPORTED = Problem(BusinessRejectReason.UNSUPPORTED_MESSAGE_TYPE, "Unsupported message type")
 
 
 class OrderReader:
@@ -75,12 +76,13 @@ class OrderReader:
         }
 
     def read(self, message: FixMessage, origin: Origin) -> Request:
-        """Return what a D, F, G or H asks for, or its refusal.
+        """Return what a D, F, G or H asks for, or its refusal; any other type is refused.
 
         Of a market order the price, and of a replace the reservation, are still to be filled in by
         ``gateway/reservations.py``.
         """
-        request = self._readers[message.msg_type](message, origin)
+        reader = self._readers.get(message.msg_type)
+        request = _UNSUPPORTED if reader is None else reader(message, origin)
         return refuse(message, origin, request) if isinstance(request, Problem) else request
 
     def _new_order(self, message: FixMessage, origin: Origin) -> Request | Problem:

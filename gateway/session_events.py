@@ -93,7 +93,7 @@ class LogonRequested(msgspec.Struct, frozen=True, gc=False):
 
 
 class AppMessage(msgspec.Struct, frozen=True, gc=False):
-    """A D, F, G or H in sequence without a session-level fault.
+    """An application message in sequence without a session-level fault.
 
     Args:
         raw: the message.

@@ -23,13 +23,10 @@ from engine.enums import BusinessRejectReason
 from gateway.fix_message import Fault, FixMessage
 from gateway.fix_tags import (
     BUSINESS_MESSAGE_REJECT,
+    CLIENT_REQUESTS,
     HEARTBEAT,
     LOGON,
     LOGOUT,
-    NEW_ORDER_SINGLE,
-    ORDER_CANCEL_REPLACE_REQUEST,
-    ORDER_CANCEL_REQUEST,
-    ORDER_STATUS_REQUEST,
     REJECT,
     RESEND_REQUEST,
     SEQUENCE_RESET,
@@ -63,14 +60,6 @@ from gateway.session_logon import BEGIN
 from gateway.session_outbound import OutboundSide
 from gateway.session_resends import Resends
 
-_APPLICATION = frozenset(
-    {
-        NEW_ORDER_SINGLE,
-        ORDER_CANCEL_REQUEST,
-        ORDER_CANCEL_REPLACE_REQUEST,
-        ORDER_STATUS_REQUEST,
-    }
-)
 _NOTED = frozenset({HEARTBEAT, REJECT, BUSINESS_MESSAGE_REJECT, LOGON})
 """Need no answer: that they came is all. A Logon gets here only as a duplicate (43=Y)."""
 _SEQ_NUM_DIGITS_MAX = 18
@@ -267,7 +256,7 @@ class MessageFlow:
             fault = fault or dup_fault
         if fault is not None:
             return self._reject(message, msg_seq_num, fault, now_ns)
-        if msg_type in _APPLICATION:
+        if msg_type in CLIENT_REQUESTS:
             resend = fields.get(TAG_POSS_RESEND) == b"Y"
             self._events.append(
                 AppMessage(message.raw, message, msg_seq_num, poss_dup, resend, orig_ns)

@@ -213,3 +213,27 @@ def _fault_of_value(tag: bytes, value: bytes) -> Fault | None:
     if rule.has_format(value):
         return Fault(SessionRejectReason.VALUE_INCORRECT, tag)
     return Fault(SessionRejectReason.INCORRECT_DATA_FORMAT, tag)
+
+
+def group_entries(message: FixMessage, count_tag: bytes) -> list[dict[bytes, bytes]]:
+    """Return the entries of a repeating group of a faultless message, value by tag.
+
+    Args:
+        message: without a fault.
+        count_tag: of a group that stands in the message itself; the groups nested in its entries
+            are left out, but for their counts.
+
+    Returns:
+        No entries where the message does not have the group.
+    """
+    members = GROUPS[count_tag]
+    entries: list[dict[bytes, bytes]] = []
+    inside = False
+    for tag, value in split_fields(message.raw):
+        if tag == count_tag:
+            inside = True
+        elif inside and tag == members[0]:
+            entries.append({})
+        if inside and entries and tag in members:
+            entries[-1][tag] = value or b""
+    return entries

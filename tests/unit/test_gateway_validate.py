@@ -7,7 +7,13 @@ import pytest
 from gateway.fix_dictionary import FIELD_RULES, GROUPS, MESSAGES
 from gateway.fix_message import Fault, frame
 from gateway.fix_tags import SessionRejectReason
-from gateway.validate import CANDIDATES_MAX, LAYOUT_SIGHTINGS, LAYOUTS_MAX, MessageReader
+from gateway.validate import (
+    CANDIDATES_MAX,
+    LAYOUT_SIGHTINGS,
+    LAYOUTS_MAX,
+    MessageReader,
+    group_entries,
+)
 
 _HEADER = "49=7|56=SHARDEX|34=2|52=20240102-12:00:00.000|"
 _ORDER = "11=a1|55=AAPL-USD|54=1|38=100|40=2|44=10.5|60=20240102-12:00:00|"
@@ -117,7 +123,7 @@ def test_optional_fields_have_the_values_of_fix44(
 
 
 def test_unsupported_types_have_no_fault_and_unknown_ones_have() -> None:
-    assert MessageReader().read(fix(f"35=V|{_HEADER}")).fault is None
+    assert MessageReader().read(fix(f"35=Q|{_HEADER}")).fault is None
     unknown = MessageReader().read(fix(f"35=I|{_HEADER}"))
     assert unknown.fault == Fault(SessionRejectReason.INVALID_MSG_TYPE, b"35")
 
@@ -125,8 +131,21 @@ def test_unsupported_types_have_no_fault_and_unknown_ones_have() -> None:
 def test_the_dictionary_is_consistent() -> None:
     for rule in MESSAGES.values():
         assert set(rule.required) <= rule.allowed
-        for members in GROUPS.values():
-            assert not rule.allowed & (set(members) - set(GROUPS) - {b"372"})
+        for count_tag in rule.allowed & set(GROUPS):
+            members = set(GROUPS[count_tag])
+            assert not rule.allowed & (members - set(GROUPS) - {b"372"})
     for count_tag in GROUPS:
         assert FIELD_RULES[count_tag].has_format(b"2")
         assert not FIELD_RULES[count_tag].has_format(b"x")
+
+
+def test_the_entries_of_a_group_are_read() -> None:
+    request = "262=r1|263=1|264=0|267=2|269=0|269=1|146=2|55=A|454=1|455=x|456=1|55=B|48=id|266=Y|"
+    message = MessageReader().read(fix(f"35=V|{_HEADER}{request}"))
+    assert message.fault is None
+    assert group_entries(message, b"267") == [{b"269": b"0"}, {b"269": b"1"}]
+    assert group_entries(message, b"146") == [
+        {b"55": b"A", b"454": b"1"},
+        {b"55": b"B", b"48": b"id"},
+    ]
+    assert group_entries(message, b"386") == []
