@@ -98,6 +98,7 @@ class OrdRejReason(IntEnum):
     UNKNOWN_SYMBOL = 1
     EXCHANGE_CLOSED = 2
     EXCEEDS_LIMIT = 3
+    TOO_LATE_TO_ENTER = 4
     UNKNOWN_ORDER = 5
     DUPLICATE_ORDER = 6
     STALE_ORDER = 8

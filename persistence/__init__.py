@@ -4,7 +4,10 @@ errors.py     the family of errors
 settings.py   [writer] and [postgres]
 schema.sql    the tables, explained
 schema.py     creates them, or refuses those of another version
+table.py      a target of COPY
 rows.py       an event or ledger entry becomes a line of COPY text
+execution_rows.py
+              reports as rows of COPY's binary format
 batch.py      what stands in one transaction, and when it is written
 writer.py     batches into PostgreSQL, each exactly once
 stored.py     balances and open orders as the tables have them

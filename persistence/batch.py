@@ -15,19 +15,23 @@ checkpoint.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import msgspec
 
-from engine.enums import Liquidity
+from engine.commands import OrderConditions
 from engine.errors import SequenceGap
 from engine.events import (
     BalanceChange,
+    Event,
     OrderAccepted,
     OrderCanceled,
     OrderFilled,
     OrderRejected,
     OrderReplaced,
+    OrderTriggered,
     Output,
+    PhaseChanged,
     Skipped,
     SymbolDefined,
 )
@@ -41,10 +45,13 @@ from engine.ledger_entries import (
 )
 from persistence import rows
 from persistence.errors import VenueMismatch
-from persistence.rows import OpeningEvent, OrderEvent, SymbolFormat, Table
+from persistence.rows import OpeningEvent, OrderEvent, SymbolFormat
+from persistence.table import Table
 
 LEDGER_STREAM = "ledger"
 """The ledger's name among the streams; symbols are upper case."""
+
+_WITH_CONDITIONS = frozenset({OrderAccepted, OrderReplaced, OrderTriggered})
 
 
 class _OrderRow(msgspec.Struct, gc=False):
@@ -58,6 +65,14 @@ class _OrderRow(msgspec.Struct, gc=False):
     opening_ts: str
     last: OrderEvent
     last_ts: str
+
+
+class _ConditionsRow(msgspec.Struct, gc=False):
+    """The conditions of one order as the batch leaves them, and when it was triggered in it."""
+
+    of: SymbolFormat
+    conditions: OrderConditions
+    triggered_ts: str | None
 
 
 class _UserRow(msgspec.Struct):
@@ -94,6 +109,8 @@ class Batch:
         self._orders: dict[str, dict[int, _OrderRow]] = {}
         self._orders_touched = 0
         self._trades: list[str] = []
+        self._phases: list[str] = []
+        self._conditions: dict[tuple[str, int], _ConditionsRow] = {}
         self._balances: dict[tuple[int, str], list[int]] = {}
 
     @property
@@ -113,24 +130,16 @@ class Batch:
         for event in output.events:
             # By type, not isinstance: the events' metaclass makes a miss of isinstance slow.
             if type(event) is OrderFilled:
-                if event.liquidity is Liquidity.MAKER:
+                if maker is None:
                     maker = event
                 else:
-                    assert maker is not None, "Invariant: the maker's fill comes first"
                     self._trades.append(rows.trade_line(of, seq, ts, maker, event))
-            elif type(event) is OrderAccepted or type(event) is OrderRejected:
-                self._open(of, seq, event, ts)
-                continue
-            elif type(event) is SymbolDefined:
-                self._symbols[symbol] = event
-                continue
-            elif type(event) is Skipped:
-                if isinstance(event.answer, OrderRejected):
-                    self._open(of, seq, event.answer, ts)
-                continue
-            elif type(event) is not OrderCanceled and type(event) is not OrderReplaced:
-                # CancelRejected, OrderStatusReported: no order is another after it.
-                continue
+                    maker = None
+            elif type(event) is not OrderCanceled:
+                changed = self._add_other(of, seq, ts, event)
+                if changed is None:
+                    continue
+                event = changed
             row = orders.get(event.order_seq)
             if row is None:
                 orders[event.order_seq] = _OrderRow(of, None, ts, event, ts)
@@ -203,6 +212,14 @@ class Batch:
                     if row.opening is None
                 ],
             ),
+            (
+                rows.ORDER_CONDITIONS,
+                [
+                    rows.order_conditions_line(row.of, order_seq, row.conditions, row.triggered_ts)
+                    for (_, order_seq), row in self._conditions.items()
+                ],
+            ),
+            (rows.PHASE_CHANGES, self._phases),
             (rows.TRADES, self._trades),
             (
                 rows.BALANCE_CHANGES,
@@ -215,10 +232,43 @@ class Batch:
             if lines:
                 yield table, lines
 
+    def _add_other(
+        self, of: SymbolFormat, seq: int, ts: str, event: Event
+    ) -> OrderReplaced | OrderTriggered | None:
+        # Returns an event that changes an order which is there already.
+        kind = type(event)
+        if kind is OrderAccepted or kind is OrderRejected:
+            self._open(of, seq, cast(OpeningEvent, event), ts)
+        elif kind is SymbolDefined:
+            self._symbols[of.symbol] = cast(SymbolDefined, event)
+        elif kind is PhaseChanged:
+            self._phases.append(rows.phase_line(of, seq, ts, cast(PhaseChanged, event)))
+        elif kind is Skipped:
+            answer = cast(Skipped, event).answer
+            if isinstance(answer, OrderRejected):
+                self._open(of, seq, answer, ts)
+        if kind in _WITH_CONDITIONS:
+            order = cast("OrderAccepted | OrderReplaced | OrderTriggered", event)
+            if order.conditions is not None:
+                self._add_conditions(of, order, ts)
+            return None if kind is OrderAccepted else cast("OrderReplaced | OrderTriggered", event)
+        # CancelRejected, OrderRefilled, reports: no order is another after it.
+        return None
+
     def _open(self, of: SymbolFormat, seq: int, opening: OpeningEvent, ts: str) -> None:
         assert opening.order_seq == seq, "Invariant: an order's number is its input's"
         self._orders[of.symbol][seq] = _OrderRow(of, opening, ts, opening, ts)
         self._orders_touched += 1
+
+    def _add_conditions(
+        self, of: SymbolFormat, event: OrderAccepted | OrderReplaced | OrderTriggered, ts: str
+    ) -> None:
+        conditions = event.conditions
+        assert conditions is not None, "Invariant: only orders with conditions have a row of them"
+        key = of.symbol, event.order_seq
+        row = self._conditions.get(key)
+        triggered_ts = ts if type(event) is OrderTriggered else row.triggered_ts if row else None
+        self._conditions[key] = _ConditionsRow(of, conditions, triggered_ts)
 
     def _add_changes(self, changes: list[BalanceChange]) -> None:
         balances = self._balances

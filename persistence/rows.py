@@ -4,76 +4,66 @@ A line holds the columns of its table in the order that stands beside its functi
 tabs. Decimals are written as ``{steps × step's digits}e-{places}``: PostgreSQL reads ``500012e-2``
 as the NUMERIC 5000.12, exactly, which spares the divisions that decimal text would cost here (a
 writer makes some ten decimals per order). Executions, the most rows, have no decimals and are not
-lines but rows of COPY's binary format.
+lines but rows of COPY's binary format (``execution_rows.py``).
 
 Source: PostgreSQL documentation, COPY, "Text Format"; Numeric input, section 4.1.2.6.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from struct import Struct
-from typing import cast
 
-import msgspec
-
-from engine.enums import CancelReason, OrdType, Side, TimeInForce
-from engine.errors import DecodeError
+from engine.commands import OrderConditions
+from engine.enums import (
+    CancelReason,
+    Liquidity,
+    OrdType,
+    PhaseReason,
+    Side,
+    TimeInForce,
+    TradingPhase,
+)
 from engine.events import (
-    CancelRejected,
-    Event,
     OrderAccepted,
     OrderCanceled,
     OrderFilled,
     OrderRejected,
     OrderReplaced,
-    OrderStatusReported,
-    Output,
-    Skipped,
+    OrderTriggered,
+    PhaseChanged,
     SymbolDefined,
 )
 from engine.ledger_entries import Deposited, UserCreated, Withdrawn
+from persistence.execution_rows import ExecutionRows
+from persistence.table import Table
 
-OrderEvent = OrderAccepted | OrderRejected | OrderFilled | OrderCanceled | OrderReplaced
-AccountEvent = OrderEvent | CancelRejected | OrderStatusReported | Skipped
+OrderEvent = (
+    OrderAccepted | OrderRejected | OrderFilled | OrderCanceled | OrderReplaced | OrderTriggered
+)
 OpeningEvent = OrderAccepted | OrderRejected
 
 NULL = "\\N"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 SIDES = {Side.BUY: "buy", Side.SELL: "sell"}
-ORDER_TYPES = {OrdType.MARKET: "market", OrdType.LIMIT: "limit"}
+ORDER_TYPES = {
+    OrdType.MARKET: "market",
+    OrdType.LIMIT: "limit",
+    OrdType.STOP: "stop",
+    OrdType.STOP_LIMIT: "stop_limit",
+}
 TIMES_IN_FORCE = {
     TimeInForce.DAY: "day",
     TimeInForce.GTC: "gtc",
+    TimeInForce.OPG: "opg",
     TimeInForce.IOC: "ioc",
     TimeInForce.FOK: "fok",
+    TimeInForce.GTD: "gtd",
 }
-EXECUTION_KINDS: dict[type, str] = {
-    OrderAccepted: "accepted",
-    OrderRejected: "rejected",
-    OrderFilled: "filled",
-    OrderCanceled: "canceled",
-    OrderReplaced: "replaced",
-    CancelRejected: "cancel_rejected",
-    OrderStatusReported: "status",
-    Skipped: "skipped",
-}
-
-
-@dataclass(frozen=True)
-class Table:
-    """A target of COPY: a table of schema.sql, or a staging table of the writer's session.
-
-    Attributes:
-        name: the table's name.
-        columns: in the order of the lines.
-    """
-
-    name: str
-    columns: tuple[str, ...]
+PHASES = {phase: phase.name.lower() for phase in TradingPhase}
+PHASE_REASONS = {reason: reason.name.lower() for reason in PhaseReason}
+_EXPIRED = (CancelReason.EXPIRED, CancelReason.TIME_EXPIRED)
 
 
 SYMBOL_CHANGES = Table(
@@ -105,43 +95,29 @@ ORDER_CHANGES = Table(
         *("filled_quantity", "status", "updated_at"),
     ),
 )
+ORDER_CONDITIONS = Table(
+    "order_condition_changes",
+    (
+        *("order_id", "stop_price", "display_quantity", "min_quantity", "expire_at", "cash"),
+        "triggered_at",
+    ),
+)
+PHASE_CHANGES = Table(
+    "phase_changes",
+    (
+        *("symbol", "seq", "index", "phase", "reason", "auction_price", "auction_quantity"),
+        "changed_at",
+    ),
+)
 TRADES = Table(
     "trades",
     (
         *("symbol", "seq", "index", "maker_order_id", "taker_order_id", "maker_user_id"),
         *("taker_user_id", "taker_side", "price", "quantity", "maker_fee", "taker_fee"),
-        "executed_at",
+        *("executed_at", "auction"),
     ),
 )
-EXECUTIONS = Table(
-    "executions", ("user_id", "symbol", "seq", "index", "kind", "event", "executed_at")
-)
-"""The one table whose rows are binary; see ExecutionRows."""
 BALANCE_CHANGES = Table("balance_changes", ("user_id", "asset", "available", "held"))
-
-BINARY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-BINARY_TRAILER = b"\xff\xff"
-"""What stands before the first row and after the last one in COPY's binary format."""
-
-_EXECUTION_FIELDS = len(EXECUTIONS.columns)
-# Each field is its length in bytes and its value; times are µs since 2000-01-01 UTC.
-_SEQ_FIELD = _TIME_FIELD = Struct(">iq")
-_POSTGRES_EPOCH_US = 946_684_800_000_000
-
-encode_event = msgspec.msgpack.Encoder().encode
-_EVENT_DECODER: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
-
-
-def decode_event(data: bytes) -> Event:
-    """Decode the column ``executions.event``.
-
-    Raises:
-        DecodeError: the bytes are no event of this version.
-    """
-    try:
-        return _EVENT_DECODER.decode(data)
-    except msgspec.DecodeError as error:
-        raise DecodeError(f"not an event: {error} ({data[:80]!r})") from error
 
 
 class SymbolFormat:
@@ -239,7 +215,7 @@ def order_status(event: OrderEvent) -> str:
     if type(event) is OrderFilled:
         return "partially_filled" if event.leaves_lots else "filled"
     if type(event) is OrderCanceled:
-        return "expired" if event.reason == CancelReason.EXPIRED else "canceled"
+        return "expired" if event.reason in _EXPIRED else "canceled"
     if type(event) is OrderRejected:
         return "rejected"
     return "partially_filled" if event.cum_lots else "new"
@@ -289,7 +265,7 @@ def order_change_line(of: SymbolFormat, last: OrderEvent, last_ts: str) -> str:
 
 
 def trade_line(of: SymbolFormat, seq: int, ts: str, maker: OrderFilled, taker: OrderFilled) -> str:
-    """Render TRADES: the two fills of one trade."""
+    """Render TRADES: the two fills of one trade. In an auction the older order is the maker."""
     assert maker.trade == taker.trade, "Invariant: both fills of a trade carry its number"
     symbol, fee_exponent = of.symbol, of.fee_exponent
     return (
@@ -297,57 +273,43 @@ def trade_line(of: SymbolFormat, seq: int, ts: str, maker: OrderFilled, taker: O
         f"{maker.account}\t{taker.account}\t{SIDES[taker.side]}\t"
         f"{maker.last_price_ticks * of.tick_factor}{of.tick_exponent}\t"
         f"{maker.last_qty_lots * of.lot_factor}{of.lot_exponent}\t"
-        f"{maker.fee}{fee_exponent}\t{taker.fee}{fee_exponent}\t{ts}\n"
+        f"{maker.fee}{fee_exponent}\t{taker.fee}{fee_exponent}\t{ts}\t"
+        f"{'t' if taker.liquidity is Liquidity.AUCTION else 'f'}\n"
     )
 
 
-class ExecutionRows:
-    """Renders EXECUTIONS in COPY's binary format: one row per report to one account.
-
-    The rows of an output share most of their bytes, and the event stands there as it is: as text a
-    row costs twice as much here, and PostgreSQL must read hexadecimal digits and times.
+def order_conditions_line(
+    of: SymbolFormat, order_seq: int, conditions: OrderConditions, triggered_ts: str | None
+) -> str:
+    """Render ORDER_CONDITIONS: what an order has besides price and quantity; NULL: it has not.
 
     Args:
-        symbol: the symbol's name.
-
-    Source: PostgreSQL documentation, COPY, "Binary Format".
+        triggered_ts: when it was triggered, as timestamp_text; None leaves it as it is.
     """
 
-    __slots__ = ("_kinds", "_symbol")
+    def amount(number: int, factor: int, exponent: str) -> str:
+        return f"{number * factor}{exponent}" if number else NULL
 
-    def __init__(self, symbol: str) -> None:
-        self._symbol = _binary_text(symbol)
-        shared = len(self._symbol) + _SEQ_FIELD.size
-        self._kinds = {
-            event: (Struct(f">hiq{shared}sii{len(kind)}si").pack, kind)
-            for event, kind in ((of, _binary_text(name)) for of, name in EXECUTION_KINDS.items())
-        }
-
-    def of_output(self, output: Output) -> list[bytes]:
-        """Return the rows of an output's reports; a symbol's definition is none."""
-        shared = self._symbol + _SEQ_FIELD.pack(8, output.seq)
-        time = _TIME_FIELD.pack(8, output.ts_us - _POSTGRES_EPOCH_US)
-        rows = []
-        # One look-up by type, as a miss of isinstance is slow with the events' metaclass.
-        for event in cast("list[AccountEvent]", output.events):
-            known = self._kinds.get(type(event))
-            if known is None:
-                assert isinstance(event, SymbolDefined), "Invariant: engines make no 35=j"
-                continue
-            pack, kind = known
-            data = encode_event(event)
-            size = len(data)
-            rows.append(
-                pack(_EXECUTION_FIELDS, 8, event.account, shared, 4, event.index, kind, size)
-                + data
-                + time
-            )
-        return rows
+    lots = of.lot_factor, of.lot_exponent
+    return (
+        f"{of.symbol}-{order_seq}\t"
+        f"{amount(conditions.stop_ticks, of.tick_factor, of.tick_exponent)}\t"
+        f"{amount(conditions.max_floor_lots, *lots)}\t{amount(conditions.min_qty_lots, *lots)}\t"
+        f"{timestamp_text(conditions.expire_us) if conditions.expire_us else NULL}\t"
+        f"{amount(conditions.cash, 1, of.fee_exponent)}\t{triggered_ts or NULL}\n"
+    )
 
 
-def _binary_text(text: str) -> bytes:
-    data = text.encode()
-    return len(data).to_bytes(4, "big") + data
+def phase_line(of: SymbolFormat, seq: int, ts: str, event: PhaseChanged) -> str:
+    """Render PHASE_CHANGES: a trading phase begins."""
+    price = quantity = NULL
+    if event.auction_lots:
+        price = f"{event.auction_ticks * of.tick_factor}{of.tick_exponent}"
+        quantity = f"{event.auction_lots * of.lot_factor}{of.lot_exponent}"
+    return (
+        f"{of.symbol}\t{seq}\t{event.index}\t{PHASES[event.phase]}\t"
+        f"{PHASE_REASONS[event.reason]}\t{price}\t{quantity}\t{ts}\n"
+    )
 
 
 def symbol_line(event: SymbolDefined) -> str:

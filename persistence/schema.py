@@ -1,6 +1,6 @@
 """Applies schema.sql to an empty database, and refuses one that another version made.
 
-There is one version so far; the next one brings the statements that lead to it.
+Nobody runs an older one, so there are no statements that lead from one to the next.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from psycopg import AsyncConnection, errors, sql
 
 from persistence.errors import PostgresUnavailable, SchemaMismatch
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # Held for the transaction that applies the schema, so that of two writers that start at once one
 # waits. Any number that others of the same database do not use: the bytes of "shardex".

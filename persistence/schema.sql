@@ -1,4 +1,4 @@
--- The tables of the exchange: version 1. Applied by schema.py into an empty schema, in one transaction.
+-- The tables of the exchange: version 2. Applied by schema.py into an empty schema, in one transaction.
 --
 -- Everything here is derived from two kinds of Redis streams: events:{symbol} (what the engine says about each
 -- input) and ledger (users, credentials, deposits, withdrawals). There is no DEFAULT now() and no serial: reading
@@ -58,8 +58,8 @@ CREATE TABLE orders (
     user_id            bigint NOT NULL REFERENCES users (id),
     cl_ord_id          text NOT NULL,                 -- the last replacement's, once replaced
     side               text NOT NULL,                 -- buy, sell
-    type               text NOT NULL,                 -- limit, market (its price is the protection price)
-    time_in_force      text NOT NULL,                 -- day, gtc, ioc, fok
+    type               text NOT NULL,                 -- limit, stop_limit; market, stop (whose price is the protection price)
+    time_in_force      text NOT NULL,                 -- day, gtc, opg, ioc, fok, gtd
     post_only          boolean NOT NULL,              -- as it was accepted
     price              numeric NOT NULL,
     quantity           numeric NOT NULL,
@@ -71,6 +71,30 @@ CREATE TABLE orders (
     created_at         timestamptz NOT NULL,
     updated_at         timestamptz NOT NULL
 ) WITH (fillfactor = 85);
+
+-- What few orders have besides, as it stands now: one row per order that has, or had, any of it. NULL: it has not.
+CREATE TABLE order_conditions (
+    order_id         text COLLATE "C" PRIMARY KEY,
+    stop_price       numeric,                         -- StopPx (99)
+    display_quantity numeric,                         -- MaxFloor (111) of an iceberg order
+    min_quantity     numeric,                         -- MinQty (110)
+    expire_at        timestamptz,                     -- ExpireTime (126)
+    cash             numeric,                         -- CashOrderQty (152), in the quote asset
+    triggered_at     timestamptz                      -- a stop order's; NULL: not yet
+);
+
+-- One row per change of a symbol's trading phase; a symbol begins in 'continuous'.
+CREATE TABLE phase_changes (
+    symbol           text COLLATE "C" NOT NULL,
+    seq              bigint NOT NULL,                 -- the input that brought it
+    index            int NOT NULL,                    -- of the event in its output
+    phase            text NOT NULL,   -- continuous, pre_open, opening_auction, halted, cancel_only, closed
+    reason           text NOT NULL,                   -- operator, schedule, price_band, auction_done
+    auction_price    numeric,                         -- of the auction that it began, where something crossed
+    auction_quantity numeric,
+    changed_at       timestamptz NOT NULL,
+    PRIMARY KEY (symbol, seq, index)
+);
 
 -- One row per trade. {symbol}-{seq}-{index} is its id on both sides' reports (527).
 CREATE TABLE trades (
@@ -87,20 +111,21 @@ CREATE TABLE trades (
     maker_fee      numeric NOT NULL,                  -- in the quote asset, as all fees
     taker_fee      numeric NOT NULL,
     executed_at    timestamptz NOT NULL,
+    auction        boolean NOT NULL,                  -- the older order counts as the maker then; both pay its rate
     PRIMARY KEY (symbol, seq, index)
 );
 
 -- One row per report that the engine made for an account, and per input that an operator had it skip (user_id 0
 -- where nobody waits for an answer to that): {symbol}-{seq}-{index} is its ExecID (17). `event` is
--- the event as it stands in the stream (rows.decode_event); with symbol, seq and time it is all that a report needs.
+-- the event as it stands in the stream (execution_rows.decode_event); with symbol, seq and time it is all that a report needs.
 -- The key serves the one question asked: what has this account missed in this symbol since that seq.
 CREATE TABLE executions (
     user_id     bigint NOT NULL,
     symbol      text COLLATE "C" NOT NULL,
     seq         bigint NOT NULL,
     index       int NOT NULL,
-    kind        text NOT NULL,  -- accepted, rejected, filled, canceled, replaced, cancel_rejected, status,
-                                -- skipped
+    kind        text NOT NULL,  -- accepted, rejected, filled, canceled, replaced, triggered, cancel_rejected,
+                                -- status, mass_cancel, skipped
     event       bytea NOT NULL,
     executed_at timestamptz NOT NULL,
     PRIMARY KEY (user_id, symbol, seq, index)

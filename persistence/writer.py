@@ -24,9 +24,11 @@ from psycopg import AsyncConnection, AsyncCursor, sql
 from persistence import rows
 from persistence.batch import LEDGER_STREAM, Batch
 from persistence.errors import PositionConflict, PostgresUnavailable, VenueMismatch, WriteFailed
-from persistence.rows import SymbolFormat, Table
+from persistence.execution_rows import BINARY_HEADER, BINARY_TRAILER, EXECUTIONS
+from persistence.rows import SymbolFormat
 from persistence.schema import apply_schema
 from persistence.settings import PostgresSettings
+from persistence.table import Table
 
 logger = logging.getLogger("persistence")
 
@@ -45,6 +47,7 @@ CREATE TEMP TABLE order_changes (
     quantity numeric, remaining_quantity numeric, filled_quantity numeric, status text,
     updated_at timestamptz
 ) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE order_condition_changes (LIKE order_conditions) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE balance_changes (LIKE balances) ON COMMIT DELETE ROWS;
 """
 
@@ -79,6 +82,13 @@ UPDATE orders AS o SET
     = (c.cl_ord_id, c.type, c.time_in_force, c.price, c.quantity, c.remaining_quantity,
        c.filled_quantity, c.status, c.updated_at)
 FROM order_changes AS c WHERE o.id = c.id
+""",
+    rows.ORDER_CONDITIONS.name: """
+INSERT INTO order_conditions AS o SELECT * FROM order_condition_changes
+ON CONFLICT (order_id) DO UPDATE SET
+    (stop_price, display_quantity, min_quantity, expire_at, cash, triggered_at)
+    = (excluded.stop_price, excluded.display_quantity, excluded.min_quantity, excluded.expire_at,
+       excluded.cash, coalesce(excluded.triggered_at, o.triggered_at))
 """,
     rows.BALANCE_CHANGES.name: """
 INSERT INTO balances SELECT * FROM balance_changes
@@ -292,10 +302,10 @@ async def _write_table(connection: AsyncConnection, table: Table, lines: list[st
 
 
 async def _write_executions(connection: AsyncConnection, executions: list[bytes]) -> None:
-    data = b"".join([rows.BINARY_HEADER, *executions, rows.BINARY_TRAILER])
+    data = b"".join([BINARY_HEADER, *executions, BINARY_TRAILER])
     async with connection.cursor() as cursor:
-        await _copy(cursor, rows.EXECUTIONS, "binary", data)
-        _check_count(cursor, rows.EXECUTIONS, len(executions))
+        await _copy(cursor, EXECUTIONS, "binary", data)
+        _check_count(cursor, EXECUTIONS, len(executions))
 
 
 async def _copy(cursor: AsyncCursor, table: Table, form: str, data: bytes) -> None:

@@ -24,7 +24,7 @@ from marketdata.replica import MarketReplica
 from ops import reconcile
 from ops.reconcile_cut import amounts_of, holds_of
 from ops.reconcile_replay import Replay as StreamReplay
-from persistence.rows import encode_event
+from persistence.execution_rows import encode_event
 from router import keys
 from router.dense_ids import entry_number
 from router.ledger import Balance, parse_balances

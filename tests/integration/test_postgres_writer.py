@@ -25,7 +25,7 @@ from persistence.errors import (
     VenueMismatch,
     WriteFailed,
 )
-from persistence.rows import decode_event
+from persistence.execution_rows import decode_event
 from persistence.settings import PostgresSettings
 from persistence.writer import PostgresWriter
 from tests.helpers import eventually_async
@@ -326,7 +326,7 @@ async def test_two_writers_may_create_the_tables_at_once(postgres_url: str) -> N
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ("CREATE TABLE schema_version AS SELECT 7 AS version", "version 7, expected 1"),
+        ("CREATE TABLE schema_version AS SELECT 7 AS version", "version 7, expected 2"),
         ("CREATE TABLE orders (id int)", "tables of somebody else.*orders"),
     ],
 )

@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.commands import OrderConditions
+from engine.enums import SelfTradePrevention
 from engine.errors import SequenceGap
-from engine.events import Output, SymbolDefined
+from engine.events import OrderReplaced, OrderTriggered, Output, SymbolDefined
 from engine.ledger_entries import (
     Deposited,
     LedgerEntry,
@@ -28,6 +31,7 @@ from tests.persistence_events import (
     TS_US,
     accepted,
     execution_row,
+    order_fields,
     random_outputs,
     rules,
     scenario,
@@ -55,6 +59,15 @@ KEYS = {
     "trades": ("symbol", "seq", "index"),
     "executions": ("user_id", "symbol", "seq", "index"),
     "balances": ("user_id", "asset"),
+    "order_conditions": ("order_id",),
+    "phase_changes": ("symbol", "seq", "index"),
+}
+STAGED = {
+    "symbol_changes": "symbols",
+    "user_changes": "users",
+    "order_changes": "orders",
+    "balance_changes": "balances",
+    "order_condition_changes": "order_conditions",
 }
 
 
@@ -77,7 +90,7 @@ def write(tables: Tables, batch: Batch) -> None:
         assert key not in executions, f"execution {key} is written twice"
         executions[key] = row
     for table, lines in batch.tables():
-        name = table.name.replace("_changes", "s")
+        name = STAGED.get(table.name, table.name)
         stored = tables.setdefault(name, {})
         for line in lines:
             row = dict(zip(table.columns, line[:-1].split("\t"), strict=True))
@@ -85,19 +98,27 @@ def write(tables: Tables, batch: Batch) -> None:
             if table.name == name:
                 assert key not in stored, f"{name} {key} is written twice"
                 stored[key] = row
-            elif name == "balances":
-                old = stored.setdefault(key, {**row, "available": "0", "held": "0"})
-                for column in ("available", "held"):
-                    old[column] = str(Decimal(old[column]) + Decimal(row[column]))
-            elif name == "users":
-                old = stored[key]
-                if row["password_hash"] != "\\N":
-                    old["password_hash"] = row["password_hash"]
-                old["disabled"] = max(old["disabled"], row["disabled"])
-            elif name == "orders":
-                stored[key].update(row)
             else:
-                stored[key] = row
+                merge(name, stored, key, row)
+
+
+def merge(name: str, stored: dict[tuple[str, ...], Row], key: tuple[str, ...], row: Row) -> None:
+    """Do to a dictionary what the writer's statement for a staging table does."""
+    if name == "balances":
+        old = stored.setdefault(key, {**row, "available": "0", "held": "0"})
+        for column in ("available", "held"):
+            old[column] = str(Decimal(old[column]) + Decimal(row[column]))
+    elif name == "users":
+        old = stored[key]
+        if row["password_hash"] != "\\N":
+            old["password_hash"] = row["password_hash"]
+        old["disabled"] = max(old["disabled"], row["disabled"])
+    elif name == "orders":
+        stored[key].update(row)
+    elif name == "order_conditions" and row["triggered_at"] == "\\N" and key in stored:
+        stored[key] = {**row, "triggered_at": stored[key]["triggered_at"]}
+    else:
+        stored[key] = row
 
 
 def tables_of(outputs: list[Output], cuts: set[int]) -> Tables:
@@ -175,6 +196,34 @@ def test_a_skipped_order_has_the_row_of_a_rejected_one_and_every_skip_an_executi
         ("0", "14"),
     ]
     assert tables["balances"] == tables_of(scenario(), set())["balances"]
+
+
+def test_conditions_stand_as_the_last_event_left_them_and_a_trigger_is_kept() -> None:
+    stop, later = OrderConditions(stop_ticks=5_000), OrderConditions(stop_ticks=5_100)
+    opened = msgspec.structs.replace(accepted(0, 1, 2), conditions=stop)
+    state = order_fields(0, 1, 2)
+    triggered = OrderTriggered(**state, conditions=stop)
+    replaced = OrderReplaced(
+        **state,
+        orig_cl_ord_id="c",
+        old_price_ticks=5_000,
+        old_leaves_lots=1,
+        kept_priority=False,
+        post_only=False,
+        stp=SelfTradePrevention.NONE,
+        conditions=later,
+    )
+    outputs = [
+        scenario()[0],
+        *(
+            Output(SYMBOL, seq, TS_US + seq, [event], [])
+            for seq, event in enumerate((opened, triggered, replaced), 2)
+        ),
+    ]
+    for cuts in (set(), {2}, {3}, {2, 3}):
+        row = tables_of(outputs, cuts)["order_conditions"][(f"{SYMBOL}-2",)]
+        assert row["stop_price"] == "5100e-2"
+        assert row["triggered_at"].startswith("2023-11-14 22:13:20.000003")
 
 
 def test_positions_say_from_where_to_where() -> None:

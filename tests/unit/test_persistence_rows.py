@@ -7,12 +7,30 @@ from typing import Any
 
 import pytest
 
-from engine.enums import CancelReason, Liquidity, OrdRejReason, SelfTradePrevention, Side
+from engine.commands import OrderConditions
+from engine.enums import (
+    CancelReason,
+    Liquidity,
+    OrdRejReason,
+    PhaseReason,
+    SelfTradePrevention,
+    Side,
+    TradingPhase,
+)
 from engine.errors import DecodeError
-from engine.events import OrderCanceled, OrderRejected, OrderReplaced, Output, SymbolDefined
+from engine.events import (
+    OrderCanceled,
+    OrderRejected,
+    OrderReplaced,
+    Output,
+    PhaseChanged,
+    SymbolDefined,
+)
 from engine.instrument import DecimalGrid
 from persistence import rows
-from persistence.rows import SymbolFormat, Table
+from persistence.execution_rows import decode_event
+from persistence.rows import SymbolFormat
+from persistence.table import Table
 from tests.persistence_events import (
     INCARNATION,
     TS_US,
@@ -168,7 +186,49 @@ def test_trade_names_both_orders_users_and_fees() -> None:
         "maker_fee": "1000001e-6",
         "taker_fee": "2e-6",
         "executed_at": TS,
+        "auction": "f",
     }
+
+
+def test_trade_of_an_auction_says_so() -> None:
+    older = filled(1, 7, 12, Liquidity.AUCTION, 4, 5, trade=2)
+    newer = filled(2, 8, 15, Liquidity.AUCTION, 4, 5, trade=2, side=Side.SELL)
+    row = columns(rows.TRADES, rows.trade_line(OF, 16, TS, older, newer))
+    assert (row["maker_order_id"], row["auction"]) == ("ALFA-USD-12", "t")
+
+
+def test_conditions_are_null_where_an_order_has_none_of_them() -> None:
+    conditions = OrderConditions(stop_ticks=5_000, max_floor_lots=3)
+    assert columns(rows.ORDER_CONDITIONS, rows.order_conditions_line(OF, 12, conditions, None)) == {
+        "order_id": "ALFA-USD-12",
+        "stop_price": "5000e-2",
+        "display_quantity": "3",
+        "min_quantity": rows.NULL,
+        "expire_at": rows.NULL,
+        "cash": rows.NULL,
+        "triggered_at": rows.NULL,
+    }
+    timed = OrderConditions(min_qty_lots=2, expire_us=TS_US, cash=7)
+    row = columns(rows.ORDER_CONDITIONS, rows.order_conditions_line(OF, 12, timed, TS))
+    assert (row["min_quantity"], row["cash"], row["triggered_at"]) == ("2", "7e-6", TS)
+    assert row["expire_at"] == rows.timestamp_text(TS_US)
+
+
+def test_phase_names_the_auction_only_where_something_crossed() -> None:
+    event = PhaseChanged(3, TradingPhase.CONTINUOUS, PhaseReason.AUCTION_DONE, 5_000, 12)
+    assert columns(rows.PHASE_CHANGES, rows.phase_line(OF, 15, TS, event)) == {
+        "symbol": "ALFA-USD",
+        "seq": "15",
+        "index": "3",
+        "phase": "continuous",
+        "reason": "auction_done",
+        "auction_price": "5000e-2",
+        "auction_quantity": "12",
+        "changed_at": TS,
+    }
+    halted = PhaseChanged(0, TradingPhase.HALTED, PhaseReason.OPERATOR)
+    row = columns(rows.PHASE_CHANGES, rows.phase_line(OF, 15, TS, halted))
+    assert (row["auction_price"], row["auction_quantity"]) == (rows.NULL, rows.NULL)
 
 
 def test_execution_holds_the_whole_event() -> None:
@@ -178,9 +238,9 @@ def test_execution_holds_the_whole_event() -> None:
     row = execution_row(data)
     assert (row["user_id"], row["symbol"], row["seq"]) == ("7", "ALFA-USD", "15")
     assert (row["index"], row["kind"], row["executed_at"]) == ("1", "filled", TS)
-    assert rows.decode_event(bytes.fromhex(row["event"])) == event
+    assert decode_event(bytes.fromhex(row["event"])) == event
 
 
 def test_bytes_that_are_no_event_are_refused() -> None:
     with pytest.raises(DecodeError, match="not an event"):
-        rows.decode_event(b"\x91\x63")
+        decode_event(b"\x91\x63")
