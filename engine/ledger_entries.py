@@ -1,4 +1,4 @@
-"""Ledger entries: users, credentials, deposits and withdrawals, in the ``ledger`` stream. Pure.
+"""Ledger entries: users and what they may, deposits, withdrawals: the ``ledger`` stream. Pure.
 
 Entry ``{n}-0`` is ``{e: encoded entry, t: stamp in µs}``; n is dense over all accounts. Number and
 stamp are the stream's, not the entry's: the script that appends gives them. New fields go at the
@@ -51,7 +51,18 @@ class Withdrawn(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
     ref: str
 
 
-LedgerEntry = UserCreated | PasswordChanged | UserDisabled | Deposited | Withdrawn
+class UserChanged(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):
+    """Another value of one field of the user's record, such as ``keys`` or ``addresses``.
+
+    The whole value, so that the last entry of a field is what is in force; empty: none.
+    """
+
+    account: int
+    field: str
+    value: str
+
+
+LedgerEntry = UserCreated | PasswordChanged | UserDisabled | Deposited | Withdrawn | UserChanged
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER: msgspec.msgpack.Decoder[LedgerEntry] = msgspec.msgpack.Decoder(LedgerEntry)

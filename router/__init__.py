@@ -26,6 +26,7 @@ subscriber.py        pub/sub
 ledger.py            deposits, withdrawals, balances
 ledger_journal.py    the ledger in an engine's journal
 users.py             users and their credentials
+user_access.py       public keys of users, and addresses that they may log on from
 process_registry.py  which processes live, and what they count
 venue_cut.py         the whole venue at one moment
 trimming.py          how far readers are; trims events below them

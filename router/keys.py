@@ -15,7 +15,8 @@ Accounts database (DB 0)::
                                 next_out, cursor
     sent:{account}:{number}
                         stream  {last MsgSeqNum}-0: m whole FIX messages, f MsgSeqNum of the first
-    user:{account}      hash    username, password_hash, created_us, disabled
+    user:{account}      hash    username, password_hash, created_us, disabled; keys, addresses
+                                (separated by spaces)
     usernames           hash    username -> account
     user_ids            counter the last account given; they start at 1, account 0 takes the fees
     ledger              stream  dense n-0: users, credentials, deposits, withdrawals

@@ -27,6 +27,7 @@ from engine.ledger_entries import (
     Deposited,
     LedgerEntry,
     PasswordChanged,
+    UserChanged,
     UserCreated,
     UserDisabled,
     Withdrawn,
@@ -380,6 +381,8 @@ def _ledger_args(entry: object) -> tuple[str | int, ...]:
         return "password", entry.account, entry.password_hash
     if isinstance(entry, UserDisabled):
         return "disable", entry.account
+    if isinstance(entry, UserChanged):
+        return "set", entry.account, entry.field, entry.value
     assert isinstance(entry, Deposited | Withdrawn), "Invariant: a known kind of ledger entry"
     kind = "deposit" if isinstance(entry, Deposited) else "withdraw"
     return kind, entry.account, entry.asset, str(entry.amount), entry.ref

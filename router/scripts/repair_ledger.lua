@@ -3,6 +3,7 @@
 -- KEYS  none (one server, several databases)
 -- ARGV  1 shard db, 2 lease owner, 3 lease epoch, 4 number, 5 stamp in µs, 6 the encoded entry, 7 kind, 8 account
 --       of 'user': 9 username, 10 password hash; of 'password': 9 hash; of 'disable': nothing
+--       of 'set': 9 field, 10 value
 --       of 'deposit' and 'withdraw': 9 asset, 10 amount (decimal text), 11 reference
 -- Reads   Shard DB lease. Last of ledger
 -- Writes  cleared (''), ledger; and what the kind says: user_ids, usernames, user:{account},
@@ -43,6 +44,8 @@ if kind == 'user' then
   call('HSET', user, 'username', ARGV[9], 'password_hash', ARGV[10], 'created_us', stamp, 'disabled', '0')
 elseif kind == 'password' then
   call('HSET', user, 'password_hash', ARGV[9])
+elseif kind == 'set' then
+  call('HSET', user, ARGV[9], ARGV[10])
 elseif kind == 'disable' then
   call('HSET', user, 'disabled', '1')
   call('HINCRBY', 'session:' .. account, 'epoch', 1)

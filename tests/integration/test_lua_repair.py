@@ -16,6 +16,7 @@ from router.errors import Fenced, HistoryDiffers, StreamGap
 from router.lease import Lease
 from router.ledger import deposit, withdraw
 from router.repair import OWNER_PREFIX, Lost, Repair, Short
+from router.user_access import UserAccess, read_access, set_addresses, set_public_keys
 from router.users import add_user, change_password, disable_user
 from tests.router_helpers import BACKLOG_MAX, BTC, ETH, SmallVenue, small_venue
 
@@ -120,6 +121,8 @@ async def test_everything_comes_back_with_its_number_stamp_and_money(failure: Fa
     await deposit(link, account=bob, asset="BTC", amount=7, ref="r2")
     await withdraw(link, account=ALICE, asset="USD", amount=300, ref="r3")
     await change_password(link, account=bob, password_hash="i")
+    await set_public_keys(link, account=bob, public_keys=["key"])
+    await set_addresses(link, account=bob, addresses=["192.0.2.0/24"])
     await disable_user(link, account=bob, homes=venue.homes)
     await admit(venue, (BTC, order(3, qty_lots=2)))
     names = ("ledger", "totals", "ledger:refs", "usernames", "user:2", "user_ids", "bal:2")
@@ -136,6 +139,7 @@ async def test_everything_comes_back_with_its_number_stamp_and_money(failure: Fa
     }
     assert [await venue.stream(keys.orders(one), db=1) for one in (BTC, ETH)] == streams
     assert [await failure.money(asset) for asset in ("USD", "BTC")] == money
+    assert await read_access(link, bob) == UserAccess(("key",), ("192.0.2.0/24",))
     # Its outcomes are committed, too: the orders rest.
     assert await venue.balance(ALICE, "USD") == (9_300, 0, 400)
     assert await link.call("HGET", keys.SETTLED, BTC) == b"4"
