@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
+from gateway.account_limits import NO_LIMITS, AccountLimits, rate_of
 from gateway.fix_time import NS_PER_SECOND
 from gateway.session import FixSession
 from gateway.session_events import Event, Outbound, SessionRules
@@ -80,6 +81,9 @@ class Connection(asyncio.Protocol):
         number: incarnation of the account's session.
         cursor: the last outbox entry that has been numbered here.
         in_flight: ClOrdIDs of orders and replaces that nobody has answered yet.
+        new_in_flight: those of them that are new orders, where the account's limits count them.
+        limits: of the account.
+        open_orders: of the account, counted while ``limits.max_open_orders`` is set.
         bucket: limits the rate of orders and replaces.
         storing_from: the first MsgSeqNum of the batch that is being stored; 0 = none is.
         numbers_wanted: MsgSeqNums that must be leased before reporting can go on.
@@ -104,8 +108,11 @@ class Connection(asyncio.Protocol):
         "epoch",
         "in_flight",
         "journal_key",
+        "limits",
+        "new_in_flight",
         "number",
         "numbers_wanted",
+        "open_orders",
         "session",
         "storing_from",
         "unanswered_from",
@@ -133,7 +140,9 @@ class Connection(asyncio.Protocol):
         self.storing_from = 0
         self.unanswered_from = 0
         self.in_flight: set[str] = set()
-        self.bucket = TokenBucket(limits.orders_per_s_max, period_ns=NS_PER_SECOND)
+        self.new_in_flight: set[str] = set()
+        self.open_orders = 0
+        self.set_limits(NO_LIMITS)
 
     # ------------------------------------------------------------ asyncio.Protocol
 
@@ -189,6 +198,17 @@ class Connection(asyncio.Protocol):
     def output_held(self) -> bool:
         """Whether what the session says waits for a batch that is being stored."""
         return self._held
+
+    def set_limits(self, limits: AccountLimits) -> None:
+        """Take the limits of the account; the count of its rate starts over."""
+        self.limits = limits
+        rate = rate_of(limits, orders_per_s_max=self._limits.orders_per_s_max)
+        self.bucket = TokenBucket(rate, period_ns=NS_PER_SECOND)
+
+    def answered(self, cl_ord_id: str) -> None:
+        """Note that an order or replace is not in flight any more."""
+        self.in_flight.discard(cl_ord_id)
+        self.new_in_flight.discard(cl_ord_id)
 
     def settle(self) -> None:
         """Do what follows from a call to the session: events, output, closing, timer."""

@@ -239,9 +239,9 @@ class Reporter:
             for event in output.events:
                 # Most are fills, and the events' metaclass makes a miss of isinstance slow.
                 if type(event) is not OrderFilled and isinstance(event, _ANSWERS):
-                    connection.in_flight.discard(event.cl_ord_id)
+                    connection.answered(event.cl_ord_id)
                 elif type(event) is BusinessRejected and event.ref_msg_type in _LIMITED:
-                    connection.in_flight.discard(event.ref_id)
+                    connection.answered(event.ref_id)
             connection.cursor = entry.number
         if session.next_out == first:
             return None
