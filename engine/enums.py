@@ -165,11 +165,19 @@ class PhaseReason(IntEnum):
 
 
 class MassCancelRequestType(IntEnum):
-    """MassCancelRequestType (530) and, where the request is done, MassCancelResponse (531)."""
+    """MassCancelRequestType (530) and, where the request is done, MassCancelResponse (531).
+
+    SECURITY and ALL are done; the others are named only to refuse them.
+    """
 
     REJECTED = 0
     """As a response only."""
     SECURITY = 1
+    UNDERLYING = 2
+    PRODUCT = 3
+    CFI_CODE = 4
+    SECURITY_TYPE = 5
+    TRADING_SESSION = 6
     ALL = 7
 
 

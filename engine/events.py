@@ -194,7 +194,7 @@ class OrderRefilled(OrderState, frozen=True, array_like=True, tag=11, gc=False):
 class MassCancelReported(msgspec.Struct, frozen=True, array_like=True, tag=12, gc=False):
     """35=r. ``response`` REJECTED: nothing was done, for ``reason``; else the cancels follow.
 
-    ``affected``: how many; None where several symbols are concerned.
+    ``affected``: how many; None where several symbols are concerned. ``side`` None: both.
     """
 
     index: int
@@ -205,6 +205,7 @@ class MassCancelReported(msgspec.Struct, frozen=True, array_like=True, tag=12, g
     affected: int | None
     reason: MassCancelRejectReason
     text: str
+    side: Side | None = None
 
 
 class PhaseChanged(msgspec.Struct, frozen=True, array_like=True, tag=13, gc=False):
