@@ -9,53 +9,72 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from engine.commands import CancelOrder, NewOrder, QueryOrder, ReplaceOrder
-from engine.enums import OrdType, TimeInForce
+from engine.commands import (
+    CancelOrder,
+    MassCancel,
+    NewOrder,
+    OrderConditions,
+    QueryOrder,
+    ReplaceOrder,
+)
+from engine.enums import MassCancelRequestType, OrdType, TimeInForce
 from engine.instrument import DecimalGrid, SymbolRules
 from gateway.fix_message import split_fields
 from gateway.fix_tags import (
     NEW_ORDER_SINGLE,
     ORDER_CANCEL_REPLACE_REQUEST,
     ORDER_CANCEL_REQUEST,
+    ORDER_MASS_CANCEL_REQUEST,
     ORDER_STATUS_REQUEST,
+    TAG_CASH_ORDER_QTY,
     TAG_CL_ORD_ID,
     TAG_EXEC_INST,
+    TAG_EXPIRE_TIME,
+    TAG_MASS_CANCEL_REQUEST_TYPE,
+    TAG_MAX_FLOOR,
+    TAG_MIN_QTY,
     TAG_MSG_TYPE,
     TAG_ORD_TYPE,
     TAG_ORDER_QTY,
     TAG_ORIG_CL_ORD_ID,
     TAG_PRICE,
     TAG_SIDE,
+    TAG_STOP_PX,
     TAG_SYMBOL,
     TAG_TIME_IN_FORCE,
-)
+)from gateway.fix_time import UtcTimestampReader
 
 Fields = Mapping[bytes, bytes]
-FixCommand = NewOrder | CancelOrder | ReplaceOrder | QueryOrder
+FixCommand = NewOrder | CancelOrder | ReplaceOrder | QueryOrder | MassCancel
 
 MESSAGE_TYPES: dict[type, bytes] = {
     NewOrder: NEW_ORDER_SINGLE,
     CancelOrder: ORDER_CANCEL_REQUEST,
     ReplaceOrder: ORDER_CANCEL_REPLACE_REQUEST,
     QueryOrder: ORDER_STATUS_REQUEST,
+    MassCancel: ORDER_MASS_CANCEL_REQUEST,
 }
+
+_PRICED = (OrdType.LIMIT, OrdType.STOP_LIMIT)
+_NO_CONDITIONS = OrderConditions()
 
 _Pair = tuple[str, object, object]
 """Name of a field, what the command has, and what the message says."""
 
 
 class Grids:
-    """Ticks and lots of one version of a symbol's rules.
+    """Ticks, lots and amounts of one version of a symbol's rules.
 
     Args:
         rules: that version.
     """
 
-    __slots__ = ("lots", "ticks")
+    __slots__ = ("amounts", "lots", "ticks")
 
     def __init__(self, rules: SymbolRules) -> None:
         self.ticks = DecimalGrid(rules.tick_size)
         self.lots = DecimalGrid(rules.lot_size)
+        self.amounts = DecimalGrid.of_scale(rules.quote_scale)
 
 
 def fields_of(raw: bytes) -> dict[bytes, bytes]:
@@ -88,11 +107,17 @@ def _pairs(
 ) -> Iterator[_Pair]:
     wanted = MESSAGE_TYPES[type(command)].decode()
     yield "MsgType (35)", wanted, text_of(fields, TAG_MSG_TYPE)
-    yield "Symbol (55)", symbol, text_of(fields, TAG_SYMBOL)
+    if not isinstance(command, MassCancel) or command.request_type == MassCancelRequestType.SECURITY:
+        yield "Symbol (55)", symbol, text_of(fields, TAG_SYMBOL)
     yield "ClOrdID (11)", command.cl_ord_id, text_of(fields, TAG_CL_ORD_ID)
     if isinstance(command, CancelOrder | ReplaceOrder):
         yield "OrigClOrdID (41)", command.orig_cl_ord_id, text_of(fields, TAG_ORIG_CL_ORD_ID)
-    if not isinstance(command, CancelOrder):
+    if isinstance(command, MassCancel):
+        request_type = str(int(command.request_type))
+        yield "MassCancelRequestType (530)", request_type, text_of(fields, TAG_MASS_CANCEL_REQUEST_TYPE)
+        side = "" if command.side is None else str(int(command.side))
+        yield "Side (54)", side, text_of(fields, TAG_SIDE)
+    elif not isinstance(command, CancelOrder):
         yield "Side (54)", str(int(command.side)), text_of(fields, TAG_SIDE)
     if isinstance(command, NewOrder | ReplaceOrder):
         version = command.rules_version
@@ -103,16 +128,28 @@ def _pairs(
 
 
 def _terms(command: NewOrder | ReplaceOrder, grids: Grids, fields: Fields) -> Iterator[_Pair]:
-    is_limit = command.ord_type is OrdType.LIMIT
+    conditions = command.conditions or _NO_CONDITIONS
     yield "OrdType (40)", str(int(command.ord_type)), text_of(fields, TAG_ORD_TYPE)
-    quantity = grids.lots.parse(text_of(fields, TAG_ORDER_QTY))
-    yield "OrderQty (38) in lots", command.qty_lots, quantity
-    if is_limit:
+    if not conditions.cash:
+        quantity = grids.lots.parse(text_of(fields, TAG_ORDER_QTY))
+        yield "OrderQty (38) in lots", command.qty_lots, quantity
+    if command.ord_type in _PRICED:
         price = grids.ticks.parse(text_of(fields, TAG_PRICE))
         yield "Price (44) in ticks", command.price_ticks, price
-    default = TimeInForce.DAY if is_limit else TimeInForce.IOC
+    is_market = command.ord_type is OrdType.MARKET
+    default = TimeInForce.IOC if is_market else TimeInForce.DAY
     time = text_of(fields, TAG_TIME_IN_FORCE) or str(int(default))
-    if not is_limit and time != str(int(TimeInForce.FOK)):
+    if is_market and time != str(int(TimeInForce.FOK)):
         time = str(int(TimeInForce.IOC))
     yield "TimeInForce (59)", str(int(command.time_in_force)), time
     yield "ExecInst (18)", "6" if command.post_only else "", text_of(fields, TAG_EXEC_INST)
+    for name, value, grid, tag in (
+        ("StopPx (99) in ticks", conditions.stop_ticks, grids.ticks, TAG_STOP_PX),
+        ("MaxFloor (111) in lots", conditions.max_floor_lots, grids.lots, TAG_MAX_FLOOR),
+        ("MinQty (110) in lots", conditions.min_qty_lots, grids.lots, TAG_MIN_QTY),
+        ("CashOrderQty (152) in units", conditions.cash, grids.amounts, TAG_CASH_ORDER_QTY),
+    ):
+        yield name, value, grid.parse(text_of(fields, tag) or "0")
+    expire_time = fields.get(TAG_EXPIRE_TIME)
+    expire_us = UtcTimestampReader().read_ns(expire_time) // 1_000 if expire_time else 0
+    yield "ExpireTime (126) in µs", conditions.expire_us, expire_us

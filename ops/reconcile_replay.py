@@ -95,8 +95,9 @@ class Replay(Holdings):
         """
         state.matcher.check_invariants()
         self.shard.restore_symbol(symbol, state)
-        for order in state.matcher.book.orders.values():
-            self.opens[order.owner][keys.open_field(symbol, order.cl_ord_id)] = order.text()
+        for account, orders in state.matcher.accounts.items():
+            for order in orders.open.values():
+                self.opens[account][keys.open_field(symbol, order.cl_ord_id)] = order.text()
 
     def best_prices(self, symbol: str) -> str:
         """Return the text of a symbol's best prices, as the hash of them must have it."""

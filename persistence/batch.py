@@ -175,26 +175,10 @@ class Batch:
 
         Users come before what refers to them. Executions are not lines: see `executions`.
         """
-        users = self._users.values()
         orders = [row for orders in self._orders.values() for row in orders.values()]
         for table, lines in (
             (rows.SYMBOL_CHANGES, [rows.symbol_line(event) for event in self._symbols.values()]),
-            (
-                rows.USERS,
-                [
-                    rows.user_line(row.created, row.created_ts, row.password_hash, row.disabled)
-                    for row in users
-                    if row.created is not None
-                ],
-            ),
-            (
-                rows.USER_CHANGES,
-                [
-                    rows.user_change_line(account, row.password_hash, row.disabled)
-                    for account, row in self._users.items()
-                    if row.created is None
-                ],
-            ),
+            *self._user_lines(),
             (rows.TRANSFERS, self._transfers),
             (
                 rows.ORDERS,
@@ -231,6 +215,16 @@ class Batch:
         ):
             if lines:
                 yield table, lines
+
+    def _user_lines(self) -> list[tuple[Table, list[str]]]:
+        created, changed = [], []
+        for account, row in self._users.items():
+            last = row.password_hash, row.disabled
+            if row.created is None:
+                changed.append(rows.user_change_line(account, *last))
+            else:
+                created.append(rows.user_line(row.created, row.created_ts, *last))
+        return [(rows.USERS, created), (rows.USER_CHANGES, changed)]
 
     def _add_other(
         self, of: SymbolFormat, seq: int, ts: str, event: Event
