@@ -42,7 +42,8 @@ from gateway.fix_tags import (
     TAG_STOP_PX,
     TAG_SYMBOL,
     TAG_TIME_IN_FORCE,
-)from gateway.fix_time import UtcTimestampReader
+)
+from gateway.fix_time import UtcTimestampReader
 
 Fields = Mapping[bytes, bytes]
 FixCommand = NewOrder | CancelOrder | ReplaceOrder | QueryOrder | MassCancel
@@ -105,16 +106,23 @@ def difference_of(
 def _pairs(
     command: FixCommand, symbol: str, grids: Mapping[int, Grids], fields: Fields
 ) -> Iterator[_Pair]:
-    wanted = MESSAGE_TYPES[type(command)].decode()
-    yield "MsgType (35)", wanted, text_of(fields, TAG_MSG_TYPE)
-    if not isinstance(command, MassCancel) or command.request_type == MassCancelRequestType.SECURITY:
+    msg_type = MESSAGE_TYPES[type(command)].decode()
+    yield "MsgType (35)", msg_type, text_of(fields, TAG_MSG_TYPE)
+    if (
+        not isinstance(command, MassCancel)
+        or command.request_type == MassCancelRequestType.SECURITY
+    ):
         yield "Symbol (55)", symbol, text_of(fields, TAG_SYMBOL)
     yield "ClOrdID (11)", command.cl_ord_id, text_of(fields, TAG_CL_ORD_ID)
     if isinstance(command, CancelOrder | ReplaceOrder):
         yield "OrigClOrdID (41)", command.orig_cl_ord_id, text_of(fields, TAG_ORIG_CL_ORD_ID)
     if isinstance(command, MassCancel):
         request_type = str(int(command.request_type))
-        yield "MassCancelRequestType (530)", request_type, text_of(fields, TAG_MASS_CANCEL_REQUEST_TYPE)
+        yield (
+            "MassCancelRequestType (530)",
+            request_type,
+            text_of(fields, TAG_MASS_CANCEL_REQUEST_TYPE),
+        )
         side = "" if command.side is None else str(int(command.side))
         yield "Side (54)", side, text_of(fields, TAG_SIDE)
     elif not isinstance(command, CancelOrder):
