@@ -26,7 +26,8 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from engine.commands import DefineSymbol, decode_command
+from engine.commands import DefineSymbol, MassCancel, decode_command
+from engine.enums import MassCancelRequestType
 from engine.journal import Record
 from ops.audit_terms import FixCommand, Grids, difference_of
 
@@ -108,6 +109,8 @@ class CommandIndex:
         place = len(self._records)
         if (first := self._places.setdefault(key, place)) != place:
             before = self._records[first]
+            if _is_for_all(command) and before[3] == record.payload:
+                return
             self.differences.append(
                 _finding(
                     "twice",
@@ -158,6 +161,11 @@ class CommandIndex:
         command = decode_command(self._records[place][3])
         assert isinstance(command, FixCommand), "Invariant: only such commands are kept"
         return command
+
+
+def _is_for_all(command: FixCommand) -> bool:
+    """Whether one message has a command in the stream of every symbol; the first stands for it."""
+    return isinstance(command, MassCancel) and command.request_type is MassCancelRequestType.ALL
 
 
 def _finding(kind: str, symbol: str, command: FixCommand, text: str) -> Finding:

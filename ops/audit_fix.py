@@ -16,6 +16,8 @@ from gateway.fix_tags import (
     ORDER_CANCEL_REJECT,
     ORDER_CANCEL_REPLACE_REQUEST,
     ORDER_CANCEL_REQUEST,
+    ORDER_MASS_CANCEL_REPORT,
+    ORDER_MASS_CANCEL_REQUEST,
     ORDER_STATUS_REQUEST,
     REJECT,
     SEQUENCE_RESET,
@@ -43,7 +45,11 @@ EARLY_REJECTS_MAX = 1_000
 _REQUESTS = frozenset(MESSAGE_TYPES.values())
 _ORDER_REFUSED = (NEW_ORDER_SINGLE,)
 _CANCEL_REFUSED = (ORDER_CANCEL_REQUEST, ORDER_CANCEL_REPLACE_REQUEST)
-_ANSWERS = (EXECUTION_REPORT, ORDER_CANCEL_REJECT, BUSINESS_MESSAGE_REJECT, REJECT)
+_MASS_CANCEL_ANSWERED = (ORDER_MASS_CANCEL_REQUEST,)
+_ANSWERS = (
+    *(EXECUTION_REPORT, ORDER_CANCEL_REJECT, ORDER_MASS_CANCEL_REPORT),
+    *(BUSINESS_MESSAGE_REJECT, REJECT),
+)
 _TAG_REF_SEQ_NUM = b"45"
 _TAG_EXEC_TYPE = b"150"
 _TAG_BUSINESS_REJECT_REASON = b"380"
@@ -88,7 +94,7 @@ class AccountAudit:
         commands: of this account among others; matched ones are marked.
 
     Attributes:
-        messages: of type D, F, G or H that were taken.
+        messages: of type D, F, G, H or q that were taken.
         matched, refused, resent: what became of them, resent duplicates counted each.
         findings: differences and unanswered ones that are judged already.
     """
@@ -232,6 +238,9 @@ class AccountAudit:
         exec_type = fields.get(_TAG_EXEC_TYPE, b"")
         if msg_type == ORDER_CANCEL_REJECT:
             self._refuse_cl_ord_id(cl_ord_id, _CANCEL_REFUSED)
+        elif msg_type == ORDER_MASS_CANCEL_REPORT:
+            # Refused, or done where the account has nothing in any symbol: no command either way.
+            self._refuse_cl_ord_id(cl_ord_id, _MASS_CANCEL_ANSWERED)
         elif exec_type == _REJECTED and text_of(fields, TAG_ORDER_ID) == "NONE":
             self._refuse_cl_ord_id(cl_ord_id, _ORDER_REFUSED)
         elif exec_type == _ACCEPTED:
