@@ -6,22 +6,29 @@ import msgspec
 import pytest
 
 from engine.commands import (
-    CancelAll,
     CancelOrder,
     Command,
     DefineSymbol,
+    MassCancel,
     NewOrder,
+    OrderConditions,
     QueryOrder,
     ReplaceOrder,
     encode_command,
 )
-from engine.enums import OrdType, SelfTradePrevention, Side, TimeInForce
+from engine.enums import (
+    MassCancelRequestType,
+    OrdType,
+    SelfTradePrevention,
+    Side,
+    TimeInForce,
+)
 from engine.journal import Record
 from gateway.fix_message import frame
 from gateway.fixlog import INBOUND, OUTBOUND
 from ops.audit import CommandIndex, Finding
 from ops.audit_fix import AccountAudit
-from ops.audit_terms import Grids, difference_of, fields_of
+from ops.audit_terms import FixCommand, Grids, difference_of, fields_of
 from tests.persistence_events import INCARNATION, SYMBOL, rules
 
 ACCOUNT = 7
@@ -271,7 +278,7 @@ def test_terms_are_read_off_the_message() -> None:
     grids = {1: Grids(rules())}
 
     def differs(command: Command, text: str) -> str | None:
-        assert not isinstance(command, DefineSymbol | CancelAll)
+        assert isinstance(command, FixCommand)
         return difference_of(command, SYMBOL, grids, fields_of(message(text, 2)))
 
     order = new_order(2, "a")
@@ -298,3 +305,35 @@ def test_terms_are_read_off_the_message() -> None:
     ):
         difference = differs(command, text)
         assert difference is not None and difference.startswith(name), (name, difference)
+
+
+def test_a_mass_cancel_for_all_symbols_is_one_message_with_many_commands() -> None:
+    cancel = MassCancel(ACCOUNT, 1, 2, "m", MassCancelRequestType.ALL)
+    story = Story().logon().client("35=q|11=m|530=7", 2).command(cancel, cancel)
+    assert story.counts() == (1, 0, 0)
+
+
+def test_a_mass_cancel_is_answered_by_its_report_where_it_has_no_command() -> None:
+    story = Story().logon().client("35=q|11=m|530=7", 2)
+    assert story.venue("35=r|37=x|11=m|530=7|531=7").counts() == (0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"stop_ticks": 101}, "StopPx (99)"),
+        ({"max_floor_lots": 2}, "MaxFloor (111)"),
+        ({"min_qty_lots": 1}, "MinQty (110)"),
+        ({"expire_us": 1}, "ExpireTime (126)"),
+        ({"cash": 1}, "CashOrderQty (152)"),
+    ],
+)
+def test_conditions_are_read_off_the_message(change: dict[str, int], name: str) -> None:
+    text = "35=D|11=x|55=ALFA-USD|54=1|38=5|40=2|44=1.00|59=6|126=20260101-00:00:00"
+    conditions = OrderConditions(expire_us=1_767_225_600_000_000)
+    order = new_order(2, "x", time_in_force=TimeInForce.GTD, conditions=conditions)
+    grids, fields = {1: Grids(rules())}, fields_of(message(text, 2))
+    assert difference_of(order, SYMBOL, grids, fields) is None
+    changed = msgspec.structs.replace(conditions, **change)
+    other = msgspec.structs.replace(order, conditions=changed)
+    assert (difference_of(other, SYMBOL, grids, fields) or "").startswith(name)
