@@ -15,6 +15,9 @@ book.py            the order book, structure only; also driven directly
 book_naive.py      the slow obvious book, the reference
 fees.py            what an order owes and must hold
 checks.py          orders against the rules of their symbol
+bands.py           how far from the last trade an order may be priced
+phases.py          what each trading phase takes
+auction.py         the opening auction: one price, then trade after trade
 open_order.py      orders with accounts and money; used ClOrdIDs
 turn.py            what one input does, while it is being applied
 reports.py         events made from orders

@@ -179,31 +179,30 @@ def define_rules(
     maker_fee_ppm: int,
     taker_fee_ppm: int,
     version: int,
+    min_price: str | None = None,
+    price_band_ppm: int = 0,
+    price_band_halts: bool = False,
 ) -> SymbolRules:
     """Turn the decimals of exchange.toml into rules; prove that nothing is rounded or overflows.
 
     Args:
-        max_price: None takes the largest price whose largest order still fits in 2^62.
+        max_price, min_price: None takes the largest that still fits in 2^62, and one tick.
 
     Raises:
         InstrumentError: a decimal lies off its grid, tick × lot is no whole number of quote units,
-            or the largest notional with fees does not fit in 2^62. The message starts with the key.
+            the largest notional with fees does not fit in 2^62; the message starts with the key.
     """
     prices, lots = _grid("tick_size", tick_size), _grid("lot_size", lot_size)
-    tick, lot = Decimal(tick_size), Decimal(lot_size)
-    unit = _whole("tick_size", tick * lot * 10**quote_scale, f"tick × lot in units of {quote}")
-    base_unit = _whole("lot_size", lot * 10**base_scale, f"a lot in units of {base}")
+    notional = Decimal(tick_size) * Decimal(lot_size) * 10**quote_scale
+    unit = _whole("tick_size", notional, f"tick × lot in units of {quote}")
+    base_unit = _whole("lot_size", Decimal(lot_size) * 10**base_scale, f"a lot in units of {base}")
     _in_range("maker_fee_ppm", maker_fee_ppm, 0, PPM)
     _in_range("taker_fee_ppm", taker_fee_ppm, 0, PPM)
     max_qty_lots = _in_range("max_qty", _on_grid("max_qty", max_qty, lots), 1, AMOUNT_MAX)
     largest = max_qty_lots * unit * (PPM + max(maker_fee_ppm, taker_fee_ppm))
-    ceiling_ticks = AMOUNT_MAX * PPM // largest - 1
-    if ceiling_ticks < 1 or max_qty_lots * base_unit > AMOUNT_MAX:
-        raise InstrumentError(f"max_qty: an order of {max_qty} does not fit in 2^62 units")
-    max_price_ticks = (
-        ceiling_ticks if max_price is None else _on_grid("max_price", max_price, prices)
-    )
-    min_qty_lots = _on_grid("min_qty", min_qty, lots)
+    ceiling_ticks = _ceiling_ticks(max_qty, largest, max_qty_lots * base_unit)
+    max_price_ticks = _price("max_price", max_price, prices, ceiling_ticks, ceiling_ticks)
+    min_price_ticks = _price("min_price", min_price, prices, 1, max_price_ticks)
     return SymbolRules(
         symbol=symbol,
         base=base,
@@ -214,13 +213,16 @@ def define_rules(
         lot_size=lot_size,
         quote_units_per_tick_lot=unit,
         base_units_per_lot=base_unit,
-        min_qty_lots=_in_range("min_qty", min_qty_lots, 1, max_qty_lots),
+        min_qty_lots=_in_range("min_qty", _on_grid("min_qty", min_qty, lots), 1, max_qty_lots),
         max_qty_lots=max_qty_lots,
-        max_price_ticks=_in_range("max_price", max_price_ticks, 1, ceiling_ticks),
+        max_price_ticks=max_price_ticks,
         min_notional=_on_grid("min_notional", min_notional, DecimalGrid.of_scale(quote_scale)),
         maker_fee_ppm=maker_fee_ppm,
         taker_fee_ppm=taker_fee_ppm,
         version=version,
+        min_price_ticks=min_price_ticks,
+        band_ppm=_band(price_band_ppm, halts=price_band_halts),
+        band_halts=price_band_halts,
     )
 
 
@@ -241,6 +243,24 @@ def _in_range(key: str, value: int, least: int, most: int) -> int:
     if not least <= value <= most:
         raise InstrumentError(f"{key}: expected {least} to {most}, received {value}")
     return value
+
+
+def _ceiling_ticks(max_qty: str, quote_ppm_per_tick: int, base_units: int) -> int:
+    # From what the largest order costs per tick, fee included, in ppm of a unit; and sells.
+    ceiling_ticks = AMOUNT_MAX * PPM // quote_ppm_per_tick - 1
+    if ceiling_ticks < 1 or base_units > AMOUNT_MAX:
+        raise InstrumentError(f"max_qty: an order of {max_qty} does not fit in 2^62 units")
+    return ceiling_ticks
+
+
+def _band(band_ppm: int, *, halts: bool) -> int:
+    if halts and not band_ppm:
+        raise InstrumentError("price_band_action: halt needs a price_band_ppm")
+    return _in_range("price_band_ppm", band_ppm, 0, PPM)
+
+
+def _price(key: str, text: str | None, grid: DecimalGrid, default: int, most: int) -> int:
+    return default if text is None else _in_range(key, _on_grid(key, text, grid), 1, most)
 
 
 def _on_grid(key: str, text: str, grid: DecimalGrid) -> int:

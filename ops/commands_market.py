@@ -81,6 +81,7 @@ def _symbols(args: argparse.Namespace) -> int:
         for home in homes.values():
             rules = home.rules
             lots, quote = DecimalGrid(rules.lot_size), DecimalGrid.of_scale(rules.quote_scale)
+            prices = DecimalGrid(rules.tick_size)
             rows.append(
                 {
                     "symbol": home.symbol,
@@ -90,7 +91,10 @@ def _symbols(args: argparse.Namespace) -> int:
                     "lot_size": rules.lot_size,
                     "min_qty": lots.format(rules.min_qty_lots),
                     "max_qty": lots.format(rules.max_qty_lots),
-                    "max_price": DecimalGrid(rules.tick_size).format(rules.max_price_ticks),
+                    "min_price": prices.format(rules.min_price_ticks),
+                    "max_price": prices.format(rules.max_price_ticks),
+                    "price_band_ppm": rules.band_ppm,
+                    "price_band_action": "halt" if rules.band_halts else "reject",
                     "min_notional": quote.format(rules.min_notional),
                     "maker_fee_ppm": rules.maker_fee_ppm,
                     "taker_fee_ppm": rules.taker_fee_ppm,

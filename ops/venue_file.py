@@ -6,7 +6,7 @@ is about, such as ``symbols.2.quote``, counted from 0 as in the file.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -42,12 +42,20 @@ class Symbol(_Section):
     max_qty: DecimalText
     max_price: DecimalText | None = None
     """Left out: the largest price at which an order of max_qty still fits in 2^62 units."""
+    min_price: DecimalText | None = None
+    """Left out: one tick. Together with max_price the static price band."""
     min_notional: DecimalText = "0"
     """Smallest price × quantity of an order, in the quote asset."""
     maker_fee_ppm: int = 0
     """Whole parts per million of the notional, paid in the quote asset by the resting side."""
     taker_fee_ppm: int = 0
     """The same, by the incoming side."""
+    price_band_ppm: int = 0
+    """The band around the last trade: how far beyond it, in parts per million, an order may be
+    priced. 0: anywhere."""
+    price_band_action: Literal["reject", "halt"] = "reject"
+    """What an order beyond that band does that would trade: it is refused in any case; ``halt``
+    halts the symbol too, until an operator opens it again."""
 
 
 class Shard(_Section):
@@ -130,6 +138,9 @@ class Venue(_Section):
             maker_fee_ppm=symbol.maker_fee_ppm,
             taker_fee_ppm=symbol.taker_fee_ppm,
             version=version,
+            min_price=symbol.min_price,
+            price_band_ppm=symbol.price_band_ppm,
+            price_band_halts=symbol.price_band_action == "halt",
         )
 
     def scales(self) -> dict[str, int]:

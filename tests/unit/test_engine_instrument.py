@@ -102,6 +102,11 @@ def test_the_largest_order_with_its_fee_fits_in_2_to_the_62() -> None:
         ("max_price", {"max_price": "1" + "0" * 18}),
         ("max_qty", {"max_qty": "1" + "0" * 19}),
         ("max_price", {"max_price": "0.001"}),
+        ("min_price", {"min_price": "0.001"}),
+        ("min_price", {"min_price": "0.00"}),
+        ("min_price", {"min_price": "10.01", "max_price": "10"}),
+        ("price_band_ppm", {"price_band_ppm": 1_000_001}),
+        ("price_band_action", {"price_band_halts": True}),
         ("min_notional", {"min_notional": "0.001"}),
         ("maker_fee_ppm", {"maker_fee_ppm": -1}),
         ("taker_fee_ppm", {"taker_fee_ppm": 1_000_001}),
@@ -116,3 +121,9 @@ def test_rules_that_contradict_themselves_are_refused_by_key(
 
 def test_fees_round_up_once_over_the_sum() -> None:
     assert [fee_ceil(ppm) for ppm in (0, 1, 1_000_000, 1_000_001)] == [0, 1, 1, 2]
+
+
+def test_price_bands_are_one_tick_and_nothing_unless_they_are_given() -> None:
+    plain, banded = rules(), rules(min_price="0.05", price_band_ppm=50_000, price_band_halts=True)
+    assert (plain.min_price_ticks, plain.band_ppm, plain.band_halts) == (1, 0, False)
+    assert (banded.min_price_ticks, banded.band_ppm, banded.band_halts) == (5, 50_000, True)
