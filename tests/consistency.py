@@ -15,8 +15,15 @@ from typing import Any
 import redis
 
 from engine.commands import decode_command
-from engine.enums import Liquidity, Side
-from engine.events import OrderFilled, SymbolDefined, decode_output, encode_output
+from engine.enums import Side
+from engine.events import (
+    OrderFilled,
+    OrderRefilled,
+    PhaseChanged,
+    SymbolDefined,
+    decode_output,
+    encode_output,
+)
 from engine.instrument import DecimalGrid
 from engine.settlement import encode_settlement
 from marketdata.feed_codec import SnapshotMessage, decode_snapshot
@@ -149,19 +156,20 @@ class Replay(StreamReplay):
             self.reports[account, symbol, seq] = report
         maker = None
         for event in applied.output.events:
-            if isinstance(event, SymbolDefined):
+            if isinstance(event, SymbolDefined | PhaseChanged | OrderRefilled):
                 continue
             self.executions[event.account, symbol, seq, event.index] = encode_event(event)
             if not isinstance(event, OrderFilled):
                 continue
-            if event.liquidity is Liquidity.MAKER:
+            if maker is None:
                 maker = event
                 continue
-            assert maker is not None and maker.trade == event.trade, "the maker's part comes first"
+            assert maker.trade == event.trade, "the parts of a trade follow each other"
             self.trades[symbol, seq, event.trade] = (
                 *(maker.account, event.account),
                 *(event.last_price_ticks, event.last_qty_lots, maker.fee, event.fee),
             )
+            maker = None
 
 
 # ---------------------------------------------------------------- Redis

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from engine.commands import (
+    CancelAll,
     CancelOrder,
     Command,
     DefineSymbol,
