@@ -206,8 +206,9 @@ class Reporter:
                     del cursors[account]
                     self._on_fenced(connections[account])
 
-    async def _refusal_of(self, account: int, entry: RefusedCommand) -> Output:
+    async def _refusal_of(self, account: int, entry: OutboxEntry) -> Output:
         """Return the refusal of a command that admission did not publish."""
+        assert isinstance(entry, RefusedCommand), "Invariant: no message asks for lists of orders"
         command = decode_command(entry.command)
         refusal = _refusal(command, entry.why, self._symbols.by_name[entry.symbol])
         if isinstance(refusal, CancelRejected):

@@ -20,14 +20,19 @@ from router.keys import ACCOUNTS_DB
 from router.redis_client import RedisLink, retry_while_away
 from router.scripts import Script, pack
 
-_ADMIT = Script("admit", before=("cleared",))
+_ADMIT = Script("admit", before=("cleared", "streams", "copies"))
 
-_PUBLISH, _REFUSE, _PUBLISH_UNLESS_BACKLOG = range(3)
+_PUBLISH, _REFUSE, _PUBLISH_UNLESS_BACKLOG, _CANCEL_EVERYWHERE, _LIST_OPEN_ORDERS = range(5)
+
+_BEFORE_ITEMS = 3
+"""Arguments before those of the items."""
 
 REFUSED = 0
 """A RefuseItem, or a command that was not published: the answer, or why, stands in the outbox."""
 SKIPPED = -1
 """Dealt with by an earlier call, whose reply may have been lost: counts as admitted."""
+ANSWERED = -3
+"""A mass request: its answer stands in the outbox."""
 FENCED = -2
 """The session belongs to another gateway, or another epoch: nothing was done, nor may be sent."""
 
@@ -67,7 +72,43 @@ class RefuseItem(msgspec.Struct, frozen=True, gc=False):
     output: bytes
 
 
-AdmissionItem = PublishItem | RefuseItem
+class MassCancelItem(msgspec.Struct, frozen=True, gc=False):
+    """A mass cancel of all symbols (35=q, 530=7).
+
+    Its answer goes into the account's outbox, its command into the stream of every symbol in which
+    the account may have orders: all but those that are settled to their end and in which it has no
+    open order.
+
+    Args:
+        answer: an encoded ``Output`` with seq 0 and one ``MassCancelReported``.
+        command: the encoded ``MassCancel``.
+    """
+
+    account: int
+    epoch: int
+    msg_seq_num: int
+    answer: bytes
+    command: bytes
+
+
+class MassStatusItem(msgspec.Struct, frozen=True, gc=False):
+    """A mass status request (35=AF): the account's open orders are put into its outbox.
+
+    Args:
+        request: the encoded request, for whoever renders the answer.
+        symbol: of one symbol only; empty: of all.
+        side: of one side (54) only; 0: of both.
+    """
+
+    account: int
+    epoch: int
+    msg_seq_num: int
+    request: bytes
+    symbol: str = ""
+    side: int = 0
+
+
+AdmissionItem = PublishItem | RefuseItem | MassCancelItem | MassStatusItem
 
 
 class Admission:
@@ -144,6 +185,8 @@ class Admission:
                 before = versions.setdefault(item.symbol, version) or version
                 assert before == version, "Invariant: a batch knows one version of a symbol's rules"
                 versions[item.symbol] = version
+            elif type(item) is MassCancelItem:
+                versions = {symbol: versions.get(symbol, 0) for symbol in self.homes}
         homes = sorted((self.homes[symbol] for symbol in versions), key=_db_and_name)
         index = {home.symbol: number for number, home in enumerate(homes, 1)}
         symbols: list[str | int] = []
@@ -151,25 +194,30 @@ class Admission:
             symbols += (home.symbol, home.db, home.incarnation, versions[home.symbol])
         meta: list[str | int] = []
         args: list[Any] = [pack(symbols), self._backlog_max, b""]
+        behind: list[bytes] = []
         for item in items:
+            meta += (0, item.account, item.epoch, item.msg_seq_num)
             if isinstance(item, PublishItem):
                 amount = item.amount
                 assert 0 <= amount <= AMOUNT_MAX, "Invariant: an amount fits in 2^62"
-                meta += (
-                    _PUBLISH if item.may_wait else _PUBLISH_UNLESS_BACKLOG,
-                    item.account,
-                    item.epoch,
-                    item.msg_seq_num,
-                    index[item.symbol],
-                    item.asset if amount else "",
-                    str(amount),
-                )
+                meta[-4] = _PUBLISH if item.may_wait else _PUBLISH_UNLESS_BACKLOG
+                meta += (index[item.symbol], item.asset if amount else "", str(amount))
                 args.append(item.command)
-            else:
-                meta += (_REFUSE, item.account, item.epoch, item.msg_seq_num, 0, "", "")
+            elif isinstance(item, RefuseItem):
+                meta[-4] = _REFUSE
+                meta += (0, "", "")
                 args.append(item.output)
+            elif isinstance(item, MassCancelItem):
+                behind.append(item.command)
+                meta[-4] = _CANCEL_EVERYWHERE
+                meta += (_BEFORE_ITEMS + len(items) + len(behind), "", "")
+                args.append(item.answer)
+            else:
+                meta[-4] = _LIST_OPEN_ORDERS
+                meta += (0, item.symbol, str(item.side) if item.side else "")
+                args.append(item.request)
         args[2] = pack(meta)
-        return args
+        return args + behind
 
 
 def _db_and_name(home: Home) -> tuple[int, str]:

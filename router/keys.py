@@ -8,13 +8,27 @@ Accounts database (DB 0)::
                                 force), define (the encoded DefineSymbol in force)
     bal:{account}       hash    {asset}:a available, {asset}:p pending, {asset}:h held; decimal ints
     open:{account}      hash    {symbol}|{ClOrdID} ->
-                                "{order_seq} {side} {price_ticks} {leaves_lots} {cum_lots} {hold}"
-    outbox:{account}    stream  dense n-0: e an encoded Output; or a command that admission refused:
-                                c command, s symbol, w why, t stamp in µs
+                                "{order_seq} {side} {price_ticks} {leaves_lots} {cum_lots} {hold}
+                                {ord_type} {tif} {cum_price_qty}", and, of an order that has
+                                conditions, " {stop_ticks} {max_floor_lots} {min_qty_lots}
+                                {expire_us} {working}"
+    outbox:{account}    stream  dense n-0: e an encoded Output (x the symbols that a mass cancel did
+                                not reach); or a command that admission refused: c command,
+                                s symbol, w why, t stamp in µs; or open orders: q request, m its
+                                MsgSeqNum, f how many came before, n how many in all, o fields and
+                                values of open:{account} as msgpack, t; or q, m, w, t. A copy for
+                                drop copy begins with a whose it is, i the number of the original
+    copies              hash    account -> the accounts that get copies of what it is told
     session:{account}   hash    the FIX session: epoch, owner, until_ms, number, dealt, out_limit,
-                                next_out, cursor
+                                next_out, cursor; listed: the last outbox entry with open orders,
+                                listing: the work that those ahead of the cursor were;
+                                signed_us: SendingTime of the last signed Logon;
+                                grace_ms: of cancel on disconnect ('' = off), missed: symbols in
+                                which that is still to be done
     sent:{account}:{number}
                         stream  {last MsgSeqNum}-0: m whole FIX messages, f MsgSeqNum of the first
+    disconnects         zset    account -> ms since 1970 at which it counts as gone, where that
+                                cancels its orders
     user:{account}      hash    username, password_hash, created_us, disabled; keys, addresses
                                 (separated by spaces)
     usernames           hash    username -> account
@@ -39,6 +53,9 @@ Shard database (DB n)::
     orders:{symbol}     stream  dense {seq}-0: c encoded command, t stamp in µs
     events:{symbol}     stream  dense {seq}-0: e encoded Output
     skips:{symbol}      hash    seq -> "{stamp in µs} {reason}": inputs that an operator skips
+    phase:{symbol}      hash    changes of the trading phase: request, seq: the name of the last one
+                                that somebody asked for, and its command; scheduled: µs since 1970
+                                for which the last one of the schedule was meant
     lease               hash    the shard's leader: owner, epoch, until_ms; handover: the epoch that
                                 is asked to hand over
     cleared             string  run id of the server whose streams have been compared with a journal
@@ -60,6 +77,8 @@ LEDGER_REFS = "ledger:refs"
 TOTALS = "totals"
 SETTLED = "settled"
 BBO = "bbo"
+COPIES = "copies"
+DISCONNECTS = "disconnects"
 POSITION_WRITER = "position:writer"
 POSITION_MARKETDATA = "position:marketdata"
 LEASE = "lease"
@@ -162,6 +181,11 @@ def events(symbol: str) -> str:
 def skips(symbol: str) -> str:
     """Return the key of the inputs of a symbol that are skipped, in its shard's DB."""
     return f"skips:{symbol}"
+
+
+def phase(symbol: str) -> str:
+    """Return the key of the last changes of a symbol's trading phase, in its shard's DB."""
+    return f"phase:{symbol}"
 
 
 def position_engine(name: str) -> str:

@@ -6,15 +6,21 @@ from collections.abc import Sequence
 
 import msgspec
 
-from engine.enums import Side
+from engine.enums import OrdType, Side, TimeInForce
 from router import keys
 from router.redis_client import RedisLink
 
 
 class OpenOrder(msgspec.Struct, frozen=True, gc=False):
-    """An order in the book, as of its symbol's last settlement.
+    """An open order, as of its symbol's last settlement.
 
-    Units: ticks, lots, and ``hold`` in the smallest unit of the asset it holds.
+    Units: ticks, lots, ``hold`` in the smallest unit of the asset it holds, and µs since 1970 UTC.
+
+    Attributes:
+        leaves_lots: displayed and hidden.
+        cum_price_qty: Σ price_ticks × lots over its fills.
+        stop_ticks, max_floor_lots, min_qty_lots, expire_us: as of ``OrderConditions``; 0 = none.
+        working: False: a stop order that has not been triggered.
     """
 
     order_seq: int
@@ -23,6 +29,14 @@ class OpenOrder(msgspec.Struct, frozen=True, gc=False):
     leaves_lots: int
     cum_lots: int
     hold: int
+    ord_type: OrdType = OrdType.LIMIT
+    time_in_force: TimeInForce = TimeInForce.GTC
+    cum_price_qty: int = 0
+    stop_ticks: int = 0
+    max_floor_lots: int = 0
+    min_qty_lots: int = 0
+    expire_us: int = 0
+    working: bool = True
 
 
 class BestPrices(msgspec.Struct, frozen=True, gc=False):
@@ -56,8 +70,25 @@ async def read_open_orders(
 
 def parse_open_order(value: bytes) -> OpenOrder:
     """Return the order that a field of ``open:{account}`` holds."""
-    numbers = [int(part) for part in value.split()]
-    return OpenOrder(numbers[0], Side(numbers[1]), *numbers[2:])
+    order_seq, side, price_ticks, leaves_lots, cum_lots, hold, *more = map(int, value.split())
+    ord_type, time_in_force, cum_price_qty, *conditions = more or (2, 1, 0)
+    stop_ticks, max_floor_lots, min_qty_lots, expire_us, working = conditions or (0, 0, 0, 0, 1)
+    return OpenOrder(
+        order_seq,
+        Side(side),
+        price_ticks,
+        leaves_lots,
+        cum_lots,
+        hold,
+        OrdType(ord_type),
+        TimeInForce(time_in_force),
+        cum_price_qty,
+        stop_ticks,
+        max_floor_lots,
+        min_qty_lots,
+        expire_us,
+        working == 1,
+    )
 
 
 async def read_best_prices(link: RedisLink, symbols: Sequence[str]) -> dict[str, BestPrices]:
