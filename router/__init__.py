@@ -12,6 +12,8 @@ dense_ids.py         entry ids of dense streams, and where such a stream ends
 homes.py             where each symbol lives, its incarnation and rules
 admission.py         gateway to streams: reserved, published, once
 commit.py            engine to accounts and streams: settled, published, once
+phases.py            changes of the trading phase, as commands
+ticks.py             the leader's clock: commands where no other input comes
 skips.py             inputs that an operator has engines pass over
 clearance.py         compares a server with the journal, and clears it
 repair.py            puts back what a Redis that took over has lost

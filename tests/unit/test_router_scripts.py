@@ -40,6 +40,7 @@ def test_scripts_spell_key_names_as_the_register_does() -> None:
         keys.sent(0, 0)[:-3],
         keys.orders(""),
         keys.events(""),
+        keys.phase(""),
         keys.USERNAMES,
         keys.USER_IDS,
         keys.LEDGER,
