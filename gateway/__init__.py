@@ -24,7 +24,7 @@ Imports engine and router.
     orders_in.py         messages to commands
     reservations.py      protection prices, reservations of replaces
     reports_out.py       events to reports
-    throttle.py          token buckets
+    throttle.py          token buckets; waits that double with failures
 
     connection.py        one socket around a FixSession
     pipeline.py          the ring: journal, encode, forward
@@ -34,7 +34,9 @@ Imports engine and router.
     reporter.py          outboxes to clients
     contest.py           whether the first of two connections for a session is still there
     session_keeper.py    logon, renewal, numbers, resends, release
-    auth.py              passwords and attempts
+    auth.py              who may log on: address, password or signature, attempts
+    logon_signature.py   Ed25519 over a Logon
+    tls.py               contexts, handshakes, names of certificates
     watch.py             wake-ups, operators' messages, Redis' memory
     server.py            Gateway: all of it, wired and run
     fixlog.py            the raw journal, readable

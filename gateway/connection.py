@@ -17,6 +17,7 @@ from gateway.fix_time import NS_PER_SECOND
 from gateway.session import FixSession
 from gateway.session_events import Event, Outbound, SessionRules
 from gateway.throttle import TokenBucket
+from gateway.tls import certificate_name
 
 
 class Host(Protocol):
@@ -75,6 +76,7 @@ class Connection(asyncio.Protocol):
     Attributes:
         session: the FIX session.
         address: the peer's network address.
+        certificate_name: common name of the peer's certificate; None where none was asked for.
         account: SenderCompID once it is logged on, else 0.
         epoch: of the account's session in Redis, named in every write; 0 when not logged on.
         journal_key: the account as text; empty when not logged on.
@@ -104,6 +106,7 @@ class Connection(asyncio.Protocol):
         "account",
         "address",
         "bucket",
+        "certificate_name",
         "cursor",
         "epoch",
         "in_flight",
@@ -131,6 +134,7 @@ class Connection(asyncio.Protocol):
         self._writable.set()
         self.session = FixSession(limits.rules, now_ns=limits.now_ns())
         self.address = ""
+        self.certificate_name: str | None = None
         self.account = 0
         self.epoch = 0
         self.number = 0
@@ -153,6 +157,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if peer else ""
+        self.certificate_name = certificate_name(transport)
         raw_socket = transport.get_extra_info("socket")
         if raw_socket is not None and raw_socket.family != socket.AF_UNIX:
             # One write per batch makes Nagle useless, and it would stall every second report.

@@ -1,9 +1,10 @@
 """The gateway's family of errors. Pure.
 
 ExchangeError
-└── FixError
-    ├── LocalFixError      our own code used a session against its contract
-    └── RemoteFixError     the peer broke the protocol so that the connection must end
+├── FixError
+│   ├── LocalFixError      our own code used a session against its contract
+│   └── RemoteFixError     the peer broke the protocol so that the connection must end
+└── TlsUnusable            the certificates that are set are none
 """
 
 from __future__ import annotations
@@ -32,3 +33,7 @@ class RemoteFixError(FixError):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.text = text
+
+
+class TlsUnusable(ExchangeError):
+    """Certificate, key or CA cannot be read, or do not belong together; names the files."""

@@ -31,6 +31,7 @@ from gateway.reporter import Reporter
 from gateway.session_keeper import SessionKeeper
 from gateway.settings import GatewaySettings
 from gateway.symbol_texts import SymbolTable
+from gateway.tls import TlsDoor
 from gateway.watch import watch_channels, watch_memory
 from router.admission import Admission
 from router.homes import Home, read_homes
@@ -70,6 +71,7 @@ class Gateway:
 
     Raises:
         JournalLocked, JournalCorrupt, JournalMismatch: see ``JournalFile``.
+        TlsUnusable: see ``TlsDoor``.
     """
 
     def __init__(
@@ -139,13 +141,7 @@ class Gateway:
         settings, links, now_ns = self._settings, self._links, self._now_ns
         ttl_ms = self._redis.session_ttl_ms
         symbols = SymbolTable((home.rules for home in homes.values()), retired)
-        self._authenticator = Authenticator(
-            links["reader"],
-            attempts_per_minute=settings.logon_attempts_per_minute_max,
-            attempts_per_address=settings.logon_attempts_per_address_max,
-            pending_max=settings.logon_pending_max,
-            now_ns=now_ns,
-        )
+        self._authenticator = Authenticator(links["reader"], settings.logon_limits(), now_ns=now_ns)
         self._keeper = SessionKeeper(
             Sessions(links["sessions"], owner=owner, ttl_ms=ttl_ms),
             links["reader"],
@@ -188,6 +184,21 @@ class Gateway:
             on_request=self._keeper.serve,
             connections_max=settings.connections_max,
         )
+        self._door = self._make_door()
+
+    def _make_door(self) -> TlsDoor | None:
+        """Return how clients come in over TLS, or None where they come in plain text."""
+        files, settings = self._settings.tls_files(), self._settings
+        if files is None:
+            return None
+        return TlsDoor(
+            files,
+            make_protocol=lambda: Connection(self._pipeline, self._limits),
+            room=lambda: settings.connections_max - len(self._pipeline.connections),
+            spawn=self.spawn,
+            handshakes_max=settings.tls_handshakes_max,
+            handshake_timeout_s=settings.tls_handshake_timeout_s,
+        )
 
     # ------------------------------------------------------------ Stages, for the session keeper
 
@@ -227,24 +238,36 @@ class Gateway:
             async with asyncio.TaskGroup() as self._tasks:
                 for work in self._background():
                     self.spawn(work)
-                server = await loop.create_server(
-                    lambda: Connection(self._pipeline, self._limits),
-                    self._settings.host,
-                    self._port,
-                )
-                self.bound_port = server.sockets[0].getsockname()[1]
+                close_door = await self._open_door(loop)
                 self.listening.set()
                 logger.info("Listening on %s:%d", self._settings.host, self.bound_port)
                 try:
                     await self._ending
                 finally:
-                    server.close()
+                    close_door()
                 await self._wind_down()
                 for task in list(self._running):
                     task.cancel()
         finally:
             loop.set_exception_handler(None)
             await self._close()
+
+    async def _open_door(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+        """Let clients in, and return what ends that."""
+        host = self._settings.host
+        if self._door is not None:
+            self.bound_port = self._door.open(host, self._port)
+            return self._door.close
+        server = await loop.create_server(
+            lambda: Connection(self._pipeline, self._limits), host, self._port
+        )
+        self.bound_port = server.sockets[0].getsockname()[1]
+        return server.close
+
+    def reload_certificates(self) -> None:
+        """Read certificate, key and CA again, for the connections to come."""
+        if self._door is not None:
+            self._door.reload()
 
     def stop(self) -> None:
         """Begin a clean stop; ``run`` returns when it is done."""
@@ -259,6 +282,7 @@ class Gateway:
             "port": self.bound_port,
             "sessions": len(self._keeper.active),
             "connections": len(self._pipeline.connections),
+            "handshakes": 0 if self._door is None else self._door.handshakes,
             "messages_in": self._pipeline.messages_in,
             "messages_out": self._pipeline.messages_out,
             "admitted": self._dispatcher.admitted,

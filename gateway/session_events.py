@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.fix_message import FixMessage
 from gateway.fix_tags import SessionRejectReason
+from gateway.logon_signature import LogonSignature
 
 
 class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +80,7 @@ class LogonRequested(msgspec.Struct, frozen=True, gc=False):
         next_expected_seq_num: NextExpectedMsgSeqNum (789), or None.
         in_session: a reset inside a session that is logged on. Reports must wait for the decision:
             ``can_send`` is False until then.
+        signature: what RawData (96) says, or None.
     """
 
     raw: bytes
@@ -90,6 +92,7 @@ class LogonRequested(msgspec.Struct, frozen=True, gc=False):
     msg_seq_num: int
     next_expected_seq_num: int | None
     in_session: bool
+    signature: LogonSignature | None = None
 
 
 class AppMessage(msgspec.Struct, frozen=True, gc=False):

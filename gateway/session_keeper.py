@@ -14,7 +14,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
-from gateway.auth import Authenticator, Denied
+from gateway.auth import Authenticator, Caller, Denied
 from gateway.connection import Connection
 from gateway.contest import Contests
 from gateway.fix_framer import FixFramer
@@ -133,7 +133,8 @@ class SessionKeeper:
 
     async def _open(self, connection: Connection, logon: LogonRequested) -> Opened | Denied:
         account = logon.sender_comp_id
-        denied = await self._authenticator.check(logon, connection.address)
+        caller = Caller(connection.address, connection.certificate_name)
+        denied = await self._authenticator.check(logon, caller)
         if denied is not None:
             return denied
         if len(self.active) + self._opening >= self._max_sessions:

@@ -20,6 +20,7 @@ from gateway.fix_tags import (
     TAG_TARGET_COMP_ID,
     TAG_USERNAME,
 )
+from gateway.logon_signature import signature_of
 from gateway.session_events import LogonRequested, SessionRules
 from gateway.session_inbound import InboundSide
 from gateway.session_outbound import OutboundSide
@@ -144,6 +145,7 @@ def _request(message: FixMessage, *, in_session: bool) -> LogonRequested:
         msg_seq_num=int(fields[TAG_MSG_SEQ_NUM]),
         next_expected_seq_num=None if next_expected is None else int(next_expected),
         in_session=in_session,
+        signature=signature_of(message),
     )
 
 

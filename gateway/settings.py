@@ -5,12 +5,15 @@ All gateways of a venue should have the same settings, because a client may meet
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from engine.enums import SelfTradePrevention
+from gateway.auth import LogonLimits
 from gateway.session_events import SessionRules
+from gateway.tls import TlsFiles
 
 
 class GatewaySettings(BaseModel):
@@ -19,13 +22,25 @@ class GatewaySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = "127.0.0.1"
-    """Address to listen on. FIX is plain text: anything but loopback belongs behind TLS."""
+    """Address to listen on. Without tls_cert FIX is plain text: not for anything but loopback."""
     port: Annotated[int, Field(ge=1, le=65_535)] = 9878
     """The first gateway's port; taken: the next free one. The others follow."""
     count: Annotated[int, Field(ge=1, le=16)] = 2
     """Gateways that ``up`` starts."""
     comp_id: Annotated[str, Field(pattern=r"^[!-~]{1,32}$")] = "SHARDEX"
     """Our CompID: TargetCompID (56) of every client."""
+    tls_cert: Path | None = None
+    """Certificate chain (PEM). With it and tls_key the gateways speak TLS 1.2 or newer, and nothing
+    else. Read again when the gateway gets SIGHUP."""
+    tls_key: Path | None = None
+    """Private key (PEM) of tls_cert, without a passphrase."""
+    tls_client_ca: Path | None = None
+    """CA (PEM) of clients' certificates. With it a client must present one, whose common name is
+    the SenderCompID of its Logon; another gets a Logout that says so."""
+    tls_handshake_timeout_s: Annotated[int, Field(ge=1, le=60)] = 5
+    """From the connection to the end of the TLS handshake; then closed."""
+    tls_handshakes_max: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """TLS handshakes under way at once; the next connections are closed at once."""
     max_sessions: Annotated[int, Field(ge=1, le=10_000)] = 1_000
     """Sessions logged on to one gateway; the next logon gets a Logout that says so."""
     journal_fsync: Literal["strict", "overlapped"] = "overlapped"
@@ -61,12 +76,19 @@ class GatewaySettings(BaseModel):
     """Redis' memory in use, of its maxmemory, beyond which new orders and replaces are refused
     (380=4), so that cancels and settlement still work."""
 
-    logon_attempts_per_minute_max: Annotated[int, Field(ge=1, le=10_000)] = 20
-    """Failed logons per SenderCompID; more get a Logout that says so, right password or not."""
-    logon_attempts_per_address_max: Annotated[int, Field(ge=1, le=100_000)] = 200
-    """Failed logons per network address and minute; more are closed without a word."""
+    logon_failures_free: Annotated[int, Field(ge=0, le=1_000)] = 3
+    """Failed logons of a SenderCompID from one address that cost nothing; each further one doubles
+    the wait before the next try from there, from 1 s to logon_wait_max_s. Whoever tries meanwhile
+    gets a Logout that says so, right password or not. A success clears it."""
+    logon_address_failures_free: Annotated[int, Field(ge=0, le=100_000)] = 50
+    """Failed logons from one address (IPv6: one /64), whatever the SenderCompID, likewise; who
+    tries meanwhile is closed without a word, and no success clears it."""
+    logon_wait_max_s: Annotated[int, Field(ge=1, le=86_400)] = 300
+    """Longest wait after failed logons. For each such time that passes one failure is forgiven."""
     logon_pending_max: Annotated[int, Field(ge=1, le=10_000)] = 256
     """Logons whose password is being checked, two at a time; more get a Logout that says so."""
+    signed_logon_window_s: Annotated[int, Field(ge=1, le=120)] = 5
+    """A signed Logon (95, 96) is taken while SendingTime (52) is no further from our clock."""
     connections_max: Annotated[int, Field(ge=1, le=100_000)] = 2_000
     """Connections, logged on or not; the next ones are closed at once."""
     heart_bt_int_min_s: Annotated[int, Field(ge=1, le=60)] = 1
@@ -84,6 +106,31 @@ class GatewaySettings(BaseModel):
     sweep_interval_ms: Annotated[int, Field(ge=10, le=60_000)] = 1_000
     """How often all outboxes are read although no wake-up came: the longest a report can be late
     when a wake-up was lost."""
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("expected both of tls_cert and tls_key, or none")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("tls_client_ca: expected tls_cert and tls_key, too")
+        return self
+
+    def tls_files(self) -> TlsFiles | None:
+        """Return the files for TLS, or None where FIX is spoken in plain text."""
+        if self.tls_cert is None or self.tls_key is None:
+            return None
+        return TlsFiles(self.tls_cert, self.tls_key, self.tls_client_ca)
+
+    def logon_limits(self) -> LogonLimits:
+        """Return the limits of logging on."""
+        return LogonLimits(
+            failures_free=self.logon_failures_free,
+            address_failures_free=self.logon_address_failures_free,
+            wait_max_s=self.logon_wait_max_s,
+            pending_max=self.logon_pending_max,
+            signed_window_s=self.signed_logon_window_s,
+            needs_certificate=self.tls_client_ca is not None,
+        )
 
     def session_rules(self) -> SessionRules:
         """Return the limits of a FIX session."""

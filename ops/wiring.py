@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -116,7 +117,7 @@ async def read_venue(settings: Settings, link: RedisLink) -> dict[str, Home]:
 
 
 async def run_gateway(settings: Settings, redis_url: str, name: str, port: int) -> None:
-    """Be a gateway until cancelled; then log its sessions out.
+    """Be a gateway until cancelled; then log its sessions out. SIGHUP: read certificates again.
 
     Args:
         name: unique in the venue, such as gateway-1.
@@ -140,6 +141,8 @@ async def run_gateway(settings: Settings, redis_url: str, name: str, port: int) 
             port=port,
             now_ns=time.time_ns,
         )
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, gateway.reload_certificates)
         await reported(name, link, until_cancelled(gateway), gateway.stats)
 
 

@@ -24,6 +24,7 @@ ADDRESSES_MAX = 64
 """Networks of a user."""
 
 _SET = Script("user_set", before=("cleared", "ledger_append"))
+_SIGNED = Script("session_signed")
 _KEYS = "keys"
 _ADDRESSES = "addresses"
 
@@ -97,6 +98,21 @@ async def set_addresses(link: RedisLink, *, account: int, addresses: Sequence[st
     except ValueError as error:
         raise LedgerRefused(f"expected networks such as 192.0.2.0/24: {error}") from None
     await _set(link, account, _ADDRESSES, " ".join(str(network) for network in networks))
+
+
+async def take_signed_logon(link: RedisLink, account: int, *, sending_time_us: int) -> bool:
+    """Tell whether a signed Logon is newer than every one before it, and remember it if it is.
+
+    Args:
+        link: accounts database.
+        account: whose signature has been verified.
+        sending_time_us: SendingTime (52), µs since 1970.
+
+    Raises:
+        RedisUnavailable: no reply; the same Logon may count as seen.
+    """
+    reply = await _SIGNED.run(link, account, sending_time_us)
+    return bool(reply[0] == b"OK")
 
 
 async def _set(link: RedisLink, account: int, field: str, value: str) -> None:

@@ -37,7 +37,7 @@ async def test_full_gateway_says_so(venue: Venue) -> None:
 
 
 async def test_failed_logons_are_limited(venue: Venue) -> None:
-    strict = venue.settings.gateway.model_copy(update={"logon_attempts_per_minute_max": 1})
+    strict = venue.settings.gateway.model_copy(update={"logon_failures_free": 0})
     async with venue.gateway(settings=strict) as gateway:
         account = await venue.add_user("user")
         for number in (1, 2):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway import contest
-from gateway.auth import Denied
+from gateway.auth import Caller, Denied
 from gateway.connection import Connection
 from gateway.fix_message import encode_fields, frame
 from gateway.session_events import LogonRequested, NeedOutLimit, ResendRequested, SessionRules
@@ -97,7 +97,7 @@ class Keeping:
 
     # What the keeper needs of others.
 
-    async def check(self, logon: LogonRequested, address: str) -> Denied | None:
+    async def check(self, logon: LogonRequested, caller: Caller) -> Denied | None:
         return self.denied
 
     async def pipeline(self, commands: object) -> Any:
