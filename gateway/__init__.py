@@ -6,7 +6,9 @@ Imports engine and router.
     settings.py          [gateway]
 
     fix_tags.py          tags, message types, session reject reasons
-    fix_dictionary.py    what each message may carry
+    fix_fields.py        every field: name, type, values
+    fix_messages.py      every message: its fields and groups, as data
+    fix_dictionary.py    the rules that follow for what clients send
     fix_time.py          UTCTimestamp
     fix_framer.py        bytes to whole messages
     fix_message.py       a parsed message; making messages

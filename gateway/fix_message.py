@@ -29,6 +29,8 @@ _DATA_TAG_OF_LENGTH = {
     b"354": b"355",
     b"362": b"363",
     b"364": b"365",
+    b"618": b"619",
+    b"621": b"622",
 }
 """Fields of type data follow the field that gives their length, and may contain SOH."""
 _HAS_DATA = re.compile(rb"\x01(?:" + b"|".join(_DATA_TAG_OF_LENGTH) + rb")=").search

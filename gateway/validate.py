@@ -2,11 +2,12 @@
 
 There are two ways through. The *general* way takes the fields one by one and names the first fault
 (373 and 371; FIX 4.4 volume 2, "Reject"). The *short* way is for what a busy client sends: the
-same tags in the same order, over and over. Once such a layout has passed the general way
-``LAYOUT_SIGHTINGS`` times, the dictionary is compiled into one regular expression for it: a match
-proves structure, order, required tags, formats and enumerations, and yields the values. A message
-that does not match goes the general way, so the short way never decides that something is wrong.
-Measured on a NewOrderSingle of 172 bytes: tests/bench/bench_session.py.
+same tags in the same order, with the same numbers of entries in its groups, over and over. Once
+such a layout has passed the general way ``LAYOUT_SIGHTINGS`` times, the dictionary is compiled into
+one regular expression for it: a match proves structure, order, required tags, formats and
+enumerations, and yields the values. A message that does not match goes the general way, so the
+short way never decides that something is wrong. Measured on a NewOrderSingle of 172 bytes:
+tests/bench/bench_session.py.
 """
 
 from __future__ import annotations
@@ -15,17 +16,15 @@ import re
 from collections.abc import Callable
 
 from gateway.fix_dictionary import (
-    FIELD_RULES,
+    CLIENT_RULES,
     FIX44_MSG_TYPES,
-    GROUPS,
-    HEADER_REQUIRED,
     HEADER_TAGS,
-    LAST_FIX44_TAG,
-    MESSAGES,
-    TEXT_RULE,
     TRAILER_TAGS,
+    GroupRule,
     MessageRule,
+    is_defined,
 )
+from gateway.fix_fields import FIELDS
 from gateway.fix_message import Fault, FixMessage, split_fields
 from gateway.fix_tags import SOH, TAG_MSG_TYPE, SessionRejectReason
 
@@ -38,6 +37,7 @@ CANDIDATES_MAX = 64
 """Layouts seen but not compiled; when there are more, all are forgotten."""
 
 _Field = tuple[bytes, bytes | None]
+_Layout = tuple[tuple[bytes, bytes | None], ...]
 _Match = Callable[[bytes], "re.Match[bytes] | None"]
 
 
@@ -49,7 +49,7 @@ class MessageReader:
     def __init__(self) -> None:
         self._layouts: dict[bytes, list[tuple[tuple[bytes, ...], _Match]]] = {}
         self._layouts_count = 0
-        self._candidates: dict[tuple[bytes, ...], int] = {}
+        self._candidates: dict[_Layout, int] = {}
 
     def read(self, raw: bytes) -> FixMessage:
         """Return the message, with its first fault if it has one; never raises on any bytes.
@@ -71,42 +71,47 @@ class MessageReader:
     def _read_general(self, raw: bytes, msg_type: bytes) -> FixMessage:
         pairs = split_fields(raw)
         fields = {tag: value for tag, value in pairs if value is not None}
-        rule = MESSAGES.get(msg_type)
+        rule = CLIENT_RULES.get(msg_type)
         if rule is None:
             known = msg_type in FIX44_MSG_TYPES
             reason = SessionRejectReason.INVALID_MSG_TYPE
             return FixMessage(raw, msg_type, fields, None if known else Fault(reason, TAG_MSG_TYPE))
         fault = _Check(rule, pairs).find_fault()
         if fault is None:
-            self._remember(msg_type, tuple(tag for tag, _ in pairs))
+            self._remember(msg_type, pairs)
         return FixMessage(raw, msg_type, fields, fault)
 
-    def _remember(self, msg_type: bytes, tags: tuple[bytes, ...]) -> None:
-        if self._layouts_count >= LAYOUTS_MAX or any(tag in _NOT_FOR_LAYOUTS for tag in tags):
+    def _remember(self, msg_type: bytes, pairs: list[_Field]) -> None:
+        if self._layouts_count >= LAYOUTS_MAX:
             return
-        key = (msg_type, *tags)
-        sightings = self._candidates.get(key, 0) + 1
+        # What a regular expression cannot know, a layout fixes: how many entries a group has.
+        layout = tuple((tag, value if _is_fixed(tag) else None) for tag, value in pairs)
+        if any(FIELDS[tag].type in _NOT_FOR_LAYOUTS for tag, _ in layout):
+            return
+        sightings = self._candidates.get(layout, 0) + 1
         if sightings < LAYOUT_SIGHTINGS:
             if len(self._candidates) >= CANDIDATES_MAX:
                 self._candidates.clear()
-            self._candidates[key] = sightings
+            self._candidates[layout] = sightings
             return
-        self._candidates.pop(key, None)
+        self._candidates.pop(layout, None)
         self._layouts_count += 1
-        self._layouts.setdefault(msg_type, []).insert(0, (tags, _compile(msg_type, tags)))
+        tags = tuple(tag for tag, _ in layout)
+        self._layouts.setdefault(msg_type, []).insert(0, (tags, _compile(layout)))
 
 
-_NOT_FOR_LAYOUTS = frozenset(GROUPS) | frozenset(
-    {b"90", b"93", b"95", b"212", b"348", b"350", b"354", b"362", b"364"}
-)
-"""Groups and data of a given length are no matter for a regular expression."""
+_NOT_FOR_LAYOUTS = ("DATA", "LENGTH")
+"""Data of a given length is no matter for a regular expression."""
 
 
-def _compile(msg_type: bytes, tags: tuple[bytes, ...]) -> _Match:
+def _is_fixed(tag: bytes) -> bool:
+    return tag == TAG_MSG_TYPE or FIELDS[tag].type == "NUMINGROUP"
+
+
+def _compile(layout: _Layout) -> _Match:
     fields = [
-        b"%b=(%b)\x01"
-        % (tag, msg_type if tag == TAG_MSG_TYPE else FIELD_RULES.get(tag, TEXT_RULE).valid)
-        for tag in tags
+        b"%b=(%b)\x01" % (tag, FIELDS[tag].valid if fixed is None else fixed)
+        for tag, fixed in layout
     ]
     return re.compile(
         rb"8=[^\x01]+\x019=[0-9]+\x01" + b"".join(fields) + rb"10=[0-9]{3}\x01\Z"
@@ -136,14 +141,12 @@ class _Check:
             if fault is not None:
                 return fault
             index += 1
-            if tag in GROUPS:
-                index, fault = self._walk_group(index, tag, int(value or b"0"))
+            group = self._rule.groups.get(tag)
+            if group is not None:
+                index, fault = self._walk_group(index, group, tag, int(value or b"0"))
                 if fault is not None:
                     return fault
-        for tag in (*HEADER_REQUIRED, *self._rule.required):
-            if tag not in self._seen:
-                return Fault(SessionRejectReason.REQUIRED_TAG_MISSING, tag)
-        return None
+        return _fault_of_missing(self._rule.required, self._seen)
 
     def _fault_of_pair(self, index: int) -> Fault | None:
         """Check that the piece is a number, ``=`` and a value."""
@@ -174,45 +177,64 @@ class _Check:
         self._in_trailer = in_trailer
         return None
 
-    def _walk_group(self, index: int, count_tag: bytes, count: int) -> tuple[int, Fault | None]:
+    def _walk_group(
+        self, index: int, group: GroupRule, count_tag: bytes, count: int
+    ) -> tuple[int, Fault | None]:
         """Step over a group's entries; return the index behind them and the first fault."""
-        members = GROUPS[count_tag]
         entries = 0
+        place = -1
         seen: set[bytes] = set()
-        while index < len(self._pairs) and self._pairs[index][0] in members:
+        while index < len(self._pairs) and self._pairs[index][0] in group.places:
             tag, value = self._pairs[index]
-            if tag == members[0]:
+            fault = None
+            if tag == group.first:
+                fault = _fault_of_missing(group.required, seen) if entries else None
                 entries += 1
                 seen.clear()
-            elif not entries:
-                return index, Fault(SessionRejectReason.GROUP_FIELDS_OUT_OF_ORDER, tag)
+                place = -1
             elif tag in seen:
-                return index, Fault(SessionRejectReason.TAG_APPEARS_MORE_THAN_ONCE, tag)
+                fault = Fault(SessionRejectReason.TAG_APPEARS_MORE_THAN_ONCE, tag)
+            elif not entries or group.places[tag] < place:
+                fault = Fault(SessionRejectReason.GROUP_FIELDS_OUT_OF_ORDER, tag)
             seen.add(tag)
-            fault = self._fault_of_pair(index) or _fault_of_value(tag, value or b"")
+            place = group.places[tag]
+            fault = fault or self._fault_of_pair(index) or _fault_of_value(tag, value or b"")
             index += 1
-            if fault is None and tag in GROUPS:
-                index, fault = self._walk_group(index, tag, int(value or b"0"))
+            if fault is None and tag in group.groups:
+                inner = group.groups[tag]
+                index, fault = self._walk_group(index, inner, tag, int(value or b"0"))
             if fault is not None:
                 return index, fault
         if entries != count:
             return index, Fault(SessionRejectReason.INCORRECT_NUM_IN_GROUP, count_tag)
-        return index, None
+        return index, _fault_of_missing(group.required, seen) if entries else None
+
+
+def _fault_of_missing(required: tuple[bytes, ...], seen: set[bytes]) -> Fault | None:
+    for tag in required:
+        if tag not in seen:
+            return Fault(SessionRejectReason.REQUIRED_TAG_MISSING, tag)
+    return None
 
 
 def _fault_of_unknown(tag: bytes) -> Fault:
-    if int(tag) <= LAST_FIX44_TAG:
+    if is_defined(tag):
         return Fault(SessionRejectReason.TAG_NOT_DEFINED_FOR_MESSAGE, tag)
     return Fault(SessionRejectReason.INVALID_TAG_NUMBER, tag)
 
 
 def _fault_of_value(tag: bytes, value: bytes) -> Fault | None:
-    rule = FIELD_RULES.get(tag)
-    if rule is None or re.fullmatch(rule.valid, value):
+    field = FIELDS[tag]
+    if field.is_valid(value):
         return None
-    if rule.has_format(value):
+    if field.has_format(value):
         return Fault(SessionRejectReason.VALUE_INCORRECT, tag)
     return Fault(SessionRejectReason.INCORRECT_DATA_FORMAT, tag)
+
+
+def fault_of(raw: bytes, rule: MessageRule) -> Fault | None:
+    """Return the first fault of a framed message by a rule, the general way."""
+    return _Check(rule, split_fields(raw)).find_fault()
 
 
 def group_entries(message: FixMessage, count_tag: bytes) -> list[dict[bytes, bytes]]:
@@ -226,14 +248,15 @@ def group_entries(message: FixMessage, count_tag: bytes) -> list[dict[bytes, byt
     Returns:
         No entries where the message does not have the group.
     """
-    members = GROUPS[count_tag]
+    places = CLIENT_RULES[message.msg_type].groups[count_tag].places
+    first = next(iter(places))
     entries: list[dict[bytes, bytes]] = []
     inside = False
     for tag, value in split_fields(message.raw):
         if tag == count_tag:
             inside = True
-        elif inside and tag == members[0]:
+        elif inside and tag == first:
             entries.append({})
-        if inside and entries and tag in members:
+        if inside and entries and tag in places:
             entries[-1][tag] = value or b""
     return entries

@@ -81,13 +81,13 @@ def test_other_messages_say_what_became_of_them() -> None:
     session = logged_on()
     duplicate = message(b"0", 2, b"", b"43=Y\x01122=" + _TIME + b"\x01")
     heartbeat, ignored, rejected, unsupported = receive(
-        session, message(b"0", 2) + duplicate + message(b"1", 3) + message(b"V", 4)
+        session, message(b"0", 2) + duplicate + message(b"1", 3) + message(b"R", 4)
     )
     assert heartbeat == AdminMessage(message(b"0", 2), b"0", 2)
     assert isinstance(ignored, IgnoredMessage)
     reason = SessionRejectReason.REQUIRED_TAG_MISSING
     assert rejected == RejectedMessage(message(b"1", 3), b"1", 3, reason, b"112")
-    assert unsupported == RejectedMessage(message(b"V", 4), b"V", 4, None, None)
+    assert unsupported == RejectedMessage(message(b"R", 4), b"R", 4, None, None)
 
 
 def test_max_messages_leaves_the_rest_for_later() -> None:

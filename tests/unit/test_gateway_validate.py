@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from gateway.fix_dictionary import FIELD_RULES, GROUPS, MESSAGES
+from gateway.fix_dictionary import HEADER_TAGS, TRAILER_TAGS
+from gateway.fix_fields import FIELDS
 from gateway.fix_message import Fault, frame
+from gateway.fix_messages import HEADER, MESSAGES, TRAILER, Member, Message
 from gateway.fix_tags import SessionRejectReason
 from gateway.validate import (
     CANDIDATES_MAX,
@@ -63,14 +67,26 @@ def test_layouts_and_candidates_are_limited() -> None:
     assert len(reader._candidates) <= CANDIDATES_MAX
 
 
-@pytest.mark.parametrize(
-    "extra", ["453=1|448=x|447=D|452=1|", "354=3|355=abc|"], ids=["group", "data"]
-)
-def test_groups_and_data_always_go_the_general_way(extra: str) -> None:
+def test_data_always_goes_the_general_way() -> None:
     reader = MessageReader()
     for _ in range(LAYOUT_SIGHTINGS + 1):
-        assert reader.read(fix(f"35=D|{_HEADER}{_ORDER}{extra}")).fault is None
+        assert reader.read(fix(f"35=D|{_HEADER}{_ORDER}354=3|355=abc|")).fault is None
     assert compiled(reader) == 0
+
+
+def test_a_layout_knows_how_many_entries_its_groups_have() -> None:
+    reader = MessageReader()
+    party = "448=x|447=D|452=1|"
+    one, wrong = (fix(f"35=D|{_HEADER}{_ORDER}453={count}|{party}") for count in (1, 2))
+    for _ in range(LAYOUT_SIGHTINGS + 1):
+        first = reader.read(one)
+        assert first.fault is None
+    assert compiled(reader) == 1
+    assert reader.read(one) == MessageReader().read(one)
+    count_fault = Fault(SessionRejectReason.INCORRECT_NUM_IN_GROUP, b"453")
+    assert reader.read(wrong).fault == count_fault
+    two = fix(f"35=D|{_HEADER}{_ORDER}453=2|{party}{party}")
+    assert reader.read(two).fault is None
 
 
 def test_a_checksum_field_in_the_body_does_not_end_the_message() -> None:
@@ -128,15 +144,32 @@ def test_unsupported_types_have_no_fault_and_unknown_ones_have() -> None:
     assert unknown.fault == Fault(SessionRejectReason.INVALID_MSG_TYPE, b"35")
 
 
-def test_the_dictionary_is_consistent() -> None:
-    for rule in MESSAGES.values():
-        assert set(rule.required) <= rule.allowed
-        for count_tag in rule.allowed & set(GROUPS):
-            members = set(GROUPS[count_tag])
-            assert not rule.allowed & (members - set(GROUPS) - {b"372"})
-    for count_tag in GROUPS:
-        assert FIELD_RULES[count_tag].has_format(b"2")
-        assert not FIELD_RULES[count_tag].has_format(b"x")
+def walk(members: tuple[Member, ...]) -> Iterator[Member]:
+    for member in members:
+        yield member
+        yield from walk(member.members)
+
+
+@pytest.mark.parametrize("message", MESSAGES.values(), ids=lambda message: message.name)
+def test_the_dictionary_is_consistent(message: Message) -> None:
+    outer = {member.tag for member in message.members}
+    assert not outer & (HEADER_TAGS | TRAILER_TAGS)
+    for member in walk((*HEADER, *TRAILER, *message.members)):
+        field = FIELDS[member.tag]
+        assert (field.type == "NUMINGROUP") == bool(member.members)
+        inner = {nested.tag for nested in walk(member.members)}
+        # What ends a group must not look like one of its entries.
+        assert not inner & outer - {b"372"}
+    tags = [member.tag for member in walk(message.members)]
+    assert len(tags) == len(set(tags) - {b"372"}) + tags.count(b"372")
+
+
+def test_every_field_stands_in_a_message() -> None:
+    everywhere = [*HEADER, *TRAILER]
+    for message in MESSAGES.values():
+        everywhere += message.members
+    assert {member.tag for member in walk(tuple(everywhere))} == set(FIELDS)
+    assert len({field.name for field in FIELDS.values()}) == len(FIELDS)
 
 
 def test_the_entries_of_a_group_are_read() -> None:
