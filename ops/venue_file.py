@@ -6,16 +6,20 @@ is about, such as ``symbols.2.quote``, counted from 0 as in the file.
 
 from __future__ import annotations
 
+from datetime import time
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from engine.enums import TradingPhase
 from engine.errors import InstrumentError
 from engine.instrument import SymbolRules, define_rules
 from engine.limits import SYMBOL_LENGTH_MAX
+from ops.schedule import DAYS, Timetable, find_zone
 
 AssetName = Annotated[str, Field(pattern=r"^[A-Z0-9]{1,10}$")]
 SymbolName = Annotated[str, Field(pattern=rf"^[A-Z0-9][A-Z0-9-]{{0,{SYMBOL_LENGTH_MAX - 1}}}$")]
+TimeText = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 DecimalText = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?$")]
 
 
@@ -69,12 +73,59 @@ class Shard(_Section):
     """Left out: the accounts' server. Another server is refused until admission spans servers."""
 
 
+class Schedule(_Section):
+    """One ``[[schedule]]`` block: when some symbols are opened and closed, the same every day."""
+
+    symbols: list[SymbolName]
+    timezone: str = "UTC"
+    """UTC, or a name of the IANA data base such as Europe/Berlin, in which the times are meant."""
+    days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]]
+    pre_open: TimeText | None = None
+    """Left out: orders are taken from ``open`` on, and there is no opening auction."""
+    open: TimeText
+    close: TimeText
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_zone(cls, name: str) -> str:
+        find_zone(name)
+        return name
+
+    @field_validator("days")
+    @classmethod
+    def _is_a_week(cls, days: list[str]) -> list[str]:
+        if not days or len(set(days)) != len(days):
+            raise ValueError(f"expected some of {', '.join(DAYS)}, each once")
+        return days
+
+    @model_validator(mode="after")
+    def _is_in_order(self) -> Schedule:
+        times = [text for text in (self.pre_open, self.open, self.close) if text is not None]
+        if times != sorted(set(times)):
+            raise ValueError("expected pre_open before open before close, on one day")
+        return self
+
+    def timetable(self) -> Timetable:
+        """Return what it says, to ask what is due."""
+        changes = [
+            (time.fromisoformat(text), phase)
+            for text, phase in (
+                (self.pre_open, TradingPhase.PRE_OPEN),
+                (self.open, TradingPhase.CONTINUOUS),
+                (self.close, TradingPhase.CLOSED),
+            )
+            if text is not None
+        ]
+        return Timetable(find_zone(self.timezone), self.days, changes)
+
+
 class Venue(_Section):
-    """Assets, symbols and shards: the part of exchange.toml that all processes must agree on."""
+    """Assets, symbols, shards and their hours: what all processes must agree on."""
 
     assets: list[Asset]
     symbols: list[Symbol]
     shards: list[Shard]
+    schedule: list[Schedule] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _is_whole(self) -> Venue:
@@ -85,6 +136,7 @@ class Venue(_Section):
         _unique("shards", "db", [str(shard.db) for shard in self.shards])
         self._check_symbols()
         self._check_shards()
+        self._check_schedule()
         return self
 
     def _check_symbols(self) -> None:
@@ -114,6 +166,27 @@ class Venue(_Section):
         for index, symbol in enumerate(self.symbols):
             if symbol.name not in shard_of:
                 raise ValueError(f"symbols.{index}.name: {symbol.name} is on no shard")
+
+    def _check_schedule(self) -> None:
+        known = {symbol.name for symbol in self.symbols}
+        scheduled: set[str] = set()
+        for index, schedule in enumerate(self.schedule):
+            for name in schedule.symbols:
+                where = f"schedule.{index}.symbols"
+                if name not in known:
+                    raise ValueError(f"{where}: no [[symbols]] block is named {name}")
+                if name in scheduled:
+                    raise ValueError(f"{where}: {name} has a schedule already")
+                scheduled.add(name)
+
+    def timetables(self) -> dict[str, Timetable]:
+        """Return the timetable of each symbol that has one."""
+        return {
+            name: timetable
+            for schedule in self.schedule
+            for timetable in (schedule.timetable(),)
+            for name in schedule.symbols
+        }
 
     def rules_of(self, symbol: Symbol, *, version: int) -> SymbolRules:
         """Return the integer rules of a symbol.

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from engine.enums import TradingPhase
 from ops.errors import SettingsError
 from ops.settings import Settings, child_environment, load_settings
 
@@ -89,12 +90,62 @@ def test_a_wrong_variable_is_named_with_the_reason(
         ('"GAMMA-USD", ', "", "symbols.2.name: GAMMA-USD is on no shard"),
         ("db = 1", 'db = 1\nredis_url = "redis://other"', "shards.0.redis_url: expected the acc"),
         ("[gateway]", "[gateway", "not TOML"),
+        ('min_qty = "1"', 'min_qty = "1"\nmin_price = "0.001"', "symbols.0.min_price: expected a"),
+        (
+            'min_qty = "1"',
+            'min_qty = "1"\nprice_band_action = "halt"',
+            "symbols.0.price_band_action: halt needs a price_band_ppm",
+        ),
     ],
 )
 def test_a_fault_in_the_file_is_named_with_the_reason(
     config: Path, old: str, new: str, message: str
 ) -> None:
     config.write_text(SHIPPED.replace(old, new, 1))
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        load_settings(config, {})
+
+
+SCHEDULE = """
+[[schedule]]
+symbols = ["ALFA-USD", "BETA-USD"]
+timezone = "Europe/Berlin"
+days = ["mon", "fri"]
+pre_open = "08:00"
+open = "09:00"
+close = "17:30"
+"""
+
+
+def test_a_schedule_is_read_as_the_timetable_of_its_symbols(config: Path) -> None:
+    config.write_text(SHIPPED + SCHEDULE)
+    timetables = load_settings(config, {}).timetables()
+    assert list(timetables) == ["ALFA-USD", "BETA-USD"]
+    # Monday 2026-07-06, 07:00 UTC, is 09:00 in Berlin.
+    monday_us = 1_783_321_200_000_000
+    assert timetables["ALFA-USD"].last_due(monday_us) == (monday_us, TradingPhase.CONTINUOUS)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("Europe/Berlin", "Berlin", "schedule.0.timezone: expected UTC or an IANA time zone"),
+        ('"fri"', '"mon"', "schedule.0.days: expected some of mon, tue"),
+        ('["mon", "fri"]', "[]", "schedule.0.days: expected some of mon, tue"),
+        ('"fri"', '"friday"', "schedule.0.days.1: Input should be 'mon'"),
+        ('"08:00"', '"8:00"', "schedule.0.pre_open: String should match"),
+        ('"08:00"', '"09:00"', "schedule.0: expected pre_open before open before close"),
+        ('close = "17:30"', 'close = "03:00"', "schedule.0: expected pre_open before open"),
+        ('"BETA-USD"]\ntime', '"NONE"]\ntime', "schedule.0.symbols: no [[symbols]] block is named"),
+        ('"BETA-USD"]\ntime', '"ALFA-USD"]\ntime', "schedule.0.symbols: ALFA-USD has a schedule"),
+    ],
+)
+def test_a_fault_in_a_schedule_is_named_with_the_reason(
+    config: Path, old: str, new: str, message: str
+) -> None:
+    changed = SCHEDULE.replace(old, new, 1)
+    assert changed != SCHEDULE
+    config.write_text(SHIPPED + changed)
     with pytest.raises(SettingsError, match=re.escape(message)):
         load_settings(config, {})
 
@@ -137,7 +188,7 @@ def _rows(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Yield the line of docs/configuration.md for each setting outside the venue's blocks."""
     texts = _documentation(model)
     for name, field in model.model_fields.items():
-        if name in ("assets", "symbols", "shards"):
+        if name in ("assets", "symbols", "shards", "schedule"):
             continue
         default = field.get_default(call_default_factory=True, validated_data={})
         if isinstance(default, BaseModel):
