@@ -9,12 +9,16 @@ limits.py          every size limit, with its reason
 instrument.py      the rules of a symbol; decimal text to integers and back
 commands.py        what goes in: orders, cancels, replaces, definitions
 events.py          what comes out: one Output per input
+trades.py          the trades of an output
+price_levels.py    one side of a book by price, for readers
+order_replica.py   the displayed book, kept from events alone
 ledger_entries.py  entries of the ledger: users, credentials, deposits
 level.py           a resting order and the queue of one price
 book.py            the order book, structure only; also driven directly
 book_naive.py      the slow obvious book, the reference
 fees.py            what an order owes and must hold
 checks.py          orders against the rules of their symbol
+conditions.py      stops, icebergs, expiry, minimum, cash: what goes together
 bands.py           how far from the last trade an order may be priced
 phases.py          what each trading phase takes
 auction.py         the opening auction: one price, then trade after trade
@@ -22,8 +26,12 @@ open_order.py      orders with accounts and money; used ClOrdIDs
 turn.py            what one input does, while it is being applied
 reports.py         events made from orders
 replacing.py       what a replace comes to
+stops.py           stop orders that wait
+expiry.py          which orders end because of the time
+lookahead.py       what an order would trade if it came in now
 skip.py            what becomes of an input that an operator passes over
-matching.py        order types, self-trade prevention, money: one symbol
+trading.py         what accepted orders do: trade, rest, wait, end; their money
+matching.py        what one command does: one symbol
 shard.py           the symbols of one engine: next input in, all it does out
 settlement.py      an applied input as it is committed
 snapshot.py        one symbol's state as bytes

@@ -3,8 +3,7 @@
 Imports engine and router. `docs/market-data.md` describes what comes out.
 
     errors.py      what can be wrong with what is kept
-    updates.py     Update, LevelChange, Trade, Bbo: what one output means to the public
-    depth.py       DepthBook: the engine's book by level, from events alone
+    updates.py     Update, Phase: what one output means to the public
     feed.py        SymbolFeed: outputs become numbered updates; Checkpoint
     candles.py     CandleBook: candles of four intervals and the 24 h ticker
     board.py       Board: what stands in one symbol's keys

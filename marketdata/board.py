@@ -14,10 +14,14 @@ from typing import Final
 from msgspec.structs import asdict
 
 from engine.instrument import DecimalGrid
+from engine.order_replica import OrderReplica
+from engine.price_levels import NO_BBO, LevelChange
+from engine.trades import Trade
 from marketdata.candles import Candle, CandleBook, Places
 from marketdata.feed import Checkpoint
 from marketdata.feed_codec import CandleText, SymbolTexts, encode_json
-from marketdata.updates import NO_BBO, Bbo, LevelChange, Trade, Update
+from marketdata.updates import Update
+from router.market_state import OrdersSnapshot, encode_orders_snapshot
 
 RECENT_TRADES: Final = 50
 """Trades in a snapshot: what a late subscriber sees of the tape."""
@@ -34,7 +38,8 @@ class Board:
     """
 
     __slots__ = (
-        *("_asks", "_bbo", "_bids", "_defined", "_last", "_texts", "_trades", "_ts_us"),
+        *("_asks", "_bbo", "_bids", "_defined", "_last", "_orders", "_phase", "_texts"),
+        *("_trades", "_ts_us"),
         *("candles", "seq", "symbol"),
     )
 
@@ -44,11 +49,16 @@ class Board:
         self.candles = candles
         self._ts_us = checkpoint.ts_us
         self._defined = checkpoint.defined
-        self._bids = {level.price_ticks: level for level in checkpoint.bids}
-        self._asks = {level.price_ticks: level for level in checkpoint.asks}
+        self._orders = {order.order_seq: order for order in checkpoint.orders}
+        book = OrderReplica(checkpoint.orders)
+        self._bids, self._asks = (
+            {level.price_ticks: level for level in side.top(len(side))}
+            for side in (book.bids, book.asks)
+        )
+        self._bbo = book.bbo() if checkpoint.orders else NO_BBO
         self._last = checkpoint.last
+        self._phase = checkpoint.phase
         self._trades: deque[Trade] = deque(checkpoint.trades, maxlen=RECENT_TRADES)
-        self._bbo = self._best() if self._bids or self._asks else NO_BBO
         self._texts: SymbolTexts | None = None
         if checkpoint.defined is not None:
             self._texts = SymbolTexts(checkpoint.defined.rules)
@@ -64,8 +74,15 @@ class Board:
             _put(self._bids, update.bids)
         if update.asks:
             _put(self._asks, update.asks)
+        for order in update.orders:
+            if order.qty_lots:
+                self._orders[order.order_seq] = order
+            else:
+                self._orders.pop(order.order_seq, None)
         if update.bbo is not None:
             self._bbo = update.bbo
+        if update.phase is not None:
+            self._phase = update.phase
         if update.trades:
             self._trades.extend(update.trades)
             self.candles.add(update.trades)
@@ -79,10 +96,10 @@ class Board:
             self.seq,
             self._ts_us,
             self._defined,
-            list(self._bids.values()),
-            list(self._asks.values()),
+            list(self._orders.values()),
             self._last,
             list(self._trades),
+            self._phase,
         )
 
     def snapshot(self, *, levels_max: int, now_us: int) -> bytes | None:
@@ -109,6 +126,7 @@ class Board:
                 "tick_size": rules.tick_size,
                 "lot_size": rules.lot_size,
                 "last_seq": asdict(self._last),
+                "phase": self._phase.phase.name.lower(),
                 **texts.bbo_fields(self._bbo),
                 "complete": len(self._bids) <= levels_max and len(self._asks) <= levels_max,
                 "levels_max": levels_max,
@@ -116,6 +134,42 @@ class Board:
                 "asks": texts.level_list(asks),
                 "trades": texts.trade_list(self.symbol, list(self._trades)),
             }
+        )
+
+    def phase(self) -> bytes | None:
+        """Return the value of the phase key; None before the symbol is defined."""
+        if self._defined is None or self._texts is None:
+            return None
+        return encode_json(
+            {
+                "type": "phase",
+                "symbol": self.symbol,
+                "seq": self.seq,
+                "ts": self._ts_us,
+                "incarnation": self._defined.incarnation,
+                "last_seq": self._phase.seq,
+                "since": self._phase.ts_us,
+                **self._texts.phase_fields(self._phase),
+            }
+        )
+
+    def orders(self, *, run_id: str) -> bytes | None:
+        """Return the value of the orders key (`OrdersSnapshot`); None before a definition.
+
+        Args:
+            run_id: of the server that it is written to.
+        """
+        if self._defined is None:
+            return None
+        return encode_orders_snapshot(
+            OrdersSnapshot(
+                self.symbol,
+                self.seq,
+                run_id,
+                self._defined,
+                list(self._orders.values()),
+                self._trades[-1] if self._trades else None,
+            )
         )
 
     def ticker(self, *, now_us: int) -> bytes | None:
@@ -170,16 +224,6 @@ class Board:
         self._defined = update.defined
         self._texts = SymbolTexts(rules)
         self.candles.use_rules(rules)
-
-    def _best(self) -> Bbo:
-        bid = self._bids[max(self._bids)] if self._bids else None
-        ask = self._asks[min(self._asks)] if self._asks else None
-        return Bbo(
-            bid.price_ticks if bid else 0,
-            bid.qty_lots if bid else 0,
-            ask.price_ticks if ask else 0,
-            ask.qty_lots if ask else 0,
-        )
 
 
 def restore_candles(kept: Mapping[str, Sequence[CandleText]]) -> CandleBook:

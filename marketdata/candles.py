@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from engine.instrument import DecimalGrid, SymbolRules
-from marketdata.updates import Trade
+from engine.trades import Trade
 
 MINUTE_US: Final = 60_000_000
 

@@ -8,18 +8,15 @@ Numbering: a message of a channel carries the ``seq`` of the input that caused i
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
 
-from engine.enums import Liquidity
 from engine.errors import SequenceGap
-from engine.events import Event, OrderFilled, OutputEvents, SymbolDefined
-from marketdata.depth import DepthBook
+from engine.events import Event, OutputEvents, PhaseChanged, SymbolDefined
+from engine.order_replica import BookOrder, OrderReplica
+from engine.price_levels import NO_BBO, Bbo
+from engine.trades import Trade, trades_of
 from marketdata.errors import StateMismatch
-from marketdata.updates import NO_BBO, NO_MESSAGES, Bbo, ChannelSeqs, LevelChange, Trade, Update
-
-_TAKER: Final = Liquidity.TAKER
+from marketdata.updates import FIRST_PHASE, NO_MESSAGES, ChannelSeqs, Phase, Update
 
 
 class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
@@ -32,19 +29,19 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     seq: int
     ts_us: int
     defined: SymbolDefined | None
-    bids: list[LevelChange]
-    asks: list[LevelChange]
+    orders: list[BookOrder]
     last: ChannelSeqs
     trades: list[Trade]
+    phase: Phase
 
     @classmethod
     def empty(cls, symbol: str) -> Checkpoint:
         """Return the checkpoint before the first input."""
-        return cls(symbol, 0, 0, None, [], [], NO_MESSAGES, [])
+        return cls(symbol, 0, 0, None, [], NO_MESSAGES, [], FIRST_PHASE)
 
 
 class SymbolFeed:
-    """The depth book of one symbol and the numbers of its channels.
+    """The displayed book of one symbol and the numbers of its channels.
 
     Args:
         checkpoint: where to go on.
@@ -55,7 +52,7 @@ class SymbolFeed:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.symbol = checkpoint.symbol
         self.seq = checkpoint.seq
-        self.book = DepthBook(checkpoint.bids, checkpoint.asks)
+        self.book = OrderReplica(checkpoint.orders)
         self._defined = checkpoint.defined
         self._last = checkpoint.last
         self._bbo = self.book.bbo() if checkpoint.defined else NO_BBO
@@ -73,8 +70,9 @@ class SymbolFeed:
             raise SequenceGap(self.symbol, self.seq + 1, seq)
         events = output.events
         defined = self._define(events) if events and type(events[0]) is SymbolDefined else None
-        bids, asks = self.book.apply(events)
-        trades = _trades(output) if len(events) > 1 else []
+        bids, asks, orders = self.book.apply(events)
+        trades = trades_of(output) if len(events) > 1 else []
+        phase = _phase_of(output)
         bbo: Bbo | None = self.book.bbo() if bids or asks else self._bbo
         if bbo == self._bbo:
             bbo = None
@@ -83,16 +81,18 @@ class SymbolFeed:
             self._bbo = bbo
         before = self._last
         after = before
-        if trades or bbo or bids or asks or defined:
+        if trades or bbo or bids or asks or defined or phase:
             after = ChannelSeqs(
                 seq if trades else before.trades,
                 seq if bbo else before.bbo,
                 seq if bids or asks or defined else before.depth,
+                seq if phase else before.status,
             )
             self._last = after
         self.seq = seq
         return Update(
-            self.symbol, seq, output.ts_us, trades, bids, asks, bbo, defined, before, after
+            *(self.symbol, seq, output.ts_us, trades, bids, asks, orders),
+            *(bbo, defined, phase, before, after),
         )
 
     def _define(self, events: list[Event]) -> SymbolDefined:
@@ -113,16 +113,17 @@ class SymbolFeed:
         return event
 
 
-def _trades(output: OutputEvents) -> list[Trade]:
-    return [
-        Trade(
-            output.seq,
-            event.trade,
-            output.ts_us,
-            event.last_price_ticks,
-            event.last_qty_lots,
-            event.side,
-        )
-        for event in output.events
-        if type(event) is OrderFilled and event.liquidity is _TAKER
-    ]
+def _phase_of(output: OutputEvents) -> Phase | None:
+    """Return the phase that an output changes to; with the auction of this output, if it had one.
+
+    An output may change it twice: an auction begins, and is done.
+    """
+    changed = None
+    ticks = lots = 0
+    for event in output.events:
+        if type(event) is PhaseChanged:
+            changed = event
+            ticks, lots = event.auction_ticks or ticks, event.auction_lots or lots
+    if changed is None:
+        return None
+    return Phase(output.seq, output.ts_us, changed.phase, changed.reason, ticks, lots)

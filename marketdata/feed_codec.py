@@ -2,12 +2,14 @@
 
 | type | where | fields beside ``type symbol seq ts`` |
 |---|---|---|
-| trades | ``:trades`` | ``prev_seq``; ``trades``: [{id, price, qty, side}], side: who took |
+| trades | ``:trades`` | ``prev_seq``; ``trades``: [{id, price, qty, side}]; null: an auction |
 | bbo | ``:bbo`` | ``prev_seq``; ``bid_price bid_qty ask_price ask_qty``, null: empty side |
 | depth | ``:depth`` | ``prev_seq``; ``bids asks``: [[price, new total, orders]], 0: level gone |
+| status | ``:status`` | ``prev_seq``; ``phase reason auction_price auction_qty`` |
 | rules | ``:depth`` | ``prev_seq``; ``tick_size lot_size version``: in force from here on |
 | heartbeat | every channel | ``prev_seq`` = ``seq`` = the last one; ``channel incarnation`` |
 | snapshot | ``:snapshot`` | see ``SnapshotMessage`` |
+| phase | ``:phase`` | the last status message's fields; ``since``, ``incarnation``: see the doc |
 | ticker | ``:ticker`` | see ``board.Board.ticker`` |
 | candle | ``:candles:…`` | see ``CandleText``; without ``type symbol ts`` |
 
@@ -27,13 +29,16 @@ import orjson
 from engine.enums import Side
 from engine.errors import DecodeError
 from engine.instrument import DecimalGrid, SymbolRules
+from engine.price_levels import Bbo, LevelChange
+from engine.trades import Trade
 from marketdata.candles import Candle, Places
-from marketdata.updates import Bbo, LevelChange, Trade, Update
+from marketdata.updates import Phase, Update
 
 _TEXTS_CACHED: Final = 16_384
 """Formatted prices and quantities kept per symbol, some 2 MB: the levels of a large book."""
 
-_SIDES: Final = {Side.BUY: "buy", Side.SELL: "sell"}
+_SIDES: Final = {Side.BUY: "buy", Side.SELL: "sell", None: None}
+_JSON_SIDES: Final = {Side.BUY: '"buy"', Side.SELL: '"sell"', None: "null"}
 _EMPTY_SIDE: Final = ("null", "null")
 
 LevelText = tuple[str, str, int]
@@ -46,7 +51,7 @@ class TradeText(msgspec.Struct, frozen=True):
     id: str
     price: str
     qty: str
-    side: str
+    side: str | None
 
 
 class TradesMessage(msgspec.Struct, frozen=True, tag="trades"):
@@ -95,6 +100,19 @@ class RulesMessage(msgspec.Struct, frozen=True, tag="rules"):
     version: int
 
 
+class StatusMessage(msgspec.Struct, frozen=True, tag="status"):
+    """The symbol is in another trading phase; price and volume of an auction where one began."""
+
+    symbol: str
+    seq: int
+    prev_seq: int
+    ts: int
+    phase: str
+    reason: str
+    auction_price: str | None
+    auction_qty: str | None
+
+
 class HeartbeatMessage(msgspec.Struct, frozen=True, tag="heartbeat"):
     """A channel's last seq once more, every second."""
 
@@ -106,7 +124,9 @@ class HeartbeatMessage(msgspec.Struct, frozen=True, tag="heartbeat"):
     incarnation: str
 
 
-Message = TradesMessage | BboMessage | DepthMessage | RulesMessage | HeartbeatMessage
+Message = (
+    TradesMessage | BboMessage | DepthMessage | RulesMessage | StatusMessage | HeartbeatMessage
+)
 
 
 class LastSeqs(msgspec.Struct, frozen=True):
@@ -115,6 +135,7 @@ class LastSeqs(msgspec.Struct, frozen=True):
     trades: int
     bbo: int
     depth: int
+    status: int
 
 
 class SnapshotMessage(msgspec.Struct, frozen=True, tag="snapshot"):
@@ -133,6 +154,7 @@ class SnapshotMessage(msgspec.Struct, frozen=True, tag="snapshot"):
     tick_size: str
     lot_size: str
     last_seq: LastSeqs
+    phase: str
     bid_price: str | None
     bid_qty: str | None
     ask_price: str | None
@@ -199,7 +221,7 @@ class SymbolTexts:
         trades = ",".join(
             [
                 f'{head}{trade.seq}-{trade.trade}","price":"{price(trade.price_ticks)}",'
-                f'"qty":"{qty(trade.qty_lots)}","side":"{_SIDES[trade.aggressor]}"}}'
+                f'"qty":"{qty(trade.qty_lots)}","side":{_JSON_SIDES[trade.aggressor]}}}'
                 for trade in update.trades
             ]
         )
@@ -243,7 +265,7 @@ class SymbolTexts:
         price, qty = self._price, self._qty
         return [(price(one.price_ticks), qty(one.qty_lots), one.orders) for one in levels]
 
-    def trade_list(self, symbol: str, trades: Sequence[Trade]) -> list[dict[str, str]]:
+    def trade_list(self, symbol: str, trades: Sequence[Trade]) -> list[dict[str, str | None]]:
         """Return trades as public text."""
         return [
             {
@@ -254,6 +276,31 @@ class SymbolTexts:
             }
             for trade in trades
         ]
+
+    def phase_fields(self, phase: Phase) -> dict[str, str | None]:
+        """Return the fields of a trading phase."""
+        had_auction = phase.auction_lots > 0
+        return {
+            "phase": phase.phase.name.lower(),
+            "reason": phase.reason.name.lower(),
+            "auction_price": self._price(phase.auction_ticks) if had_auction else None,
+            "auction_qty": self._qty(phase.auction_lots) if had_auction else None,
+        }
+
+    def status(self, update: Update) -> bytes:
+        """Return the message of an update's trading phase, which must have changed."""
+        phase = update.phase
+        assert phase is not None, "Invariant: a status message tells a change"
+        return orjson.dumps(
+            {
+                "type": "status",
+                "symbol": update.symbol,
+                "seq": update.seq,
+                "prev_seq": update.before.status,
+                "ts": update.ts_us,
+                **self.phase_fields(phase),
+            }
+        )
 
     def bbo_fields(self, bbo: Bbo) -> dict[str, str | None]:
         """Return the fields of a best bid and offer."""

@@ -43,12 +43,20 @@ class Keeper:
         self._now_us = now_us
         self._saved = {symbol: board.seq for symbol, board in boards.items()}
         self._refresh_at_s = dict.fromkeys(boards, 0.0)
+        self._wanted: set[str] = set()
+        self._wake = asyncio.Event()
 
     def __call__(self, entries: list[Update], /, *, end_of_batch: bool) -> None:
         """Take a batch into the boards."""
         boards = self._boards
         for update in entries:
             boards[update.symbol].apply(update)
+
+    def want_orders(self, symbol: str) -> None:
+        """Write a symbol's displayed orders with the next save, which is made soon for it."""
+        if symbol in self._boards:
+            self._wanted.add(symbol)
+            self._wake.set()
 
     async def run_saves(self) -> None:
         """Write what is due, until cancelled. While Redis is away or full, nothing is due twice.
@@ -58,7 +66,7 @@ class Keeper:
         """
         failing = False
         while True:
-            await asyncio.sleep(self._interval_s)
+            await self._wait()
             due = self._due(asyncio.get_running_loop().time())
             if not due:
                 continue
@@ -74,6 +82,15 @@ class Keeper:
                 logger.warning("snapshots are written again")
             failing = False
 
+    async def _wait(self) -> None:
+        """Wait until a save is due, or somebody wants something now."""
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(self._interval_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
     def saved(self) -> dict[str, int]:
         """Return the last saved input of each symbol."""
         return dict(self._saved)
@@ -84,12 +101,16 @@ class Keeper:
         due = [
             board
             for symbol, board in self._boards.items()
-            if board.seq != self._saved[symbol] or self._refresh_at_s[symbol] <= soon_s
+            if board.seq != self._saved[symbol]
+            or self._refresh_at_s[symbol] <= soon_s
+            or symbol in self._wanted
         ]
         self._refresh_at_s.update({board.symbol: now_s + self._refresh_s for board in due})
         return due
 
     async def _save(self, boards: Sequence[Board]) -> None:
         seqs = {board.symbol: board.seq for board in boards}
-        await self._store.save(boards, now_us=self._now_us())
+        wanted = self._wanted.intersection(seqs)
+        await self._store.save(boards, now_us=self._now_us(), with_orders=wanted)
+        self._wanted -= wanted
         self._saved.update(seqs)

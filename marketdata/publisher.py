@@ -34,7 +34,10 @@ def _publish(head: bytes, message: bytes) -> bytes:
 class _Channels:
     """One symbol's channels: heads of commands, texts, and what has been published."""
 
-    __slots__ = ("bbo", "depth", "incarnation", "last", "seq", "symbol", "texts", "trades", "ts_us")
+    __slots__ = (
+        *("bbo", "depth", "incarnation", "last", "seq", "status", "symbol", "texts", "trades"),
+        "ts_us",
+    )
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         symbol = checkpoint.symbol
@@ -42,6 +45,7 @@ class _Channels:
         self.trades = _publish_head(keys.md_trades(symbol))
         self.bbo = _publish_head(keys.md_bbo(symbol))
         self.depth = _publish_head(keys.md_depth(symbol))
+        self.status = _publish_head(keys.md_status(symbol))
         self.seq = checkpoint.seq
         self.ts_us = checkpoint.ts_us
         self.last: ChannelSeqs = checkpoint.last
@@ -58,6 +62,8 @@ class _Channels:
             into.append(_publish(self.depth, encode_rules(update)))
         texts = self.texts
         assert texts is not None, "Invariant: a stream begins with its symbol's definition"
+        if update.phase is not None:
+            into.append(_publish(self.status, texts.status(update)))
         if update.trades:
             into.append(_publish(self.trades, texts.trades(update)))
         if update.bids or update.asks:
@@ -75,7 +81,7 @@ class _Channels:
                 ),
             )
             for head, name, seq in zip(
-                (self.trades, self.bbo, self.depth),
+                (self.trades, self.bbo, self.depth, self.status),
                 ChannelSeqs.__struct_fields__,
                 astuple(self.last),
                 strict=True,

@@ -27,7 +27,7 @@ from typing import Final, NamedTuple
 from engine.enums import Side
 from engine.errors import DecodeError
 from engine.instrument import DecimalGrid
-from marketdata.depth import DepthBook, DepthSide
+from engine.price_levels import LevelChange, PriceLevels
 from marketdata.feed_codec import (
     BboMessage,
     DepthMessage,
@@ -36,15 +36,15 @@ from marketdata.feed_codec import (
     Message,
     RulesMessage,
     SnapshotMessage,
+    StatusMessage,
     TradesMessage,
     TradeText,
 )
-from marketdata.updates import LevelChange
 
 KEPT_MESSAGES_MAX: Final = 10_000
 """Messages kept while waiting for a snapshot; beyond it the oldest go: it must be newer then."""
 
-CHANNELS: Final = ("trades", "bbo", "depth")
+CHANNELS: Final = ("trades", "bbo", "depth", "status")
 
 TAPE_LENGTH: Final = 50
 """Trades that a replica remembers, as many as a snapshot has."""
@@ -66,13 +66,15 @@ class MarketReplica:
         seq: input of the newest message or snapshot applied.
         joined: whether the state is complete up to `seq`; otherwise a snapshot is wanted.
         gaps: how often something was found missing after the first join.
+        bids, asks: the levels.
         bbo: best bid and offer.
+        phase: the trading phase.
         tape: the last trades, oldest first.
     """
 
     __slots__ = (
         *("_bounds", "_grids", "_incarnation", "_kept", "_last", "_levels_max"),
-        *("bbo", "book", "gaps", "joined", "seq", "symbol", "tape"),
+        *("asks", "bbo", "bids", "gaps", "joined", "phase", "seq", "symbol", "tape"),
     )
 
     def __init__(self, symbol: str) -> None:
@@ -80,7 +82,9 @@ class MarketReplica:
         self.seq = 0
         self.joined = False
         self.gaps = 0
-        self.book = DepthBook()
+        self.bids = PriceLevels(Side.BUY)
+        self.asks = PriceLevels(Side.SELL)
+        self.phase = ""
         self.bbo = BboText(None, None, None, None)
         self.tape: deque[TradeText] = deque(maxlen=TAPE_LENGTH)
         self._kept: deque[Message] = deque(maxlen=KEPT_MESSAGES_MAX)
@@ -172,7 +176,12 @@ class MarketReplica:
         bids = [_parse(level, grids) for level in snapshot.bids]
         asks = [_parse(level, grids) for level in snapshot.asks]
         self._grids = grids
-        self.book = DepthBook(bids, asks)
+        self.bids, self.asks = PriceLevels(Side.BUY), PriceLevels(Side.SELL)
+        for level in bids:
+            self.bids.put(level)
+        for level in asks:
+            self.asks.put(level)
+        self.phase = snapshot.phase
         self._levels_max = snapshot.levels_max
         for side, levels in ((Side.BUY, bids), (Side.SELL, asks)):
             cut = not snapshot.complete and len(levels) == snapshot.levels_max
@@ -191,9 +200,9 @@ class MarketReplica:
         self.seq = max(self.seq, message.seq)
         if isinstance(message, DepthMessage):
             for level in message.bids:
-                self.book.bids.put(_parse(level, self._grids))
+                self.bids.put(_parse(level, self._grids))
             for level in message.asks:
-                self.book.asks.put(_parse(level, self._grids))
+                self.asks.put(_parse(level, self._grids))
             self._check_bounds()
         elif isinstance(message, BboMessage):
             self.bbo = BboText(
@@ -201,6 +210,8 @@ class MarketReplica:
             )
         elif isinstance(message, TradesMessage):
             self.tape.extend(message.trades)
+        elif isinstance(message, StatusMessage):
+            self.phase = message.phase
         elif isinstance(message, RulesMessage):
             self._grids = (DecimalGrid(message.tick_size), DecimalGrid(message.lot_size))
 
@@ -209,8 +220,8 @@ class MarketReplica:
             if bound is not None and 2 * self._side(side).count_to(bound) < self._levels_max:
                 self.lose()
 
-    def _side(self, side: Side) -> DepthSide:
-        return self.book.bids if side == Side.BUY else self.book.asks
+    def _side(self, side: Side) -> PriceLevels:
+        return self.bids if side == Side.BUY else self.asks
 
 
 def _channel(message: Message) -> str:
@@ -218,6 +229,8 @@ def _channel(message: Message) -> str:
         return message.channel
     if isinstance(message, TradesMessage):
         return "trades"
+    if isinstance(message, StatusMessage):
+        return "status"
     return "bbo" if isinstance(message, BboMessage) else "depth"
 
 

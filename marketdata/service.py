@@ -13,6 +13,7 @@ memory: when Redis does not take what is published, the readers stop reading, an
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from typing import Any, Final
@@ -29,10 +30,14 @@ from marketdata.settings import MarketDataSettings
 from marketdata.store import Kept, MarketStore
 from marketdata.updates import Update
 from router import keys
+from router.errors import RedisUnavailable
 from router.homes import read_homes
 from router.redis_client import RedisLink, retry_while_away
 from router.shards import Shard
 from router.streams import StreamReader
+from router.subscriber import Subscriber
+
+logger = logging.getLogger("marketdata")
 
 READ_BLOCK_MS: Final = 1_000
 """Longest wait of one read; only ends idle reads now and then, so that a dead connection shows."""
@@ -61,6 +66,7 @@ class MarketDataService:
         self._shards = [shard for shard in shards if shard.symbols]
         self._settings = settings
         self._now_us = now_us
+        self._timeout_ms = timeout_ms
         self._link = RedisLink(
             url, db=keys.ACCOUNTS_DB, name="marketdata-keys", timeout_ms=timeout_ms
         )
@@ -104,6 +110,7 @@ class MarketDataService:
                 tasks.create_task(run_consumer(second, keeper, batch_max=READ_BATCH_MAX))
                 tasks.create_task(publisher.run_heartbeats())
                 tasks.create_task(keeper.run_saves())
+                tasks.create_task(self._take_wishes(keeper))
                 for shard in self._shards:
                     tasks.create_task(self._follow(shard, ring))
 
@@ -133,6 +140,26 @@ class MarketDataService:
     async def _load(self, store: MarketStore) -> dict[str, Kept]:
         homes = await read_homes(self._link, self._shards)
         return await store.load(homes.values())
+
+    async def _take_wishes(self, keeper: Keeper) -> None:
+        """Hear which symbols' orders gateways want; they ask again when nobody has heard them."""
+        subscriber = Subscriber(
+            self._link.url,
+            (keys.MD_CONTROL_CHANNEL,),
+            name="marketdata-control",
+            timeout_ms=self._timeout_ms,
+        )
+        try:
+            while True:
+                await retry_while_away(subscriber.open, what="market data control")
+                try:
+                    while True:
+                        for _, symbol in await subscriber.messages():
+                            keeper.want_orders(symbol.decode())
+                except RedisUnavailable as error:
+                    logger.warning("Requests lost, subscribing again: %s", error)
+        finally:
+            subscriber.close()
 
     async def _follow(self, shard: Shard, ring: RingBuffer[Update]) -> None:
         feeds = {symbol: self._feeds[symbol] for symbol in shard.symbols}

@@ -8,7 +8,7 @@ that this process wrote last.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -21,10 +21,11 @@ from marketdata.feed_codec import decode_candle, encode_candle
 from router import keys
 from router.dense_ids import last_entry, last_number
 from router.homes import Home
+from router.market_state import ORDERS_KEPT_S
 from router.redis_client import Argument, RedisLink
 from router.scripts import Script, pack
 
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
 """First byte of ``md:{symbol}:state``; a state of another version is refused."""
 
 SAVED_SYMBOLS_MAX: Final = 16
@@ -71,11 +72,14 @@ class MarketStore:
         self._sent = dict(self._acknowledged)
         return kept
 
-    async def save(self, boards: Sequence[Board], *, now_us: int) -> None:
+    async def save(
+        self, boards: Sequence[Board], *, now_us: int, with_orders: Container[str] = ()
+    ) -> None:
         """Write everything about these symbols as it stands now.
 
         Args:
             boards: at most SAVED_SYMBOLS_MAX; they may go on changing meanwhile.
+            with_orders: symbols whose displayed orders are asked for.
             now_us: the clock, µs since 1970 UTC.
 
         Raises:
@@ -93,6 +97,8 @@ class MarketStore:
             changed = board.candles.changed()
             stored.append((board, {(name, c.open_us): c.seq for name, c in changed}))
             commands += self._commands(board, now_us)
+            if symbol in with_orders:
+                commands += self._orders(board)
             self._sent[symbol] = seq
         arguments = [argument for command in commands for argument in command]
         counts = [len(command) for command in commands]
@@ -112,8 +118,9 @@ class MarketStore:
         state = bytes((STATE_VERSION,)) + _ENCODER.encode(board.checkpoint())
         commands: list[tuple[Argument, ...]] = [("SET", keys.md_state(symbol), state)]
         snapshot = board.snapshot(levels_max=self._levels_max, now_us=now_us)
-        ticker = board.ticker(now_us=now_us)
-        if snapshot is not None and ticker is not None:
+        ticker, phase = board.ticker(now_us=now_us), board.phase()
+        if snapshot is not None and ticker is not None and phase is not None:
+            commands.append(("SET", keys.md_phase(symbol), phase))
             commands.append(("SET", keys.md_snapshot(symbol), snapshot))
             commands.append(("SET", keys.md_ticker(symbol), ticker))
         for name, candle in candles.changed():
@@ -122,6 +129,13 @@ class MarketStore:
             commands.append(("ZADD", key, score, encode_candle(candle, candles.places)))
             commands.append(("ZREMRANGEBYRANK", key, 0, -CANDLES_KEPT[name] - 1))
         return commands
+
+    def _orders(self, board: Board) -> list[tuple[Argument, ...]]:
+        # In the same script as the position: a process that writes no more writes no orders either.
+        value = board.orders(run_id=self._link.run_id)
+        if value is None:
+            return []
+        return [("SET", keys.md_orders(board.symbol), value, "EX", ORDERS_KEPT_S)]
 
     async def _load(self, home: Home) -> Kept:
         symbol = home.symbol

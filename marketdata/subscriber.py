@@ -31,6 +31,7 @@ _CHANNEL_KEYS: Final[dict[str, Callable[[str], str]]] = {
     "trades": keys.md_trades,
     "bbo": keys.md_bbo,
     "depth": keys.md_depth,
+    "status": keys.md_status,
 }
 
 logger = logging.getLogger("marketdata")
@@ -42,7 +43,7 @@ class MarketSubscriber:
     Args:
         url: the server, without a database number.
         symbols: which symbols; one connection for all of them.
-        channels: which of trades, bbo and depth.
+        channels: which of trades, bbo, depth and status.
         on_message: called with each message as it is applied to its replica: once and in order,
             except for what was lost (`gaps` of the replica, `connections` of this).
         timeout_ms: longest wait for a reply.

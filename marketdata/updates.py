@@ -9,39 +9,29 @@ from __future__ import annotations
 
 import msgspec
 
-from engine.enums import Side
+from engine.enums import PhaseReason, TradingPhase
 from engine.events import SymbolDefined
+from engine.order_replica import BookOrder
+from engine.price_levels import Bbo, LevelChange
+from engine.trades import Trade
 
 
-class LevelChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A price level as it stands now; 0 lots and 0 orders: it is gone."""
+class Phase(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The trading phase of a symbol, and the input (``seq``, ``ts_us``) since which it holds.
 
-    price_ticks: int
-    qty_lots: int
-    orders: int
-
-
-class Trade(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One trade. ``seq`` and ``trade`` make its id; ``aggressor`` is the side that took."""
+    ``auction_ticks``, ``auction_lots``: price and volume of the auction that it came with; 0: none.
+    """
 
     seq: int
-    trade: int
     ts_us: int
-    price_ticks: int
-    qty_lots: int
-    aggressor: Side
+    phase: TradingPhase
+    reason: PhaseReason
+    auction_ticks: int
+    auction_lots: int
 
 
-class Bbo(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Best bid and offer; price and quantity 0 on a side that is empty."""
-
-    bid_ticks: int
-    bid_lots: int
-    ask_ticks: int
-    ask_lots: int
-
-
-NO_BBO = Bbo(0, 0, 0, 0)
+FIRST_PHASE = Phase(0, 0, TradingPhase.CONTINUOUS, PhaseReason.OPERATOR, 0, 0)
+"""Of a symbol whose phase has never changed."""
 
 
 class ChannelSeqs(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -50,18 +40,20 @@ class ChannelSeqs(msgspec.Struct, frozen=True, array_like=True, gc=False):
     trades: int
     bbo: int
     depth: int
+    status: int
 
 
-NO_MESSAGES = ChannelSeqs(0, 0, 0)
+NO_MESSAGES = ChannelSeqs(0, 0, 0, 0)
 
 
 class Update(msgspec.Struct, frozen=True, gc=False):
     """What one output changes in public.
 
     ``bbo`` is None where the best price and size of both sides are as before. ``defined`` is set
-    where the output defines the symbol or changes its rules. ``before`` and ``after`` are the
-    channels' last seqs before and after this update; a channel has a message of this update where
-    they differ.
+    where the output defines the symbol or changes its rules, ``phase`` where it changes the trading
+    phase (the last one, where it does so twice). ``orders``: those displayed, see
+    ``engine/order_replica.py``. ``before`` and ``after`` are the channels' last seqs before and
+    after this update; a channel has a message of this update where they differ.
     """
 
     symbol: str
@@ -70,7 +62,9 @@ class Update(msgspec.Struct, frozen=True, gc=False):
     trades: list[Trade]
     bids: list[LevelChange]
     asks: list[LevelChange]
+    orders: list[BookOrder]
     bbo: Bbo | None
     defined: SymbolDefined | None
+    phase: Phase | None
     before: ChannelSeqs
     after: ChannelSeqs

@@ -282,7 +282,7 @@ class Market:
             self._depths[seq] = DepthRow(seq, self._top(Side.BUY), self._top(Side.SELL))
 
     def _top(self, side: Side) -> tuple[tuple[int, int], ...]:
-        book = self._replica.book
+        book = self._replica
         levels = (book.bids if side == Side.BUY else book.asks).top(self._levels)
         return tuple((level.price_ticks, level.qty_lots) for level in levels)
 

@@ -23,6 +23,7 @@ standby.py           an engine's way out while it leads and while it follows
 sessions.py          FIX sessions: owner, numbers, sent messages
 outbox.py            what an account is to be told
 open_orders.py       open orders and best prices, for gateways
+market_state.py      what market data keeps for gateways: displayed orders, phases
 streams.py           readers of dense streams; the engine's source of commands
 subscriber.py        pub/sub
 ledger.py            deposits, withdrawals, balances

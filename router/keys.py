@@ -64,7 +64,8 @@ The last entry of a dense stream is never trimmed: the next number is read off i
 
 Pub/sub channels do not know databases: ``wake`` (accounts with news, separated by spaces),
 ``control`` (to gateways: ``disabled``, ``contested`` or ``alive``, and an account),
-``md:{symbol}:trades``, ``:bbo``, ``:depth``.
+``md:{symbol}:trades``, ``:bbo``, ``:depth``, ``:status``; ``md:control`` (to market data: a symbol
+whose ``md:{symbol}:orders`` is wanted).
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ LEASE = "lease"
 CLEARED = "cleared"
 WAKE_CHANNEL = "wake"
 CONTROL_CHANNEL = "control"
+MD_CONTROL_CHANNEL = "md:control"
 CANDLE_INTERVALS = ("1m", "5m", "1h", "1d")
 
 
@@ -210,6 +212,21 @@ def md_bbo(symbol: str) -> str:
 def md_depth(symbol: str) -> str:
     """Return the channel of a symbol's level-2 increments."""
     return f"md:{symbol}:depth"
+
+
+def md_status(symbol: str) -> str:
+    """Return the channel of a symbol's trading phase."""
+    return f"md:{symbol}:status"
+
+
+def md_phase(symbol: str) -> str:
+    """Return the key of a symbol's trading phase."""
+    return f"md:{symbol}:phase"
+
+
+def md_orders(symbol: str) -> str:
+    """Return the key of a symbol's displayed orders, which is there for a while when asked for."""
+    return f"md:{symbol}:orders"
 
 
 def md_snapshot(symbol: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.commands import OrderConditions
 from engine.enums import (
     CancelReason,
     Liquidity,
@@ -15,7 +16,9 @@ from engine.events import (
     OrderAccepted,
     OrderCanceled,
     OrderFilled,
+    OrderRefilled,
     OrderReplaced,
+    OrderTriggered,
     Output,
     SymbolDefined,
 )
@@ -60,15 +63,43 @@ def defined(symbol_rules: SymbolRules | None = None, *, incarnation: str = INCAR
 
 
 def accepted(
-    order_seq: int, side: Side, price_ticks: int, qty_lots: int, *, ioc: bool = False
+    order_seq: int,
+    side: Side,
+    price_ticks: int,
+    qty_lots: int,
+    *,
+    ioc: bool = False,
+    ord_type: OrdType = OrdType.LIMIT,
+    conditions: OrderConditions | None = None,
 ) -> Event:
-    """A new limit order."""
+    """A new order, a limit order unless told otherwise."""
     tif = TimeInForce.IOC if ioc else TimeInForce.GTC
     return OrderAccepted(
-        *(0, 7, order_seq, f"c{order_seq}", side, OrdType.LIMIT, tif),
+        *(0, 7, order_seq, f"c{order_seq}", side, ord_type, tif),
         *(price_ticks, qty_lots, qty_lots, 0, 0),
         post_only=False,
         stp=SelfTradePrevention.CANCEL_NEWEST,
+        conditions=conditions,
+    )
+
+
+def triggered(
+    order_seq: int, side: Side, price_ticks: int, qty_lots: int, conditions: OrderConditions
+) -> Event:
+    """A stop-limit order goes to work."""
+    return OrderTriggered(
+        *(0, 7, order_seq, f"c{order_seq}", side, OrdType.STOP_LIMIT, TimeInForce.GTC),
+        *(price_ticks, qty_lots, qty_lots, 0, 0),
+        conditions=conditions,
+    )
+
+
+def refilled(order_seq: int, side: Side, price_ticks: int, *, leaves: int, displayed: int) -> Event:
+    """An iceberg order shows its next part."""
+    return OrderRefilled(
+        *(0, 7, order_seq, f"c{order_seq}", side, OrdType.LIMIT, TimeInForce.GTC),
+        *(price_ticks, leaves, leaves, 0, 0),
+        displayed_lots=displayed,
     )
 
 

@@ -13,10 +13,11 @@ from msgspec.structs import astuple
 from engine.commands import CancelAll, CancelOrder, Command, DefineSymbol, NewOrder, ReplaceOrder
 from engine.enums import OrdType, SelfTradePrevention, Side, TimeInForce
 from engine.events import Output
+from engine.order_replica import OrderReplica
+from engine.price_levels import Bbo, LevelChange
 from engine.shard import Shard
 from marketdata.board import Board, restore_candles
 from marketdata.candles import CandleBook
-from marketdata.depth import DepthBook
 from marketdata.feed import Checkpoint, SymbolFeed
 from marketdata.feed_codec import (
     CandleText,
@@ -30,7 +31,7 @@ from marketdata.feed_codec import (
     encode_rules,
 )
 from marketdata.replica import CHANNELS, MarketReplica
-from marketdata.updates import Bbo, ChannelSeqs, LevelChange, Update
+from marketdata.updates import ChannelSeqs, Update
 from tests.market_events import INCARNATION, SYMBOL, TS_US, rules
 
 RULES = rules()
@@ -123,8 +124,8 @@ def messages_of(texts: SymbolTexts, update: Update) -> list[bytes]:
 
 @given(steps)
 @settings(max_examples=150, deadline=None)
-def test_depth_book_equals_the_engines_book_after_every_output(drawn: list[tuple]) -> None:
-    depth = DepthBook()
+def test_order_replica_equals_the_engines_book_after_every_output(drawn: list[tuple]) -> None:
+    depth = OrderReplica()
     for output, bids, asks in run(drawn):
         depth.apply(output.events)
         assert depth.bids.top(LEVELS) == bids

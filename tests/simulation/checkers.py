@@ -22,7 +22,7 @@ from engine.journal_keys import decode_hash, digest_of, hashed_symbol
 from engine.journal_reader import JournalReader
 from engine.ledger_entries import Deposited, Withdrawn, decode_ledger_entry
 from marketdata.feed_codec import SymbolTexts
-from marketdata.updates import LevelChange
+from engine.price_levels import LevelChange
 from ops.wiring import journal_directory
 from router import keys
 from tests.simulation.history import History, NaiveReplay

@@ -69,7 +69,7 @@ def test_snapshot_has_levels_best_first_quote_and_channel_numbers() -> None:
     )
     snapshot = snapshot_of(board)
     assert snapshot["seq"] == 6
-    assert snapshot["last_seq"] == {"trades": 0, "bbo": 5, "depth": 5}
+    assert snapshot["last_seq"] == {"trades": 0, "bbo": 5, "depth": 5, "status": 0}
     assert snapshot["bids"] == [["1.01", "1.2", 1], ["1.00", "0.5", 1]]
     assert snapshot["asks"] == [["1.09", "0.2", 1], ["1.10", "0.1", 1]]
     assert (snapshot["bid_price"], snapshot["bid_qty"]) == ("1.01", "1.2")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 from engine.enums import Side
+from engine.trades import Trade
 from marketdata.candles import INTERVALS_US, MINUTE_US, CandleBook, Places
-from marketdata.updates import Trade
 from tests.market_events import rules
 
 # 2023-11-14 00:00 UTC, the begin of all four intervals.

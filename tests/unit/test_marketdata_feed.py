@@ -7,11 +7,12 @@ import pytest
 from engine.enums import Side
 from engine.errors import DecodeError, SequenceGap
 from engine.events import Output, decode_output, decode_output_events, encode_output
+from engine.price_levels import Bbo
 from marketdata.board import Board
 from marketdata.candles import CandleBook
 from marketdata.errors import StateMismatch
 from marketdata.feed import Checkpoint, SymbolFeed
-from marketdata.updates import Bbo, ChannelSeqs
+from marketdata.updates import ChannelSeqs
 from tests.market_events import SYMBOL, accepted, canceled, defined, output, rules, trade
 from tests.persistence_events import scenario
 
@@ -38,19 +39,19 @@ def test_each_channel_counts_its_own_messages() -> None:
     feed = new_feed()
     after = [feed.apply(one).after for one in flow()]
     assert after == [
-        ChannelSeqs(0, 0, 1),
-        ChannelSeqs(0, 2, 2),
-        ChannelSeqs(0, 3, 3),
-        ChannelSeqs(0, 3, 4),
-        ChannelSeqs(0, 3, 4),
-        ChannelSeqs(6, 6, 6),
+        ChannelSeqs(0, 0, 1, 0),
+        ChannelSeqs(0, 2, 2, 0),
+        ChannelSeqs(0, 3, 3, 0),
+        ChannelSeqs(0, 3, 4, 0),
+        ChannelSeqs(0, 3, 4, 0),
+        ChannelSeqs(6, 6, 6, 0),
     ]
 
 
 def test_each_update_starts_where_the_one_before_ended() -> None:
     feed = new_feed()
     updates = [feed.apply(one) for one in flow()]
-    assert updates[0].before == ChannelSeqs(0, 0, 0)
+    assert updates[0].before == ChannelSeqs(0, 0, 0, 0)
     assert [one.after for one in updates[:-1]] == [one.before for one in updates[1:]]
 
 

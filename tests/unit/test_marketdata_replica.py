@@ -172,7 +172,8 @@ def test_another_incarnation_begins_anew() -> None:
     assert not replica.joined
     decoded = decode_snapshot(
         b'{"type":"snapshot","symbol":"BTC-USD","seq":1,"ts":1,"written":1,"incarnation":"other",'
-        b'"rules":1,"tick_size":"1","lot_size":"1","last_seq":{"trades":0,"bbo":0,"depth":1},'
+        b'"rules":1,"tick_size":"1","lot_size":"1","last_seq":{"trades":0,"bbo":0,"depth":1,'
+        b'"status":0},"phase":"continuous",'
         b'"bid_price":null,"bid_qty":null,"ask_price":null,"ask_qty":null,"complete":true,'
         b'"levels_max":9,"bids":[],"asks":[],"trades":[]}'
     )
@@ -217,4 +218,4 @@ def test_new_rules_change_the_grid() -> None:
         b'"bids":[["0.990","0.0",0],["0.995","0.1",1]],"asks":[]}',
     ):
         replica.receive(decode_message(data))
-    assert replica.book.bids.at(199).qty_lots == 1
+    assert replica.bids.at(199).qty_lots == 1
