@@ -62,7 +62,7 @@ def problem_of_open_orders(
     return Problem(OrdRejReason.EXCEEDS_LIMIT, text)
 
 
-def problem_of_value(
+def problem_of_order_value(
     limits: AccountLimits, texts: SymbolTexts, order: NewOrder | ReplaceOrder
 ) -> Problem | None:
     """Check the value of an order that has its price.

@@ -1,34 +1,50 @@
 """The encode stage of the ring: application messages to admission items, within their limits.
 
 A market order, a replace, and the refusal of a cancel or replace need a look at Redis first; the
-forward stage completes them, with ``make_item`` too.
+forward stage completes them, with ``make_item`` too. Orders and replaces keep to the limits of the
+session and of the account; nothing else is limited.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from engine.commands import NewOrder, ReplaceOrder, encode_command
+from engine.commands import MassCancel, NewOrder, ReplaceOrder, encode_command
 from engine.enums import OrdRejReason, OrdType
 from engine.events import (
     BusinessRejected,
     CancelRejected,
+    MassCancelReported,
     OrderRejected,
     Output,
     encode_output,
 )
+from gateway.account_limits import (
+    NO_LIMITS,
+    problem_of_open_orders,
+    problem_of_order_value,
+    rate_of,
+)
+from gateway.connection import Connection
 from gateway.fix_tags import NEW_ORDER_SINGLE, ORDER_CANCEL_REPLACE_REQUEST
 from gateway.fix_time import NS_PER_SECOND
+from gateway.mass_requests import encode_query, mass_cancel_accepted
 from gateway.orders_in import OrderReader
 from gateway.pipeline import Inbound
-from gateway.refusals import Origin, Problem, Request, refuse
+from gateway.refusals import MassStatusQuery, Origin, Problem, Refusal, Request, refuse
 from gateway.session_events import AppMessage
 from gateway.settings import GatewaySettings
 from gateway.symbol_texts import SymbolTable
-from router.admission import PublishItem, RefuseItem
+from router.admission import (
+    AdmissionItem,
+    MassCancelItem,
+    MassStatusItem,
+    PublishItem,
+    RefuseItem,
+)
 
 _ORDERS = (NewOrder, ReplaceOrder)
-_REFUSALS = (OrderRejected, CancelRejected, BusinessRejected)
+_REFUSALS = (OrderRejected, CancelRejected, BusinessRejected, MassCancelReported)
 _TO_COMPLETE = (ReplaceOrder, CancelRejected)
 _LIMITED = (NEW_ORDER_SINGLE, ORDER_CANCEL_REPLACE_REQUEST)
 
@@ -43,12 +59,14 @@ class Encoder:
 
     def __init__(self, symbols: SymbolTable, settings: GatewaySettings) -> None:
         self._symbols = symbols
-        self._reader = OrderReader(symbols, default_stp=settings.self_trade_prevention)
+        self._reader = OrderReader(
+            symbols,
+            default_stp=settings.self_trade_prevention,
+            protection_ppm=settings.market_protection_ppm,
+        )
         self._resend_age_ns = settings.resend_age_max_s * NS_PER_SECOND
         self._in_flight_max = settings.orders_in_flight_max
-        self._too_fast = Problem(
-            OrdRejReason.OTHER, f"Rate limit: at most {settings.orders_per_s_max} orders per second"
-        )
+        self._orders_per_s_max = settings.orders_per_s_max
         self._too_many = Problem(
             OrdRejReason.EXCEEDS_LIMIT,
             f"Orders in flight: at most {settings.orders_in_flight_max} may be unanswered",
@@ -70,6 +88,7 @@ class Encoder:
             assert isinstance(event, AppMessage), "Invariant: only such messages become requests"
             rules = self._symbols.by_name[request.symbol].rules
             if request.content.rules_version != rules.version:
+                entry.connection.answered(request.content.cl_ord_id)
                 self._translate(entry, event)
 
     def _encode(self, entry: Inbound, event: AppMessage) -> None:
@@ -77,7 +96,7 @@ class Encoder:
         if event.message.msg_type in _LIMITED:
             problem = None
             if not connection.bucket.take(entry.received_ns):
-                problem = self._too_fast
+                problem = self._too_fast(connection)
             elif len(connection.in_flight) >= self._in_flight_max:
                 problem = self._too_many
             if problem is not None:
@@ -87,23 +106,51 @@ class Encoder:
         self._translate(entry, event)
 
     def _translate(self, entry: Inbound, event: AppMessage) -> None:
-        request = self._reader.read(event.message, self._origin(entry, event))
+        origin = self._origin(entry, event)
+        request = self._reader.read(event.message, origin)
         content = request.content
         if isinstance(content, _ORDERS):
-            entry.connection.in_flight.add(content.cl_ord_id)
+            connection = entry.connection
+            if connection.limits is not NO_LIMITS:
+                problem = self._problem_of_limits(connection, request.symbol, content)
+                if problem is not None:
+                    self._set_request(entry, refuse(event.message, origin, problem))
+                    return
+            connection.in_flight.add(content.cl_ord_id)
         self._set_request(entry, request)
+
+    def _problem_of_limits(
+        self, connection: Connection, symbol: str, order: NewOrder | ReplaceOrder
+    ) -> Problem | None:
+        """Check an order against the limits of its account; count a new one."""
+        limits = connection.limits
+        problem = problem_of_order_value(limits, self._symbols.by_name[symbol], order)
+        if problem is not None or isinstance(order, ReplaceOrder):
+            return problem
+        unanswered = len(connection.new_in_flight)
+        problem = problem_of_open_orders(
+            limits, open_orders=connection.open_orders, unanswered=unanswered
+        )
+        if problem is None:
+            connection.new_in_flight.add(order.cl_ord_id)
+        return problem
+
+    def _too_fast(self, connection: Connection) -> Problem:
+        rate = rate_of(connection.limits, orders_per_s_max=self._orders_per_s_max)
+        return Problem(OrdRejReason.OTHER, f"Rate limit: at most {rate} orders per second")
 
     def _origin(self, entry: Inbound, event: AppMessage) -> Origin:
         connection = entry.connection
         sent_ns = event.orig_sending_time_ns
         stale = sent_ns is not None and entry.received_ns - sent_ns > self._resend_age_ns
-        return Origin(connection.account, connection.number, event.msg_seq_num, stale)
+        number, received_ns = connection.number, entry.received_ns
+        return Origin(connection.account, number, event.msg_seq_num, stale, received_ns)
 
     def _set_request(self, entry: Inbound, request: Request) -> None:
         entry.request = request
         entry.item = None if needs_lookup(request) else self.make_item(entry, request)
 
-    def make_item(self, entry: Inbound, request: Request) -> PublishItem | RefuseItem:
+    def make_item(self, entry: Inbound, request: Request) -> AdmissionItem:
         """Return a complete request as admission takes it."""
         connection, event = entry.connection, entry.event
         assert isinstance(event, AppMessage), "Invariant: only such messages become requests"
@@ -126,7 +173,24 @@ class Encoder:
                 connection.account,
                 connection.epoch,
                 event.msg_seq_num,
-                encode_output(Output(request.symbol, 0, entry.received_ns // 1_000, [content], [])),
+                _answer(entry, request.symbol, content),
+            )
+        if isinstance(content, MassStatusQuery):
+            return MassStatusItem(
+                connection.account,
+                connection.epoch,
+                event.msg_seq_num,
+                encode_query(content),
+                content.symbol,
+                content.side or 0,
+            )
+        if isinstance(content, MassCancel) and not request.symbol:
+            return MassCancelItem(
+                connection.account,
+                connection.epoch,
+                event.msg_seq_num,
+                _answer(entry, "", mass_cancel_accepted(content)),
+                encode_command(content),
             )
         return PublishItem(
             connection.account,
@@ -135,6 +199,10 @@ class Encoder:
             request.symbol,
             encode_command(content),
         )
+
+
+def _answer(entry: Inbound, symbol: str, event: Refusal) -> bytes:
+    return encode_output(Output(symbol, 0, entry.received_ns // 1_000, [event], []))
 
 
 def needs_lookup(request: Request) -> bool:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.commands import NewOrder, ReplaceOrder
-from engine.events import CancelRejected
+from engine.enums import OrdRejReason
+from engine.events import CancelRejected, OrderRejected
+from gateway.account_limits import problem_of_order_value
 from gateway.encoder import Encoder
 from gateway.pipeline import Inbound
-from gateway.refusals import NewCommand, Refusal, Request
+from gateway.refusals import NewCommand, Refusal, Request, order_rejected
 from gateway.reservations import price_market, reserve_replace, with_order
 from gateway.symbol_texts import SymbolTable
-from router.open_orders import OpenOrder, read_best_prices, read_open_orders
+from router.open_orders import BestPrices, OpenOrder, read_best_prices, read_open_orders
 from router.redis_client import RedisLink
 
 
@@ -59,10 +61,22 @@ class Lookups:
             self._set(entry, request, self._with_order(request.symbol, content, order))
         for entry, request in incomplete:
             if isinstance(request.content, NewOrder):
-                texts, prices = self._symbols.by_name[request.symbol], best[request.symbol]
-                protection_ppm = self._protection_ppm
-                priced = price_market(request.content, texts, prices, protection_ppm=protection_ppm)
+                prices = best[request.symbol]
+                priced = self._priced(entry, request.symbol, request.content, prices)
                 self._set(entry, request, priced)
+
+    def _priced(
+        self, entry: Inbound, symbol: str, order: NewOrder, best: BestPrices
+    ) -> NewOrder | OrderRejected:
+        texts = self._symbols.by_name[symbol]
+        priced = price_market(order, texts, best, protection_ppm=self._protection_ppm)
+        if isinstance(priced, OrderRejected):
+            return priced
+        problem = problem_of_order_value(entry.connection.limits, texts, priced)
+        if problem is None:
+            return priced
+        assert isinstance(problem.reason, OrdRejReason), "Invariant: limits have a code of orders"
+        return order_rejected(order, problem.text, problem.reason)
 
     def _with_order(
         self, symbol: str, content: ReplaceOrder | CancelRejected, order: OpenOrder | None

@@ -1,64 +1,39 @@
 """The business checks of orders and replaces against the rules of their symbol. Pure.
 
-The session layer has checked each value's format before; a Problem says what was expected and what
-was received.
+Most orders are plain: market or limit, without conditions. Those that are not take a way of their
+own, so that they cost the others nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
-from engine.enums import BusinessRejectReason, OrdRejReason, OrdType, Side, TimeInForce
-from engine.instrument import SymbolRules
+from engine.commands import OrderConditions
+from engine.enums import OrdRejReason, OrdType
 from gateway.fix_tags import (
     TAG_ACCOUNT,
-    TAG_EXEC_INST,
-    TAG_ORD_TYPE,
+    TAG_CASH_ORDER_QTY,
     TAG_ORDER_ID,
-    TAG_ORDER_QTY,
     TAG_PRICE,
-    TAG_SIDE,
     TAG_SYMBOL,
-    TAG_TIME_IN_FORCE,
 )
-from gateway.refusals import SIDES, Origin, Problem, readable
+from gateway.order_conditions import CONDITION_TAGS, ConditionReader, problem_of_combination
+from gateway.order_kinds import KINDS, PLAIN_KINDS, STOPS, Kind, key_of, problem_of_kind
+from gateway.order_values import (
+    Fields,
+    problem_of_notional,
+    protected_price,
+    read_cash,
+    read_price,
+    read_quantity,
+    read_stop,
+    unsupported,
+)
+from gateway.refusals import Origin, Problem, readable
 from gateway.symbol_texts import SymbolTexts
 
-Fields = Mapping[bytes, bytes]
-
-_IMMEDIATE = (TimeInForce.IOC, TimeInForce.FOK)
-_TIMES_IN_FORCE = {b"%d" % time: time for time in (TimeInForce.DAY, TimeInForce.GTC, *_IMMEDIATE)}
-_POST_ONLY = b"6"
-_NAMES = {
-    TAG_EXEC_INST: "ExecInst (18)",
-    TAG_ORD_TYPE: "OrdType (40)",
-    TAG_PRICE: "Price (44)",
-    TAG_SIDE: "Side (54)",
-    TAG_TIME_IN_FORCE: "TimeInForce (59)",
-}
-_UNSUPPORTED_NAMES = {
-    b"99": "StopPx",
-    b"110": "MinQty",
-    b"111": "MaxFloor",
-    b"126": "ExpireTime",
-    b"152": "CashOrderQty",
-    b"168": "EffectiveTime",
-    b"211": "PegOffsetValue",
-    b"388": "DiscretionInst",
-    b"432": "ExpireDate",
-}
-"""Instructions that would change what the order does if they were obeyed: refused, not ignored."""
-_UNSUPPORTED_TAGS = frozenset(_UNSUPPORTED_NAMES)
-
-
-class Kind(NamedTuple):
-    """What an order is, apart from how much at which price."""
-
-    side: Side
-    ord_type: OrdType
-    time_in_force: TimeInForce
-    post_only: bool
+_MARKET = OrdType.MARKET
+_NONE = OrderConditions()
 
 
 class Terms(NamedTuple):
@@ -67,55 +42,100 @@ class Terms(NamedTuple):
     kind: Kind
     price_ticks: int
     qty_lots: int
+    conditions: OrderConditions | None = None
 
 
-def _good_kinds() -> dict[tuple[bytes | None, ...], Kind]:
-    """Return every combination of 54, 40, 59 and 18 that is possible.
+class TermsReader:
+    """Read what orders and replaces ask for.
 
-    A market order gets TimeInForce IOC unless it asks for FOK.
+    Args:
+        protection_ppm: how far beyond its stop price a stop order may trade, see
+            ``GatewaySettings.market_protection_ppm``.
     """
-    kinds: dict[tuple[bytes | None, ...], Kind] = {}
-    for side_text, side in SIDES.items():
-        for time_text, time in [(None, TimeInForce.DAY), *_TIMES_IN_FORCE.items()]:
-            market_time = TimeInForce.FOK if time is TimeInForce.FOK else TimeInForce.IOC
-            market = Kind(side, OrdType.MARKET, market_time, False)
-            kinds[side_text, b"1", time_text, None] = market
-            kinds[side_text, b"2", time_text, None] = Kind(side, OrdType.LIMIT, time, False)
-            if time not in _IMMEDIATE:
-                post_only = Kind(side, OrdType.LIMIT, time, True)
-                kinds[side_text, b"2", time_text, _POST_ONLY] = post_only
-    return kinds
 
+    def __init__(self, *, protection_ppm: int) -> None:
+        self._protection_ppm = protection_ppm
+        self._conditions = ConditionReader()
 
-_KINDS = _good_kinds()
-_MARKET = OrdType.MARKET
+    def read(self, fields: Fields, texts: SymbolTexts, received_ns: int) -> Terms | Problem:
+        """Return the terms of an order, or the first thing that is wrong with them.
 
+        A market order has no price yet (0), one by CashOrderQty (152) no quantity either (0). A
+        stop order has the worst price at which it may trade once it is triggered.
 
-def read_terms(fields: Fields, texts: SymbolTexts) -> Terms | Problem:
-    """Return the terms of an order, or the first thing that is wrong with them.
+        Args:
+            fields: of the message.
+            texts: the symbol's rules and texts.
+            received_ns: when the message came.
+        """
+        kind = PLAIN_KINDS.get(key_of(fields))
+        if kind is None or not CONDITION_TAGS.isdisjoint(fields):
+            return self._read_conditional(fields, texts, received_ns)
+        qty_lots = read_quantity(fields, texts)
+        if isinstance(qty_lots, Problem):
+            return qty_lots
+        if kind.ord_type is _MARKET:
+            if TAG_PRICE in fields:
+                return unsupported(TAG_PRICE, "none on a market order", fields)
+            return Terms(kind, 0, qty_lots)
+        price_ticks = read_price(fields, texts)
+        if isinstance(price_ticks, Problem):
+            return price_ticks
+        problem = problem_of_notional(texts, price_ticks, qty_lots)
+        return problem or Terms(kind, price_ticks, qty_lots)
 
-    A market order has no price yet (0).
-    """
-    get = fields.get
-    kind = _KINDS.get(
-        (get(TAG_SIDE), get(TAG_ORD_TYPE), get(TAG_TIME_IN_FORCE), get(TAG_EXEC_INST))
-    )
-    if kind is None:
-        return _problem_of_kind(fields)
-    if not _UNSUPPORTED_TAGS.isdisjoint(fields):
-        return _problem_of_tags(fields)
-    qty_lots = _read_quantity(fields, texts)
-    if isinstance(qty_lots, Problem):
-        return qty_lots
-    if kind.ord_type is _MARKET:
-        if TAG_PRICE in fields:
-            return unsupported(TAG_PRICE, "none on a market order", fields)
-        return Terms(kind, 0, qty_lots)
-    price_ticks = _read_price(fields, texts)
-    if isinstance(price_ticks, Problem):
-        return price_ticks
-    problem = problem_of_notional(texts, price_ticks, qty_lots)
-    return problem or Terms(kind, price_ticks, qty_lots)
+    def _read_conditional(
+        self, fields: Fields, texts: SymbolTexts, received_ns: int
+    ) -> Terms | Problem:
+        kind = KINDS.get(key_of(fields))
+        if kind is None:
+            return problem_of_kind(fields)
+        problem = problem_of_combination(fields, kind)
+        if problem is not None:
+            return problem
+        amounts = _read_amounts(fields, texts)
+        if isinstance(amounts, Problem):
+            return amounts
+        qty_lots, cash = amounts
+        prices = self._read_prices(fields, texts, kind)
+        if isinstance(prices, Problem):
+            return prices
+        stop_ticks, price_ticks = prices
+        if kind.ord_type is not _MARKET:
+            expected_ticks = stop_ticks if kind.ord_type is OrdType.STOP else price_ticks
+            problem = problem_of_notional(texts, expected_ticks, qty_lots)
+            if problem is not None:
+                return problem
+        conditions = self._conditions.read(
+            fields,
+            texts,
+            kind,
+            stop_ticks=stop_ticks,
+            qty_lots=qty_lots,
+            cash=cash,
+            received_ns=received_ns,
+        )
+        if isinstance(conditions, Problem):
+            return conditions
+        return Terms(kind, price_ticks, qty_lots, conditions if conditions != _NONE else None)
+
+    def _read_prices(
+        self, fields: Fields, texts: SymbolTexts, kind: Kind
+    ) -> tuple[int, int] | Problem:
+        """Return the stop price (0 = none) and the worst price at which the order may trade."""
+        ord_type = kind.ord_type
+        stop_ticks: int | Problem = read_stop(fields, texts) if ord_type in STOPS else 0
+        if isinstance(stop_ticks, Problem):
+            return stop_ticks
+        if ord_type is _MARKET:
+            return 0, 0
+        if ord_type is OrdType.STOP:
+            ppm = self._protection_ppm
+            return stop_ticks, protected_price(
+                texts.rules, kind.side, stop_ticks, protection_ppm=ppm
+            )
+        price_ticks = read_price(fields, texts)
+        return price_ticks if isinstance(price_ticks, Problem) else (stop_ticks, price_ticks)
 
 
 def read_order_seq(fields: Fields) -> int | Problem:
@@ -125,21 +145,16 @@ def read_order_seq(fields: Fields) -> int | Problem:
         return 0
     symbol, _, number = order_id.rpartition(b"-")
     if symbol != fields[TAG_SYMBOL] or not number.isdigit() or not 0 < int(number[:20]) < 2**63:
-        text = f"OrderID (37): no order {readable(order_id)} in {_given(fields, TAG_SYMBOL)}"
+        given = readable(fields[TAG_SYMBOL])
+        text = f"OrderID (37): no order {readable(order_id)} in {given}"
         return Problem(OrdRejReason.UNKNOWN_ORDER, text)
     return int(number[:20])
 
 
 def unknown_symbol(fields: Fields) -> Problem:
     """Return the refusal of a symbol that the venue does not have."""
-    text = f"Symbol (55): unknown symbol {_given(fields, TAG_SYMBOL)}"
+    text = f"Symbol (55): unknown symbol {readable(fields[TAG_SYMBOL])}"
     return Problem(OrdRejReason.UNKNOWN_SYMBOL, text)
-
-
-def unsupported(tag: bytes, expected: str, fields: Fields) -> Problem:
-    """Return the refusal of a value that FIX knows and this venue, or this order, does not take."""
-    text = f"{_NAMES[tag]}: expected {expected}, received {_given(fields, tag)}"
-    return Problem(OrdRejReason.UNSUPPORTED_CHARACTERISTIC, text)
 
 
 def problem_of_account(fields: Fields, origin: Origin) -> Problem | None:
@@ -151,81 +166,10 @@ def problem_of_account(fields: Fields, origin: Origin) -> Problem | None:
     return Problem(OrdRejReason.UNKNOWN_ACCOUNT, text)
 
 
-def problem_of_notional(texts: SymbolTexts, price_ticks: int, qty_lots: int) -> Problem | None:
-    """Check price × quantity against the symbol's smallest notional."""
-    rules = texts.rules
-    notional = rules.notional(price_ticks, qty_lots)
-    if notional >= rules.min_notional:
-        return None
-    least, received = (
-        texts.amounts.text(amount).decode() for amount in (rules.min_notional, notional)
-    )
-    text = f"Notional: expected at least {least} {rules.quote}, received {received}"
-    return Problem(OrdRejReason.OTHER, text)
-
-
-def _given(fields: Fields, tag: bytes) -> str:
-    return readable(fields[tag])
-
-
-def _problem_of_kind(fields: Fields) -> Problem:
-    """Return the first thing that keeps 54, 40, 59 and 18 from being one of ``_KINDS``."""
-    if fields[TAG_SIDE] not in SIDES:
-        return unsupported(TAG_SIDE, "1 (buy) or 2 (sell)", fields)
-    if fields[TAG_ORD_TYPE] not in (b"1", b"2"):
-        return unsupported(TAG_ORD_TYPE, "1 (market) or 2 (limit)", fields)
-    if fields.get(TAG_TIME_IN_FORCE, b"0") not in _TIMES_IN_FORCE:
-        return unsupported(TAG_TIME_IN_FORCE, "0 (day), 1 (GTC), 3 (IOC) or 4 (FOK)", fields)
-    if fields[TAG_EXEC_INST] != _POST_ONLY:
-        return unsupported(TAG_EXEC_INST, "6 (post-only)", fields)
-    if fields[TAG_ORD_TYPE] == b"1":
-        return unsupported(TAG_EXEC_INST, "none on a market order", fields)
-    return unsupported(TAG_EXEC_INST, "none on an IOC or FOK order", fields)
-
-
-def _problem_of_tags(fields: Fields) -> Problem:
-    tag = min(_UNSUPPORTED_TAGS & fields.keys())
-    text = f"{_UNSUPPORTED_NAMES[tag]} ({readable(tag)}): not supported"
-    return Problem(OrdRejReason.UNSUPPORTED_CHARACTERISTIC, text)
-
-
-def _read_quantity(fields: Fields, texts: SymbolTexts) -> int | Problem:
-    text = fields.get(TAG_ORDER_QTY)
-    if text is None:
-        return _absent("OrderQty (38)", "every order")
-    rules: SymbolRules = texts.rules
-    qty_lots = texts.quantities.steps(text)
-    if qty_lots is not None and rules.min_qty_lots <= qty_lots <= rules.max_qty_lots:
-        return qty_lots
-    if qty_lots is None:
-        expected = f"a multiple of {rules.lot_size}"
-    else:
-        least, most = (
-            texts.quantities.text(lots).decode()
-            for lots in (rules.min_qty_lots, rules.max_qty_lots)
-        )
-        expected = f"{least} to {most}"
-    problem = f"OrderQty (38): expected {expected}, received {readable(text)}"
-    return Problem(OrdRejReason.INCORRECT_QUANTITY, problem)
-
-
-def _read_price(fields: Fields, texts: SymbolTexts) -> int | Problem:
-    text = fields.get(TAG_PRICE)
-    if text is None:
-        return _absent("Price (44)", "a limit order")
-    rules = texts.rules
-    price_ticks = texts.prices.steps(text)
-    if price_ticks is not None and 0 < price_ticks <= rules.max_price_ticks:
-        return price_ticks
-    if price_ticks is None:
-        expected = f"a multiple of {rules.tick_size}"
-    else:
-        least, most = (texts.prices.text(ticks).decode() for ticks in (1, rules.max_price_ticks))
-        expected = f"{least} to {most}"
-    problem = f"Price (44): expected {expected}, received {readable(text)}"
-    return Problem(OrdRejReason.OTHER, problem)
-
-
-def _absent(name: str, where: str) -> Problem:
-    text = f"{name}: required on {where}, received none"
-    return Problem(BusinessRejectReason.CONDITIONALLY_REQUIRED_FIELD_MISSING, text)
+def _read_amounts(fields: Fields, texts: SymbolTexts) -> tuple[int, int] | Problem:
+    """Return the quantity and the cash of an order; one of them is 0."""
+    if TAG_CASH_ORDER_QTY in fields:
+        cash = read_cash(fields, texts)
+        return cash if isinstance(cash, Problem) else (0, cash)
+    qty_lots = read_quantity(fields, texts)
+    return qty_lots if isinstance(qty_lots, Problem) else (qty_lots, 0)

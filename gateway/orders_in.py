@@ -9,13 +9,30 @@ answered once and in order. Message types that are none of these are the session
     Account (1) of somebody else          103=15     102=99       102=99     380=6
     resent too late (43=Y)                103=8      never        102=99     never
     OrdType, TimeInForce, ExecInst        103=11                  102=99
+    a field that does not go with them    103=11                  102=99
     a side other than buy and sell        380=0      not read     102=99     380=0
-    quantity: lots, min, max              103=13                  102=99
-    price: ticks, range; notional         103=99                  102=99
-    price or quantity absent              380=5                   380=5
+    OrderQty, MinQty, MaxFloor: lots,
+      least, most; CashOrderQty           103=13                  102=99
+    Price, StopPx: ticks, range;
+      notional; no day of the calendar    103=99                  102=99
+    ExpireTime, ExpireDate in the past    103=4                   102=99
+    price, stop price, quantity or
+      expiry absent where needed          380=5                   380=5
     rate                                  103=99     never        102=99     never
-    orders in flight                      103=3      never        102=99     never
+    orders in flight, open orders         103=3      never        102=99     never
+    value of an order                     103=3                   102=99
     OrderID (37) of another symbol                   102=1        102=1      380=1
+
+Which field goes with which order: ``gateway/order_conditions.py``. Mass requests:
+
+    refused because of                    q                    AF
+    a type other than 1 and 7             r 531=0 532=0        380=0
+    unknown symbol                        r 531=0 532=1        380=2
+    a symbol with type 7                  r 531=0 532=0        380=0
+    a side other than buy and sell        r 531=0 532=0        380=0
+    Symbol (55) absent with type 1        380=5                380=5
+    Account (1) of somebody else                               380=6
+    the symbol is halted                  r 531=0 532=99       never
 
 Source: fix-reference 3.1 and 3.2.
 """
@@ -31,6 +48,8 @@ from gateway.fix_tags import (
     NEW_ORDER_SINGLE,
     ORDER_CANCEL_REPLACE_REQUEST,
     ORDER_CANCEL_REQUEST,
+    ORDER_MASS_CANCEL_REQUEST,
+    ORDER_MASS_STATUS_REQUEST,
     ORDER_STATUS_REQUEST,
     TAG_CL_ORD_ID,
     TAG_ORD_STATUS_REQ_ID,
@@ -40,13 +59,14 @@ from gateway.fix_tags import (
     TAG_SIDE,
     TAG_SYMBOL,
 )
+from gateway.mass_requests import read_mass_cancel, read_mass_status
 from gateway.order_terms import (
+    TermsReader,
     problem_of_account,
     read_order_seq,
-    read_terms,
     unknown_symbol,
-    unsupported,
 )
+from gateway.order_values import unsupported
 from gateway.refusals import SIDES, Origin, Problem, Request, refuse
 from gateway.symbol_texts import SymbolTable
 
@@ -63,20 +83,26 @@ class OrderReader:
     Args:
         symbols: rules and texts of every symbol.
         default_stp: self-trade prevention of orders without tag 7928.
+        protection_ppm: of stop orders, see ``GatewaySettings.market_protection_ppm``.
     """
 
-    def __init__(self, symbols: SymbolTable, *, default_stp: SelfTradePrevention) -> None:
+    def __init__(
+        self, symbols: SymbolTable, *, default_stp: SelfTradePrevention, protection_ppm: int
+    ) -> None:
         self._symbols = symbols.by_tag
         self._default_stp = default_stp
+        self._terms = TermsReader(protection_ppm=protection_ppm)
         self._readers: dict[bytes, Callable[[FixMessage, Origin], Request | Problem]] = {
             NEW_ORDER_SINGLE: self._new_order,
             ORDER_CANCEL_REQUEST: self._cancel,
             ORDER_CANCEL_REPLACE_REQUEST: self._replace,
             ORDER_STATUS_REQUEST: self._query,
+            ORDER_MASS_CANCEL_REQUEST: self._mass_cancel,
+            ORDER_MASS_STATUS_REQUEST: self._mass_status,
         }
 
     def read(self, message: FixMessage, origin: Origin) -> Request:
-        """Return what a D, F, G or H asks for, or its refusal; any other type is refused.
+        """Return what a D, F, G, H, q or AF asks for, or its refusal; other types are refused.
 
         Of a market order the price, and of a replace the reservation, are still to be filled in by
         ``gateway/reservations.py``.
@@ -90,10 +116,12 @@ class OrderReader:
         texts = self._symbols.get(fields[TAG_SYMBOL])
         if texts is None:
             return unknown_symbol(fields)
-        terms = _problem_of_origin(message, origin) or read_terms(fields, texts)
+        terms = _problem_of_origin(message, origin) or self._terms.read(
+            fields, texts, origin.received_ns
+        )
         if isinstance(terms, Problem):
             return terms
-        kind, price_ticks, qty_lots = terms
+        kind, price_ticks, qty_lots, conditions = terms
         side, ord_type, time_in_force, post_only = kind
         rules = texts.rules
         stp = fields.get(TAG_SELF_TRADE_PREVENTION)
@@ -112,7 +140,10 @@ class OrderReader:
                 price_ticks,
                 qty_lots,
                 rules.version,
-                rules.hold_of(side, price_ticks, qty_lots),
+                conditions.cash
+                if conditions is not None and conditions.cash
+                else rules.hold_of(side, price_ticks, qty_lots),
+                conditions,
             ),
         )
 
@@ -121,11 +152,14 @@ class OrderReader:
         texts = self._symbols.get(fields[TAG_SYMBOL])
         if texts is None:
             return unknown_symbol(fields)
-        terms = _problem_of_origin(message, origin) or read_terms(fields, texts)
+        terms = _problem_of_origin(message, origin) or self._terms.read(
+            fields, texts, origin.received_ns
+        )
         if isinstance(terms, Problem):
             return terms
         if terms.kind.ord_type is OrdType.MARKET:
-            return unsupported(TAG_ORD_TYPE, "2 (an order in the book is a limit order)", fields)
+            expected = "2 (limit), 3 (stop) or 4 (stop-limit): a market order is never open"
+            return unsupported(TAG_ORD_TYPE, expected, fields)
         order_seq = read_order_seq(fields)
         if isinstance(order_seq, Problem):
             return order_seq
@@ -148,6 +182,7 @@ class OrderReader:
                 rules_version=texts.rules.version,
                 reserved=0,
                 stp=None if stp is None else _STP[stp],
+                conditions=terms.conditions,
             ),
         )
 
@@ -194,6 +229,12 @@ class OrderReader:
                 fields.get(TAG_ORD_STATUS_REQ_ID, b"").decode("ascii"),
             ),
         )
+
+    def _mass_cancel(self, message: FixMessage, origin: Origin) -> Request | Problem:
+        return read_mass_cancel(message, origin, self._symbols)
+
+    def _mass_status(self, message: FixMessage, origin: Origin) -> Request | Problem:
+        return read_mass_status(message, origin, self._symbols)
 
 
 def _problem_of_origin(message: FixMessage, origin: Origin) -> Problem | None:

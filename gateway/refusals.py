@@ -4,32 +4,51 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from engine.commands import CancelOrder, NewOrder, QueryOrder, ReplaceOrder
+import msgspec
+
+from engine.commands import CancelOrder, MassCancel, NewOrder, QueryOrder, ReplaceOrder
 from engine.enums import (
     BusinessRejectReason,
     CxlRejReason,
     CxlRejResponseTo,
+    MassCancelRejectReason,
+    MassCancelRequestType,
     OrdRejReason,
     OrdStatus,
     OrdType,
     Side,
     TimeInForce,
 )
-from engine.events import BusinessRejected, CancelRejected, OrderRejected
+from engine.events import BusinessRejected, CancelRejected, MassCancelReported, OrderRejected
 from gateway.fix_message import FixMessage
 from gateway.fix_tags import (
     NEW_ORDER_SINGLE,
     ORDER_CANCEL_REPLACE_REQUEST,
     ORDER_CANCEL_REQUEST,
+    ORDER_MASS_CANCEL_REQUEST,
     ORDER_STATUS_REQUEST,
     TAG_CL_ORD_ID,
+    TAG_MASS_CANCEL_REQUEST_TYPE,
+    TAG_MASS_STATUS_REQ_ID,
     TAG_ORIG_CL_ORD_ID,
     TAG_SIDE,
     TAG_SYMBOL,
 )
 
-NewCommand = NewOrder | CancelOrder | ReplaceOrder | QueryOrder
-Refusal = OrderRejected | CancelRejected | BusinessRejected
+
+class MassStatusQuery(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """OrderMassStatusRequest (35=AF), answered from ``open:{account}``.
+
+    ``symbol`` empty: of all symbols. ``side`` None: of both.
+    """
+
+    mass_status_req_id: str
+    symbol: str
+    side: Side | None
+
+
+NewCommand = NewOrder | CancelOrder | ReplaceOrder | QueryOrder | MassCancel
+Refusal = OrderRejected | CancelRejected | BusinessRejected | MassCancelReported
 
 SIDES = {b"1": Side.BUY, b"2": Side.SELL}
 
@@ -40,6 +59,7 @@ _MSG_TYPES = {
     CancelOrder: ORDER_CANCEL_REQUEST,
     ReplaceOrder: ORDER_CANCEL_REPLACE_REQUEST,
     QueryOrder: ORDER_STATUS_REQUEST,
+    MassCancel: ORDER_MASS_CANCEL_REQUEST,
 }
 _RESPONSES_TO = {
     ORDER_CANCEL_REQUEST: CxlRejResponseTo.CANCEL,
@@ -50,13 +70,20 @@ _BUSINESS_REASONS = {
     OrdRejReason.UNKNOWN_ORDER: BusinessRejectReason.UNKNOWN_ID,
     OrdRejReason.UNKNOWN_ACCOUNT: BusinessRejectReason.NOT_AUTHORIZED,
 }
+_MASS_CANCEL_REASONS = {
+    OrdRejReason.UNKNOWN_SYMBOL: MassCancelRejectReason.UNKNOWN_SECURITY,
+    OrdRejReason.UNSUPPORTED_CHARACTERISTIC: MassCancelRejectReason.NOT_SUPPORTED,
+}
 
 
 class Request(NamedTuple):
-    """One message, understood: ``content`` is a command for the symbol's engine, or its refusal."""
+    """One message, understood: ``content`` is a command for the symbol's engine, or its refusal.
+
+    A mass request for all symbols has an empty one.
+    """
 
     symbol: str
-    content: NewCommand | Refusal
+    content: NewCommand | MassStatusQuery | Refusal
 
 
 class Origin(NamedTuple):
@@ -67,12 +94,14 @@ class Origin(NamedTuple):
         session: the incarnation number of the session.
         msg_seq_num: the message's MsgSeqNum.
         stale: a resend (PossDupFlag=Y) of something too old to be still wanted.
+        received_ns: when the gateway got it: what is to expire before is refused.
     """
 
     account: int
     session: int
     msg_seq_num: int
     stale: bool
+    received_ns: int = 0
 
 
 class Problem(NamedTuple):
@@ -90,8 +119,8 @@ def readable(value: bytes) -> str:
 def refuse(message: FixMessage, origin: Origin, problem: Problem) -> Request:
     """Return the refusal of a message in the form that its type asks for.
 
-    D: ExecutionReport; F and G: OrderCancelReject; the other types, and whatever is refused for a
-    BusinessRejectReason: BusinessMessageReject.
+    D: ExecutionReport; F and G: OrderCancelReject; q: OrderMassCancelReport; the other types, and
+    whatever is refused for a BusinessRejectReason: BusinessMessageReject.
     """
     symbol = readable(message.fields.get(TAG_SYMBOL, b""))
     reason, text = problem
@@ -110,6 +139,8 @@ def refuse(message: FixMessage, origin: Origin, problem: Problem) -> Request:
             reason=CxlRejReason.UNKNOWN_ORDER if unknown else CxlRejReason.OTHER,
             text=text,
         )
+    elif message.msg_type == ORDER_MASS_CANCEL_REQUEST:
+        content = _mass_cancel_rejected(message, origin, reason, text)
     else:
         business_reason = _BUSINESS_REASONS.get(reason, BusinessRejectReason.OTHER)
         content = _business_rejected(message, origin, business_reason, text)
@@ -186,15 +217,34 @@ def _new_order_rejected(
     )
 
 
+def _mass_cancel_rejected(
+    message: FixMessage, origin: Origin, reason: OrdRejReason, text: str
+) -> MassCancelReported:
+    fields = message.fields
+    return MassCancelReported(
+        index=0,
+        account=origin.account,
+        cl_ord_id=readable(fields[TAG_CL_ORD_ID]),
+        request_type=MassCancelRequestType(int(fields[TAG_MASS_CANCEL_REQUEST_TYPE])),
+        response=MassCancelRequestType.REJECTED,
+        affected=None,
+        reason=_MASS_CANCEL_REASONS.get(reason, MassCancelRejectReason.OTHER),
+        text=text,
+        side=SIDES.get(fields.get(TAG_SIDE, b"")),
+    )
+
+
 def _business_rejected(
     message: FixMessage, origin: Origin, reason: BusinessRejectReason, text: str
 ) -> BusinessRejected:
+    fields = message.fields
+    ref_id = fields.get(TAG_CL_ORD_ID) or fields.get(TAG_MASS_STATUS_REQ_ID, b"")
     return BusinessRejected(
         index=0,
         account=origin.account,
         ref_seq_num=origin.msg_seq_num,
         ref_msg_type=readable(message.msg_type),
-        ref_id=readable(message.fields.get(TAG_CL_ORD_ID, b"")),
+        ref_id=readable(ref_id),
         reason=reason,
         text=text,
     )

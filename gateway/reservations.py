@@ -13,8 +13,8 @@ import msgspec
 from engine.commands import NewOrder, ReplaceOrder
 from engine.enums import CxlRejReason, CxlRejResponseTo, OrdRejReason, OrdStatus, Side
 from engine.events import CancelRejected, OrderRejected
-from engine.instrument import PPM, SymbolRules, fee_ceil
-from gateway.order_terms import problem_of_notional
+from engine.instrument import SymbolRules, fee_ceil
+from gateway.order_values import problem_of_notional, protected_price
 from gateway.refusals import cancel_rejected, order_rejected
 from gateway.symbol_texts import SymbolTexts
 from router.open_orders import BestPrices, OpenOrder
@@ -27,6 +27,8 @@ def price_market(
 ) -> NewOrder | OrderRejected:
     """Return a market order with its protection price, or its refusal when nobody quotes.
 
+    One by CashOrderQty (152) reserves its cash, whatever the price.
+
     Args:
         order: as ``OrderReader.read`` returned it, without a price.
         texts: the symbol's rules and texts.
@@ -37,15 +39,13 @@ def price_market(
     best_ticks = best.ask_ticks if buys else best.bid_ticks
     if not best_ticks:
         return order_rejected(order, f"Market order: there is no {'offer' if buys else 'bid'}")
+    rules = texts.rules
+    price_ticks = protected_price(rules, order.side, best_ticks, protection_ppm=protection_ppm)
+    if order.conditions is not None and order.conditions.cash:
+        return msgspec.structs.replace(order, price_ticks=price_ticks)
     problem = problem_of_notional(texts, best_ticks, order.qty_lots)
     if problem is not None:
         return order_rejected(order, problem.text)
-    rules = texts.rules
-    if buys:
-        wanted_ticks = best_ticks * (PPM + protection_ppm) // PPM
-        price_ticks = min(wanted_ticks, rules.max_price_ticks)
-    else:
-        price_ticks = max(1, -(-best_ticks * (PPM - protection_ppm) // PPM))
     reserved = rules.hold_of(order.side, price_ticks, order.qty_lots)
     return msgspec.structs.replace(order, price_ticks=price_ticks, reserved=reserved)
 

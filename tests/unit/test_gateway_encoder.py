@@ -7,21 +7,26 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from engine.commands import CancelOrder, NewOrder, decode_command
-from engine.enums import OrdRejReason
-from engine.events import OrderRejected, decode_output
+from engine.commands import CancelOrder, MassCancel, NewOrder, decode_command
+from engine.enums import CxlRejReason, MassCancelRequestType, OrdRejReason, Side
+from engine.events import CancelRejected, MassCancelReported, OrderRejected, decode_output
+from gateway.account_limits import NO_LIMITS, AccountLimits
 from gateway.encoder import Encoder, needs_lookup
 from gateway.fix_message import FixMessage
 from gateway.fix_time import NS_PER_SECOND
+from gateway.mass_requests import decode_query
 from gateway.pipeline import Inbound
+from gateway.refusals import MassStatusQuery
 from gateway.session_events import AdminMessage, AppMessage
 from gateway.settings import GatewaySettings
 from gateway.symbol_texts import SymbolTable
 from gateway.throttle import TokenBucket
-from router.admission import PublishItem, RefuseItem
+from router.admission import MassCancelItem, MassStatusItem, PublishItem, RefuseItem
 from tests.unit.test_gateway_orders_in import TIME, fix, order, rules_of
 
 NOW_NS = 1_767_323_045 * NS_PER_SECOND
+MASS_CANCEL = f"35=q|11=q1|530=7|60={TIME.decode()}"
+ALL = MassCancelRequestType.ALL
 CANCEL = f"35=F|41=a0|11=c1|55=BTC-USD|54=1|60={TIME.decode()}"
 
 
@@ -35,8 +40,16 @@ class World:
             epoch=5,
             number=7,
             in_flight=set(),
+            new_in_flight=set(),
+            open_orders=0,
+            limits=NO_LIMITS,
             bucket=TokenBucket(settings.orders_per_s_max, period_ns=NS_PER_SECOND),
         )
+        self.connection.answered = self.answered
+
+    def answered(self, cl_ord_id: str) -> None:
+        self.connection.in_flight.discard(cl_ord_id)
+        self.connection.new_in_flight.discard(cl_ord_id)
 
     def encode(self, message: FixMessage, *, sent_ns: int | None = None) -> Inbound:
         event = AppMessage(message.raw, message, 42, sent_ns is not None, False, sent_ns)
@@ -86,6 +99,83 @@ def test_orders_beyond_the_limits_are_refused(world: World) -> None:
     world.connection.in_flight.clear()
     fast = world.refused(order(t11="a4"))
     assert (fast.reason, fast.text[:10]) == (OrdRejReason.OTHER, "Rate limit")
+
+
+def test_account_has_a_number_of_open_orders(world: World) -> None:
+    world.connection.limits = AccountLimits(max_open_orders=2)
+    world.connection.bucket = TokenBucket(10, period_ns=NS_PER_SECOND)
+    world.connection.open_orders = 1
+    assert isinstance(world.encode(order(t11="a1")).item, PublishItem)
+    refused = world.refused(order(t11="a2"))
+    assert refused.reason is OrdRejReason.EXCEEDS_LIMIT
+    assert refused.text == "Open orders: at most 2 of this account"
+    assert world.encode(order("G", t11="a3", t41="a0")).item is None, "it opens none"
+    world.connection.answered("a1")
+    assert isinstance(world.encode(order(t11="a4")).item, PublishItem)
+
+
+def test_changed_rules_do_not_count_an_order_twice(world: World) -> None:
+    world.connection.limits = AccountLimits(max_open_orders=1)
+    entry = world.encode(order())
+    world.symbols.update([rules_of(version=4)])
+    world.encoder.refresh([entry])
+    assert isinstance(entry.item, PublishItem)
+    assert world.connection.new_in_flight == {"a1"}
+
+
+def test_account_has_a_value_of_orders(world: World) -> None:
+    world.connection.limits = AccountLimits(max_order_value={"USD": 1_500_750})
+    assert isinstance(world.encode(order()).item, PublishItem)
+    refused = world.refused(order(t11="a2", t38="1.51"))
+    assert refused.reason is OrdRejReason.EXCEEDS_LIMIT
+    text = "Order value: at most 150.0750 USD of this account, received 151.0755"
+    assert refused.text == text
+    replaced = world.encode(order("G", t38="1.51")).request
+    assert replaced is not None and isinstance(replaced.content, CancelRejected)
+    assert (replaced.content.reason, replaced.content.text) == (CxlRejReason.OTHER, text)
+
+
+def test_account_has_a_rate_of_its_own(world: World) -> None:
+    world.connection.limits = AccountLimits(orders_per_s=1)
+    world.connection.bucket = TokenBucket(1, period_ns=NS_PER_SECOND)
+    assert isinstance(world.encode(order()).item, PublishItem)
+    assert world.refused(order(t11="a2")).text == "Rate limit: at most 1 orders per second"
+    assert isinstance(world.encode(fix(CANCEL)).item, PublishItem)
+    assert isinstance(world.encode(fix(MASS_CANCEL)).item, MassCancelItem)
+
+
+def test_mass_cancel_of_a_security_is_a_command_of_its_symbol(world: World) -> None:
+    item = world.encode(fix(MASS_CANCEL.replace("530=7", "530=1|55=BTC-USD"))).item
+    assert isinstance(item, PublishItem)
+    assert (item.symbol, item.amount, item.may_wait) == ("BTC-USD", 0, True)
+    assert isinstance(decode_command(item.command), MassCancel)
+
+
+def test_mass_cancel_of_all_has_its_answer_with_it(world: World) -> None:
+    item = world.encode(fix(MASS_CANCEL)).item
+    assert isinstance(item, MassCancelItem)
+    assert (item.account, item.epoch, item.msg_seq_num) == (1001, 5, 42)
+    assert decode_command(item.command) == MassCancel(1001, 7, 42, "q1", ALL)
+    output = decode_output(item.answer)
+    assert (output.symbol, output.seq, output.ts_us) == ("", 0, NOW_NS // 1_000)
+    (event,) = output.events
+    assert isinstance(event, MassCancelReported) and event.response is ALL
+
+
+def test_refused_mass_cancel_is_an_answer_alone(world: World) -> None:
+    item = world.encode(fix(MASS_CANCEL.replace("530=7", "530=6"))).item
+    assert isinstance(item, RefuseItem)
+    (event,) = decode_output(item.output).events
+    assert isinstance(event, MassCancelReported) and event.response == 0
+
+
+def test_mass_status_names_its_orders(world: World) -> None:
+    item = world.encode(fix("35=AF|584=s1|585=1|55=BTC-USD|54=2")).item
+    assert isinstance(item, MassStatusItem)
+    assert (item.symbol, item.side) == ("BTC-USD", 2)
+    assert decode_query(item.request) == MassStatusQuery("s1", "BTC-USD", Side.SELL)
+    item = world.encode(fix("35=AF|584=s1|585=7")).item
+    assert isinstance(item, MassStatusItem) and (item.symbol, item.side) == ("", 0)
 
 
 def test_only_an_old_resend_is_stale(world: World) -> None:

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from engine.commands import NewOrder, ReplaceOrder, decode_command
-from engine.enums import OrdStatus
+from engine.enums import OrdRejReason, OrdStatus
 from engine.events import CancelRejected, OrderRejected, decode_output
+from gateway.account_limits import AccountLimits
 from gateway.lookups import Lookups
 from gateway.pipeline import Inbound
 from router import keys
@@ -60,6 +61,24 @@ async def test_market_order_takes_a_price_beyond_the_best(world: World) -> None:
     entry = world.encode(MARKET)
     await world.lookups.complete([entry])
     assert published(entry).price_ticks == 2_100
+
+
+async def test_market_order_by_cash_reserves_its_cash(world: World) -> None:
+    await world.link.call("HSET", keys.BBO, "BTC-USD", "1990 2000 7")
+    entry = world.encode(order(t40="1", t44=None, t38=None, t152="75.5"))
+    await world.lookups.complete([entry])
+    command = published(entry)
+    assert (command.price_ticks, command.qty_lots, command.reserved) == (2_100, 0, 755_000)
+
+
+async def test_market_order_keeps_to_the_limits_of_its_account(world: World) -> None:
+    await world.link.call("HSET", keys.BBO, "BTC-USD", "1990 2000 7")
+    world.connection.limits = AccountLimits(max_order_value={"USD": 1_574_999})
+    entry = world.encode(MARKET)
+    await world.lookups.complete([entry])
+    event = refused(entry)
+    assert isinstance(event, OrderRejected) and event.reason is OrdRejReason.EXCEEDS_LIMIT
+    assert event.text.endswith("received 157.5000"), "at 105.00, its worst price"
 
 
 async def test_market_order_without_a_quote_is_refused(world: World) -> None:

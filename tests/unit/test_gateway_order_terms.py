@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from engine.commands import OrderConditions
 from engine.enums import BusinessRejectReason, OrdRejReason, OrdType, Side, TimeInForce
-from gateway.order_terms import Kind, Terms, problem_of_account, read_order_seq, read_terms
+from gateway.order_kinds import Kind
+from gateway.order_terms import Terms, TermsReader, problem_of_account, read_order_seq
 from gateway.refusals import Origin, Problem
 from gateway.symbol_texts import SymbolTexts
-from tests.unit.test_gateway_orders_in import rules_of
+from tests.unit.test_gateway_orders_in import RECEIVED_NS, rules_of
 
 TEXTS = SymbolTexts(rules_of())
 ORDER = {b"54": b"1", b"40": b"2", b"38": b"1", b"44": b"10", b"55": b"BTC-USD"}
@@ -22,7 +24,7 @@ def terms(**changes: str | None) -> Terms | Problem:
             del fields[key]
         else:
             fields[key] = value.encode()
-    return read_terms(fields, TEXTS)
+    return TermsReader(protection_ppm=50_000).read(fields, TEXTS, RECEIVED_NS)
 
 
 @pytest.mark.parametrize(
@@ -49,13 +51,18 @@ def test_market_orders_never_rest(time: str | None, kept: int) -> None:
     ("changes", "reason", "words"),
     [
         ({"t54": "5"}, 11, "Side (54): expected 1 (buy) or 2 (sell), received 5"),
-        ({"t40": "3"}, 11, "OrdType (40): expected 1 (market) or 2 (limit), received 3"),
-        ({"t59": "6"}, 11, "TimeInForce (59)"),
+        ({"t40": "P"}, 11, "OrdType (40): expected 1 (market), 2 (limit), 3 (stop) or 4"),
+        ({"t59": "5"}, 11, "TimeInForce (59): expected 0 (day), 1 (GTC), 2 (at the opening)"),
+        ({"t40": "1", "t44": None, "t59": "6"}, 11, "3 (IOC) or 4 (FOK) on a market order"),
+        ({"t40": "3", "t44": None, "t59": "3"}, 11, "1 (GTC) or 6 (GTD) on a stop order, received"),
+        ({"t18": "6", "t59": "2"}, 11, "none on an order for the opening"),
+        ({"t18": "6", "t40": "4"}, 11, "ExecInst (18): expected none on a stop-limit order"),
         ({"t18": "G"}, 11, "ExecInst (18): expected 6 (post-only), received G"),
         ({"t18": "6", "t59": "3"}, 11, "none on an IOC or FOK order"),
         ({"t18": "6", "t40": "1", "t44": None}, 11, "none on a market order"),
         ({"t40": "1"}, 11, "Price (44): expected none on a market order"),
-        ({"t111": "5", "t99": "1"}, 11, "MaxFloor (111): not supported"),
+        ({"t40": "3", "t99": "10"}, 11, "Price (44): expected none on a stop order"),
+        ({"t211": "5", "t99": "1"}, 11, "PegOffsetValue (211): not supported"),
         ({"t38": "0.005"}, 13, "OrderQty (38): expected a multiple of 0.01, received 0.005"),
         ({"t38": "0.01"}, 13, "expected 0.02 to 500.00, received 0.01"),
         ({"t38": "500.01"}, 13, "expected 0.02 to 500.00, received 500.01"),
@@ -70,6 +77,35 @@ def test_what_an_order_may_not_say(changes: dict[str, str | None], reason: int, 
     assert isinstance(problem, Problem)
     assert problem.reason == OrdRejReason(reason)
     assert words in problem.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "price_ticks", "conditions"),
+    [
+        ({"t40": "3", "t44": None, "t99": "10"}, 210, OrderConditions(stop_ticks=200)),
+        ({"t40": "3", "t44": None, "t99": "10", "t54": "2"}, 190, OrderConditions(stop_ticks=200)),
+        ({"t40": "4", "t99": "9"}, 200, OrderConditions(stop_ticks=180)),
+        ({"t111": "0.1"}, 200, OrderConditions(max_floor_lots=10)),
+        ({"t110": "1", "t59": "3"}, 200, OrderConditions(min_qty_lots=100)),
+    ],
+)
+def test_conditions_and_the_worst_price(
+    changes: dict[str, str | None], price_ticks: int, conditions: OrderConditions
+) -> None:
+    read = terms(**changes)
+    assert isinstance(read, Terms)
+    assert (read.price_ticks, read.qty_lots, read.conditions) == (price_ticks, 100, conditions)
+
+
+def test_an_order_by_cash_has_neither_price_nor_quantity() -> None:
+    changes = {"t40": "1", "t44": None, "t38": None, "t152": "7.5"}
+    kind = Kind(Side.BUY, OrdType.MARKET, TimeInForce.IOC, False)
+    assert terms(**changes) == Terms(kind, 0, 0, OrderConditions(cash=75_000))
+
+
+def test_a_triggered_stop_limit_order_is_replaced_without_a_stop_price() -> None:
+    read = terms(t40="4", t41="a0")
+    assert isinstance(read, Terms) and read.conditions is None
 
 
 @pytest.mark.parametrize("tag", ["t38", "t44"])

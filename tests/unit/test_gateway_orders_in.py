@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.commands import CancelOrder, NewOrder, QueryOrder, ReplaceOrder
+from engine.commands import CancelOrder, NewOrder, OrderConditions, QueryOrder, ReplaceOrder
 from engine.enums import (
     BusinessRejectReason,
     CxlRejReason,
@@ -25,7 +25,9 @@ from gateway.symbol_texts import SymbolTable
 from gateway.validate import MessageReader
 
 TIME = b"20260102-03:04:05.678"
-ORIGIN = Origin(account=1001, session=7, msg_seq_num=42, stale=False)
+RECEIVED_NS = 1_767_323_045 * 10**9
+"""2026-01-02 03:04:05 UTC."""
+ORIGIN = Origin(1001, session=7, msg_seq_num=42, stale=False, received_ns=RECEIVED_NS)
 
 
 def rules_of(symbol: str = "BTC-USD", version: int = 3) -> SymbolRules:
@@ -84,7 +86,9 @@ def order(type_: str = "D", **changes: str | None) -> FixMessage:
 @pytest.fixture
 def reader() -> OrderReader:
     symbols = SymbolTable([rules_of(), rules_of("ETH-USD")])
-    return OrderReader(symbols, default_stp=SelfTradePrevention.CANCEL_NEWEST)
+    return OrderReader(
+        symbols, default_stp=SelfTradePrevention.CANCEL_NEWEST, protection_ppm=50_000
+    )
 
 
 def test_limit_order_becomes_a_command_with_its_reservation(reader: OrderReader) -> None:
@@ -107,6 +111,21 @@ def test_limit_order_becomes_a_command_with_its_reservation(reader: OrderReader)
             reserved=1_500_750 + 376,
         ),
     )
+
+
+def test_stop_order_has_a_worst_price_and_reserves_by_it(reader: OrderReader) -> None:
+    command = reader.read(order(t40="3", t44=None, t99="100"), ORIGIN).content
+    assert isinstance(command, NewOrder)
+    assert (command.ord_type, command.price_ticks) == (OrdType.STOP, 2_100)
+    assert command.conditions == OrderConditions(stop_ticks=2_000)
+    assert command.reserved == rules_of().hold_of(Side.BUY, 2_100, 150)
+
+
+def test_order_for_an_amount_reserves_it_and_has_no_quantity(reader: OrderReader) -> None:
+    command = reader.read(order(t40="1", t44=None, t38=None, t152="75.5"), ORIGIN).content
+    assert isinstance(command, NewOrder)
+    assert (command.qty_lots, command.price_ticks, command.reserved) == (0, 0, 755_000)
+    assert command.conditions == OrderConditions(cash=755_000)
 
 
 def test_sell_reserves_base(reader: OrderReader) -> None:
@@ -140,8 +159,9 @@ def test_terms_of_an_order_are_read(
 REFUSED_ORDERS = [
     ({"t55": "XRP-USD"}, OrdRejReason.UNKNOWN_SYMBOL, "Symbol (55): unknown symbol XRP-USD"),
     ({"t1": "7"}, OrdRejReason.UNKNOWN_ACCOUNT, "Account (1): expected 1001, received 7"),
-    ({"t40": "3"}, OrdRejReason.UNSUPPORTED_CHARACTERISTIC, "OrdType (40): expected"),
-    ({"t59": "6"}, OrdRejReason.UNSUPPORTED_CHARACTERISTIC, "TimeInForce (59): expected"),
+    ({"t40": "9"}, OrdRejReason.UNSUPPORTED_CHARACTERISTIC, "OrdType (40): expected"),
+    ({"t59": "7"}, OrdRejReason.UNSUPPORTED_CHARACTERISTIC, "TimeInForce (59): expected"),
+    ({"t59": "6", "t126": "20260102-03:04:05"}, OrdRejReason.TOO_LATE_TO_ENTER, "has not passed"),
     ({"t18": "G"}, OrdRejReason.UNSUPPORTED_CHARACTERISTIC, "ExecInst (18): expected 6"),
     ({"t18": "6 G"}, OrdRejReason.UNSUPPORTED_CHARACTERISTIC, "ExecInst (18): expected 6"),
     ({"t18": "6", "t59": "3"}, OrdRejReason.UNSUPPORTED_CHARACTERISTIC, "IOC or FOK"),
@@ -155,8 +175,9 @@ REFUSED_ORDERS = [
         OrdRejReason.UNSUPPORTED_CHARACTERISTIC,
         "Price (44): expected none on a market order, received 100.05",
     ),
-    ({"t111": "1"}, OrdRejReason.UNSUPPORTED_CHARACTERISTIC, "MaxFloor (111): not supported"),
-    ({"t99": "1"}, OrdRejReason.UNSUPPORTED_CHARACTERISTIC, "StopPx (99): not supported"),
+    ({"t99": "1"}, OrdRejReason.UNSUPPORTED_CHARACTERISTIC, "StopPx (99): expected none"),
+    ({"t40": "4", "t99": "100.01"}, OrdRejReason.OTHER, "StopPx (99): expected a multiple"),
+    ({"t111": "1.51"}, OrdRejReason.INCORRECT_QUANTITY, "MaxFloor (111): expected 0.01 to 1.50"),
     (
         {"t44": "100.01"},
         OrdRejReason.OTHER,
@@ -279,6 +300,14 @@ def test_replace_becomes_a_command_without_its_reservation(reader: OrderReader) 
     assert (command.rules_version, command.reserved, command.stp) == (3, 0, None)
 
 
+def test_replace_names_the_conditions_that_the_order_has_from_then_on(reader: OrderReader) -> None:
+    message = order("G", t40="4", t99="90", t111="0.5", t59="6", t432="20260102")
+    command = reader.read(message, ORIGIN).content
+    assert isinstance(command, ReplaceOrder)
+    midnight_us = 1_767_398_400 * 10**6
+    assert command.conditions == OrderConditions(1_800, 50, 0, midnight_us)
+
+
 def test_replace_may_change_self_trade_prevention(reader: OrderReader) -> None:
     command = reader.read(order("G", t7928="2"), ORIGIN).content
     assert isinstance(command, ReplaceOrder) and command.stp is SelfTradePrevention.CANCEL_OLDEST
@@ -315,6 +344,13 @@ def test_what_has_no_answer_of_its_own_gets_a_business_reject(
     assert isinstance(event, BusinessRejected)
     assert event.reason == reason
     assert event.ref_msg_type == message.msg_type.decode()
+
+
+def test_message_that_is_not_about_orders_is_unsupported(reader: OrderReader) -> None:
+    message = fix("35=V|262=m1|263=0|264=0|267=1|269=0|146=1|55=BTC-USD")
+    event = reader.read(message, ORIGIN).content
+    assert isinstance(event, BusinessRejected)
+    assert event.reason is BusinessRejectReason.UNSUPPORTED_MESSAGE_TYPE
 
 
 def test_bytes_that_are_no_text_do_no_harm(reader: OrderReader) -> None:

@@ -76,7 +76,9 @@ class Venue:
     def __init__(self) -> None:
         table = SymbolTable([RULES])
         self._check = MessageReader()
-        self._reader = OrderReader(table, default_stp=SelfTradePrevention.CANCEL_NEWEST)
+        self._reader = OrderReader(
+            table, default_stp=SelfTradePrevention.CANCEL_NEWEST, protection_ppm=50_000
+        )
         self._writer = ReportWriter(table)
         self._shard = Shard()
         start = Checkpoint.empty(SYMBOL)
