@@ -15,12 +15,14 @@ journal_replay_into.py fills an empty database; database_diff.py compares two
 commands_audit.py     audit: audit_journals.py reads, audit_fix.py judges one account
 audit.py              what is audited and why; audit_terms.py compares a message and its command
 commands_skip.py      skip
+commands_phase.py     phase
 commands_users.py     user add, list, passwd, disable
 commands_ledger.py    deposit, withdraw, balances
 commands_market.py    symbols, book, watch
 commands_fixlog.py    fixlog
 commands_backup.py    backup, restore: backup.py copies a venue, restore.py makes one of the copy
 settings.py           exchange.toml and the environment, validated; venue_file.py is the venue in it
+schedule.py           what is due of a timetable; schedule_keeper.py makes it, beside an engine
 wiring.py             builds each process from its settings; engine_process.py the engines,
                       engine_server.py whether an engine may lead on its server
 up.py                 the whole exchange: start, endpoints, summary, stop
@@ -46,7 +48,8 @@ flow_player.py        plays a flow and compares; flow_recorder.py follows the pu
 flow_check.py         what was answered, against what is true; flow_reference.py works that out
 flow_generator.py     a realistic flow; demo_market.py keeps its book by reports
 demo.py               the demo's participants
-fix_client.py         a FIX client; fix_initiator.py is its session, fix_orders.py its messages
+fix_client.py         a FIX client; fix_initiator.py is its session, fix_orders.py its messages,
+                      fix_tls.py its TLS
 commands_torture.py   torture
 torture.py            clients trade while parts are killed: start, end, waits; torture_summary.py
 torture_plan.py       which part is struck when; torture_chaos.py does it; torture_parts.py
