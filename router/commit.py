@@ -21,7 +21,7 @@ from router.lease import Lease
 from router.redis_client import Argument, RedisLink, retry_while_away
 from router.scripts import Script, pack, run_scripts
 
-_SETTLE = Script("settle", before=("cleared",))
+_SETTLE = Script("settle", before=("cleared", "copies"))
 _PUBLISH = Script("publish", before=("cleared",))
 
 _Fields = tuple[str, str, str]

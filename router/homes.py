@@ -63,6 +63,14 @@ async def read_homes(link: RedisLink, shards: Iterable[Shard]) -> dict[str, Home
     return homes
 
 
+def flat_homes(homes: Mapping[str, Home]) -> list[str | int]:
+    """Return name, database and incarnation of each symbol, by database, as scripts take them."""
+    symbols: list[str | int] = []
+    for home in sorted(homes.values(), key=lambda home: home.db):
+        symbols += (home.symbol, home.db, home.incarnation)
+    return symbols
+
+
 async def read_retired_rules(link: RedisLink, homes: Mapping[str, Home]) -> list[SymbolRules]:
     """Return the last rules of symbols that are not traded any more; reports may still name them.
 

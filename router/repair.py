@@ -46,7 +46,7 @@ from router.redis_client import RedisLink
 from router.scripts import Script
 
 _COMMAND = Script("repair_command")
-_LEDGER = Script("repair_ledger")
+_LEDGER = Script("repair_ledger", before=("user_field",))
 
 OWNER_PREFIX = "repair:"
 """Of the owner of the lease that a repair holds (settle.lua, publish.lua)."""

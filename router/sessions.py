@@ -8,6 +8,7 @@ that was stuck can store and admit nothing any more.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ from router.dense_ids import entry_number
 from router.errors import Fenced, ServerChanged
 from router.redis_client import RedisLink
 from router.scripts import Script, pack
+from router.user_settings import FIELDS, NO_SETTINGS, UserSettings, parse_settings
 
 _LOGON = Script("session_logon")
 _RENEW = Script("session_renew")
@@ -30,6 +32,18 @@ _LIMIT = Script("session_limit")
 _STORE = Script("session_store", bound=True)
 _RELEASE = Script("session_release")
 _SENT_PAGE = 100
+
+
+class OnDisconnect(StrEnum):
+    """What happens to the orders of an account when its client is gone."""
+
+    AS_SET = ""
+    """As the user's settings say."""
+    CANCEL = "Y"
+    """They are canceled after the grace that the user's settings say; at once if they say none."""
+    KEEP = "N"
+    UNCHANGED = "keep"
+    """Nobody has proved who logs on: what waits for a client that is gone goes on waiting."""
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -42,6 +56,8 @@ class Opened(msgspec.Struct, frozen=True):
         next_out: MsgSeqNum of the next message to it.
         out_limit: the highest MsgSeqNum that may be sent before ``raise_limit``.
         cursor: the last outbox entry that has been stored as sent.
+        open_orders: of the account, as of outbox entry ``counted_to``.
+        settings: of the user.
     """
 
     epoch: int
@@ -50,6 +66,9 @@ class Opened(msgspec.Struct, frozen=True):
     next_out: int
     out_limit: int
     cursor: int
+    open_orders: int = 0
+    counted_to: int = 0
+    settings: UserSettings = NO_SETTINGS
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -107,20 +126,35 @@ class Sessions:
         self.owner = owner
         self._ttl_ms = ttl_ms
 
-    async def logon(self, account: int, *, reset: bool) -> Opened | Taken | Disabled:
+    async def logon(
+        self,
+        account: int,
+        *,
+        reset: bool,
+        on_disconnect: OnDisconnect = OnDisconnect.AS_SET,
+    ) -> Opened | Taken | Disabled:
         """Take an account's session.
 
         Args:
             account: authenticated.
             reset: ResetSeqNumFlag: a new incarnation, both directions begin at 1.
+            on_disconnect: what this Logon says about its end.
         """
         reply = await _LOGON.run(
-            self._link, account, self.owner, self._ttl_ms, int(reset), OUT_NUMBERS_LEASE
+            self._link,
+            account,
+            self.owner,
+            self._ttl_ms,
+            int(reset),
+            OUT_NUMBERS_LEASE,
+            on_disconnect,
+            *FIELDS,
         )
         if reply[0] == b"DISABLED":
             return Disabled()
         if reply[0] == b"TAKEN":
             return Taken(reply[1].decode(), reply[2])
+        reply[-1] = parse_settings(reply[-1])
         return Opened(*reply[1:])
 
     async def renew(self, epochs: Mapping[int, int]) -> list[int]:
@@ -151,6 +185,8 @@ class Sessions:
 
     async def store(self, stores: Sequence[Store], *, server: str = "") -> list[bool]:
         """Store messages before they are sent; tell for each whether it may be sent, or is fenced.
+
+        A store without messages, its ``last`` below its ``first``, only moves the cursor.
 
         Per session the last SENT_MESSAGES_KEPT messages are kept, and OUTBOX_KEPT_BEHIND_CURSOR
         outbox entries behind the cursor.
@@ -209,20 +245,24 @@ class Sessions:
         """
         await self._link.call("PUBLISH", keys.CONTROL_CHANNEL, f"alive {account}")
 
-    async def release(self, account: int, epoch: int, *, dealt: int, next_out: int) -> None:
+    async def release(
+        self, account: int, epoch: int, *, dealt: int, next_out: int, is_gone: bool = True
+    ) -> None:
         """Give a session up; the next logon goes on at these numbers, anywhere.
 
         Args:
             dealt: the highest MsgSeqNum received in sequence.
             next_out: MsgSeqNum of the message after the last one sent.
+            is_gone: its client is gone now, and the grace of its orders begins; else what waits for
+                a client that is gone goes on waiting.
 
         Raises:
             Fenced: the session is not the caller's any more.
         """
-        self._check(
-            await _RELEASE.run(self._link, account, epoch, dealt, next_out, SENT_MESSAGES_KEPT_S),
-            account,
+        reply = await _RELEASE.run(
+            self._link, account, epoch, dealt, next_out, SENT_MESSAGES_KEPT_S, int(is_gone)
         )
+        self._check(reply, account)
 
     async def sent_between(
         self, account: int, number: int, *, begin: int, end: int

@@ -11,11 +11,11 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import msgspec
 
-from engine.ledger_entries import UserChanged, encode_ledger_entry
 from router import keys
-from router.errors import LedgerRefused, Uncleared
+from router.errors import LedgerRefused
 from router.redis_client import RedisLink
 from router.scripts import Script
+from router.user_fields import set_user_field
 
 KEYS_MAX = 8
 """Public keys of a user: enough to hand over from one to the next on several machines."""
@@ -23,7 +23,6 @@ KEYS_MAX = 8
 ADDRESSES_MAX = 64
 """Networks of a user."""
 
-_SET = Script("user_set", before=("cleared", "ledger_append"))
 _SIGNED = Script("session_signed")
 _KEYS = "keys"
 _ADDRESSES = "addresses"
@@ -77,7 +76,7 @@ async def set_public_keys(link: RedisLink, *, account: int, public_keys: Sequenc
     """
     if len(public_keys) > KEYS_MAX:
         raise LedgerRefused(f"account {account}: expected at most {KEYS_MAX} public keys")
-    await _set(link, account, _KEYS, " ".join(public_keys))
+    await set_user_field(link, account=account, field=_KEYS, value=" ".join(public_keys))
 
 
 async def set_addresses(link: RedisLink, *, account: int, addresses: Sequence[str]) -> None:
@@ -97,7 +96,8 @@ async def set_addresses(link: RedisLink, *, account: int, addresses: Sequence[st
         networks: list[Network] = [ip_network(address) for address in addresses]
     except ValueError as error:
         raise LedgerRefused(f"expected networks such as 192.0.2.0/24: {error}") from None
-    await _set(link, account, _ADDRESSES, " ".join(str(network) for network in networks))
+    value = " ".join(str(network) for network in networks)
+    await set_user_field(link, account=account, field=_ADDRESSES, value=value)
 
 
 async def take_signed_logon(link: RedisLink, account: int, *, sending_time_us: int) -> bool:
@@ -113,15 +113,6 @@ async def take_signed_logon(link: RedisLink, account: int, *, sending_time_us: i
     """
     reply = await _SIGNED.run(link, account, sending_time_us)
     return bool(reply[0] == b"OK")
-
-
-async def _set(link: RedisLink, account: int, field: str, value: str) -> None:
-    entry = encode_ledger_entry(UserChanged(account, field, value))
-    reply = await _SET.run(link, account, field, value, entry)
-    if reply[0] == b"UNCLEARED":
-        raise Uncleared(keys.ACCOUNTS_DB)
-    if reply[0] == b"UNKNOWN":
-        raise LedgerRefused(f"account {account}: there is no such user")
 
 
 def _split(value: bytes | None) -> tuple[str, ...]:

@@ -10,13 +10,13 @@ from engine.commands import CancelAll, encode_command
 from engine.ledger_entries import PasswordChanged, UserCreated, UserDisabled, encode_ledger_entry
 from router import keys
 from router.errors import HomeMismatch, LedgerRefused, Uncleared
-from router.homes import Home
+from router.homes import Home, flat_homes
 from router.redis_client import RedisLink
 from router.scripts import Script, pack
 
 _ADD = Script("user_add", before=("cleared", "ledger_append"))
 _PASSWORD = Script("user_password", before=("cleared", "ledger_append"))
-_DISABLE = Script("user_disable", before=("cleared", "ledger_append"))
+_DISABLE = Script("user_disable", before=("cleared", "streams", "ledger_append"))
 _ADD_TRIES_MAX = 100
 
 
@@ -82,15 +82,12 @@ async def disable_user(link: RedisLink, *, account: int, homes: Mapping[str, Hom
         HomeMismatch: a symbol is not what ``homes`` says; nothing was done.
         RedisUnavailable: no reply, or not cleared: make the same call again.
     """
-    symbols: list[str | int] = []
-    for home in sorted(homes.values(), key=lambda home: home.db):
-        symbols += (home.symbol, home.db, home.incarnation)
     reply = await _DISABLE.run(
         link,
         account,
         encode_ledger_entry(UserDisabled(account)),
         encode_command(CancelAll(account)),
-        pack(symbols),
+        pack(flat_homes(homes)),
     )
     if reply[0] == b"UNKNOWN":
         raise LedgerRefused(f"account {account}: there is no such user")

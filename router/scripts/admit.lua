@@ -88,7 +88,9 @@ end
 local function tell(account, ...)
   local number = next_number(account)
   call('XADD', 'outbox:' .. account, format('%d-0', number), ...)
-  for _, other in ipairs(copies_of(account) or {}) do
+  local others = copies_of(account)
+  for i = 1, others and #others or 0 do
+    local other = others[i]
     call('XADD', 'outbox:' .. other, format('%d-0', next_number(other)), 'a', account, 'i', number, ...)
     wake[#wake + 1] = other
   end

@@ -25,7 +25,7 @@ local function copies_of(account)
     if names then
       found = {}
       for name in string.gmatch(names, '%d+') do
-        found[#found + 1] = name
+        found[#found + 1] = tonumber(name)
       end
     end
     copies_by_account[account] = found

@@ -7,7 +7,7 @@
 --       of 'deposit' and 'withdraw': 9 asset, 10 amount (decimal text), 11 reference
 -- Reads   Shard DB lease. Last of ledger
 -- Writes  cleared (''), ledger; and what the kind says: user_ids, usernames, user:{account},
---         session:{account}, bal:{account}, totals, ledger:refs; PUBLISH control
+--         session:{account}, disconnects, copies, bal:{account}, totals, ledger:refs; PUBLISH control
 --
 -- Returns {'OK'}
 --         {'THERE'}                 it stands there already: nothing is written
@@ -45,11 +45,12 @@ if kind == 'user' then
 elseif kind == 'password' then
   call('HSET', user, 'password_hash', ARGV[9])
 elseif kind == 'set' then
-  call('HSET', user, ARGV[9], ARGV[10])
+  set_user_field(account, ARGV[9], ARGV[10])
 elseif kind == 'disable' then
   call('HSET', user, 'disabled', '1')
   call('HINCRBY', 'session:' .. account, 'epoch', 1)
-  call('HSET', 'session:' .. account, 'owner', '', 'until_ms', 0)
+  call('HSET', 'session:' .. account, 'owner', '', 'until_ms', 0, 'grace_ms', '', 'missed', '')
+  call('ZREM', 'disconnects', account)
   call('PUBLISH', 'control', 'disabled ' .. account)
 else
   local asset, amount, available = ARGV[9], ARGV[10], ARGV[9] .. ':a'

@@ -2,12 +2,17 @@
 --
 -- KEYS  none
 -- ARGV  1 account, 2 owner, 3 TTL in ms, 4 '1' = reset the numbers, 5 numbers leased at once
--- Reads   user:{account} disabled
--- Writes  session:{account}; deletes sent:{account}:{number} at a reset, else keeps it for good
+--       6 whether its orders are canceled when it is gone: '' as the user's record says, 'Y' with the grace
+--         that it says (0 if none), 'N' not; 'keep': nobody has proved who it is, so whatever waits for a
+--         client that is gone goes on waiting
+--       7… names of fields of the user's record
+-- Reads   user:{account}, open:{account}, outbox:{account}
+-- Writes  session:{account}, disconnects; deletes sent:{account}:{number} at a reset, else keeps it for good
 --
 -- Returns {'DISABLED'}
 --         {'TAKEN', owner, remaining ms}
---         {'OPENED', epoch, number, next_in, next_out, out_limit, cursor}
+--         {'OPENED', epoch, number, next_in, next_out, out_limit, cursor, number of open orders,
+--           last entry of the outbox, {the user's fields, '' where absent}}
 --
 -- Atomic, so that of two gateways one gets the session, and so that the epoch that fences the other is
 -- raised together with handing out the numbers. A session that was not released, because its gateway
@@ -15,6 +20,7 @@
 -- was sent before can be asked for no more, and goes. The cursor in the outbox stays in any case.
 -- The epoch is not below the clock's microseconds: a server that took over without the last logons must not
 -- give an epoch again that a gateway still writes under.
+-- The number of open orders is that behind the outbox entry named: whoever counts goes on behind it.
 -- Limits: epoch, numbers < 2^53.
 
 local call = redis.call
@@ -22,7 +28,8 @@ local account, owner, ttl, reset, block = ARGV[1], ARGV[2], tonumber(ARGV[3]), A
   tonumber(ARGV[5])
 local key = 'session:' .. account
 
-if call('HGET', 'user:' .. account, 'disabled') == '1' then
+local user = call('HMGET', 'user:' .. account, 'disabled', 'cancel_on_disconnect_s')
+if user[1] == '1' then
   return {'DISABLED'}
 end
 local s = call('HMGET', key, 'epoch', 'owner', 'until_ms', 'number', 'dealt', 'out_limit', 'next_out',
@@ -50,9 +57,25 @@ local out_limit = next_out - 1 + block
 -- First, because it is what Redis refuses when out of memory.
 call('HSET', key, 'epoch', epoch, 'owner', owner, 'until_ms', now + ttl, 'number', number,
   'dealt', dealt, 'out_limit', out_limit, 'next_out', 0)
+if ARGV[6] ~= 'keep' then
+  local grace = ARGV[6] ~= 'N' and tonumber(user[2]) or ARGV[6] == 'Y' and 0
+  if grace then
+    call('HSET', key, 'grace_ms', 1000 * grace, 'missed', '')
+    call('ZADD', 'disconnects', now + ttl + 1000 * grace, account)
+  else
+    call('HSET', key, 'grace_ms', '', 'missed', '')
+    call('ZREM', 'disconnects', account)
+  end
+end
 if reset then
   call('UNLINK', 'sent:' .. account .. ':' .. number - 1)
 else
   call('PERSIST', 'sent:' .. account .. ':' .. number)
 end
-return {'OPENED', epoch, number, dealt + 1, next_out, out_limit, tonumber(s[8]) or 0}
+local fields = {}
+for i = 7, #ARGV do
+  fields[#fields + 1] = call('HGET', 'user:' .. account, ARGV[i]) or ''
+end
+local last = call('XREVRANGE', 'outbox:' .. account, '+', '-', 'COUNT', 1)[1]
+return {'OPENED', epoch, number, dealt + 1, next_out, out_limit, tonumber(s[8]) or 0,
+  call('HLEN', 'open:' .. account), last and tonumber(string.match(last[1], '^(%d+)')) or 0, fields}

@@ -4,7 +4,7 @@
 -- ARGV  1 messages kept per session, 2 outbox entries kept behind the cursor
 --       3 msgpack, flat, five per store: account, epoch, first and last MsgSeqNum, outbox cursor
 --       4 run id of the server that the outboxes were read from; '' = whichever
---       5… one per store: the whole messages, one after the other
+--       5… one per store: the whole messages, one after the other; '' = only the cursor moves
 --       last: run id of this server
 -- Writes  sent:{account}:{number}, session:{account} cursor; trims both streams
 --
@@ -32,15 +32,17 @@ for i = 1, #stores / 5 do
   if tonumber(s[1]) ~= stores[p + 1] then
     results[i] = 0
   else
-    local sent, id = 'sent:' .. account .. ':' .. s[2], last .. '-0'
-    local oldest = math.max(last - kept, 0) .. '-0'
-    local added = redis.pcall('XADD', sent, 'MINID', '~', oldest, id, 'm', ARGV[i + 4], 'f', stores[p + 2])
-    if type(added) == 'table' and added.err then
-      if string.find(added.err, 'OOM', 1, true) then
-        return added
-      end
-      if #call('XRANGE', sent, id, id) == 0 then
-        return {'ORDER', account, last}
+    if ARGV[i + 4] ~= '' then
+      local sent, id = 'sent:' .. account .. ':' .. s[2], last .. '-0'
+      local oldest = math.max(last - kept, 0) .. '-0'
+      local added = redis.pcall('XADD', sent, 'MINID', '~', oldest, id, 'm', ARGV[i + 4], 'f', stores[p + 2])
+      if type(added) == 'table' and added.err then
+        if string.find(added.err, 'OOM', 1, true) then
+          return added
+        end
+        if #call('XRANGE', sent, id, id) == 0 then
+          return {'ORDER', account, last}
+        end
       end
     end
     -- A call that was thought lost may come after its successor: the cursor never falls.

@@ -9,7 +9,7 @@
 --         number of open orders, then three each: account, field, value ('' = delete)
 --       3… the reports' encoded Outputs, in order
 --       last: run id of the server
--- Reads   DB 0 cleared, home:{symbol}, settled. Shard DB cleared, lease, home:{symbol}
+-- Reads   DB 0 cleared, home:{symbol}, settled, copies. Shard DB cleared, lease, home:{symbol}
 -- Writes  DB 0 bal:, outbox:, open:{account}, settled, bbo; PUBLISH wake
 --
 -- Returns {'OK', entries applied}
@@ -68,18 +68,31 @@ local function prefixed(prefix)
 end
 
 local bal, outbox = prefixed('bal:'), prefixed('outbox:')
-local outbox_ids, wake = {}, {}
+local numbers, wake = {}, {}
 
-local function outbox_id(account)
-  local id = outbox_ids[account]
-  if not id then
+local function next_number(account)
+  local number = numbers[account]
+  if not number then
     local last = call('XREVRANGE', outbox[account], '+', '-', 'COUNT', 1)[1]
-    id = last and tonumber(match(last[1], '^(%d+)')) or 0
+    number = last and tonumber(match(last[1], '^(%d+)')) or 0
     wake[#wake + 1] = account
   end
-  id = id + 1
-  outbox_ids[account] = id
-  return format('%d-0', id)
+  number = number + 1
+  numbers[account] = number
+  return number
+end
+
+-- Put a report into the account's outbox, and copies of it into those of others.
+local function tell(account, output)
+  local number = next_number(account)
+  call('XADD', outbox[account], format('%d-0', number), 'e', output)
+  local others = copies_of(account)
+  if others then
+    for i = 1, #others do
+      local other = others[i]
+      call('XADD', outbox[other], format('%d-0', next_number(other)), 'a', account, 'i', number, 'e', output)
+    end
+  end
 end
 
 -- Take back the first `count` of the changes meta[p + 1 …].
@@ -157,8 +170,7 @@ while p < #meta do
       break
     end
     for i = 1, reports do
-      account = meta[reports_at + i]
-      call('XADD', outbox[account], outbox_id(account), 'e', ARGV[report + i])
+      tell(meta[reports_at + i], ARGV[report + i])
     end
     for i = opens_at, opens_at + 3 * (opens - 1), 3 do
       local fields = open_orders[meta[i + 1]]

@@ -4,8 +4,10 @@
 -- ARGV  1 account, 2 the encoded UserDisabled, 3 the encoded CancelAll
 --       4 msgpack, flat, three per symbol of the venue, sorted by db: name, db, incarnation
 --       5 run id of the server
--- Reads   DB 0 cleared, home:{symbol}. Shard DBs cleared, home:{symbol}, last of orders:{symbol}
--- Writes  DB 0 user:, session:{account}, ledger; PUBLISH control. Shard DBs orders:{symbol}
+-- Reads   DB 0 cleared, home:{symbol}, settled, open:{account}. Shard DBs cleared, home:{symbol}, last of
+--         orders:{symbol}
+-- Writes  DB 0 user:, session:{account}, disconnects, ledger; PUBLISH control. Shard DBs orders:{symbol}, of the
+--         symbols in which it may have orders (streams.lua)
 --
 -- Returns {'OK', ledger entry}, {'UNKNOWN'}, {'ALREADY'}; {'UNCLEARED', db}, {'HOME', symbol}: nothing is
 --         written; what never was cleared counts as cleared
@@ -29,37 +31,27 @@ if not is_cleared(true) then
   return {'UNCLEARED', 0}
 end
 local time = call('TIME')
-local now = time[1] .. string.format('%06d', time[2])
-for i = 1, #symbols, 3 do
-  if call('HGET', 'home:' .. symbols[i], 'incarnation') ~= symbols[i + 2] then
-    return {'HOME', symbols[i]}
-  end
+local homes, seqs, stamps, away = read_streams(symbols, 3, time[1] .. string.format('%06d', time[2]), true)
+local refused = wrong_home(symbols, 3, homes, away)
+if refused then
+  return refused
 end
-local ids, stamps = {}, {}
+local may_have, written = may_have_orders(account), {}
 for i = 1, #symbols, 3 do
-  call('SELECT', symbols[i + 1])
-  if not is_cleared(true) then
-    call('SELECT', 0)
+  local index = (i + 2) / 3
+  if away[index] then
     return {'UNCLEARED', symbols[i + 1]}
   end
-  local last = call('XREVRANGE', 'orders:' .. symbols[i], '+', '-', 'COUNT', 1)[1]
-  if not last or call('GET', 'home:' .. symbols[i]) ~= symbols[i + 2] then
-    call('SELECT', 0)
-    return {'HOME', symbols[i]}
+  if may_have(symbols[i], seqs[index]) then
+    written[#written + 1] = index
   end
-  ids[i] = (tonumber(string.match(last[1], '^(%d+)')) + 1) .. '-0'
-  stamps[i] = tonumber(last[2][4]) > tonumber(now) and last[2][4] or now
 end
-call('SELECT', 0)
 
 local n = append_to_ledger(ARGV[2])
 call('HSET', key, 'disabled', '1')
 call('HINCRBY', 'session:' .. account, 'epoch', 1)
-call('HSET', 'session:' .. account, 'owner', '', 'until_ms', 0)
-for i = 1, #symbols, 3 do
-  call('SELECT', symbols[i + 1])
-  call('XADD', 'orders:' .. symbols[i], ids[i], 'c', ARGV[3], 't', stamps[i])
-end
-call('SELECT', 0)
+call('HSET', 'session:' .. account, 'owner', '', 'until_ms', 0, 'grace_ms', '', 'missed', '')
+call('ZREM', 'disconnects', account)
+append_everywhere(symbols, 3, written, seqs, stamps, ARGV[3])
 call('PUBLISH', 'control', 'disabled ' .. account)
 return {'OK', n}

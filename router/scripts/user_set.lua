@@ -3,7 +3,7 @@
 -- KEYS  none
 -- ARGV  1 account, 2 field, 3 value, 4 the encoded UserChanged, 5 run id of the server
 -- Reads   cleared
--- Reads and writes  user:{account}, ledger
+-- Reads and writes  user:{account}, copies, ledger; PUBLISH control
 --
 -- Returns {'OK', ledger entry}, {'UNKNOWN'} or {'UNCLEARED'}; a venue that never was cleared counts as cleared
 --
@@ -18,5 +18,6 @@ if not is_cleared(true) then
   return {'UNCLEARED'}
 end
 local n = append_to_ledger(ARGV[4])
-call('HSET', key, ARGV[2], ARGV[3])
+set_user_field(ARGV[1], ARGV[2], ARGV[3])
+call('PUBLISH', 'control', 'limits ' .. ARGV[1])
 return {'OK', n}
