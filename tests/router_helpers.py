@@ -102,11 +102,7 @@ class SmallVenue(msgspec.Struct):
         for db in range(3):
             async with self.link.sibling(db) as link:
                 for key in await link.call("KEYS", "*"):
-                    # A hash has its fields in any order.
-                    is_hash = await link.call("TYPE", key) == b"hash"
-                    value = await link.call("HGETALL" if is_hash else "DUMP", key)
-                    pairs = zip(value[::2], value[1::2], strict=True) if is_hash else ()
-                    content[f"{db} {key.decode()}"] = dict(pairs) if is_hash else value
+                    content[f"{db} {key.decode()}"] = await link.call("DUMP", key)
         return content
 
 
