@@ -2,10 +2,11 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install run test check torture mutants bench
+.PHONY: help install run test check torture mutants interop bench
 
 BIN := .venv/bin
 STAMP := .venv/installed
+INTEROP := .venv-interop
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -32,6 +33,9 @@ torture: $(STAMP) ## Kill parts of a private venue for MINUTES (20) and prove th
 mutants: $(STAMP) ## Break the exchange on purpose and make sure that it is found
 	@$(BIN)/python -m tests.mutants
 
+interop: $(STAMP) $(INTEROP)/installed ## Have real FIX engines trade at a private venue; ENGINE=quickfix or jspurefix: one of them
+	@$(BIN)/python -m tests.interop $(if $(ENGINE),--engine $(ENGINE))
+
 bench: $(STAMP) ## Measure, and print the results as a table
 	@$(BIN)/python -m tests.bench
 
@@ -52,4 +56,14 @@ $(STAMP): pyproject.toml constraints.txt
 	"$$python" -m venv --clear .venv
 	@echo "Installing the pinned dependencies into .venv"
 	@$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# QuickFIX is compiled, for some minutes; jspurefix needs node and npm.
+$(INTEROP)/installed: $(STAMP) tests/interop/requirements.txt tests/interop/package-lock.json
+	@if ! command -v npm >/dev/null; then echo "node and npm are needed for jspurefix (on Debian: npm)" >&2; exit 1; fi
+	@$(BIN)/python -m venv --clear $(INTEROP)
+	@echo "Installing QuickFIX (compiles for some minutes) and jspurefix into $(INTEROP)"
+	@$(INTEROP)/bin/python -m pip install --quiet --no-input --disable-pip-version-check -r tests/interop/requirements.txt
+	@cp tests/interop/package.json tests/interop/package-lock.json $(INTEROP)
+	@npm ci --prefix $(INTEROP) --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
