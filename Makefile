@@ -59,7 +59,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 # QuickFIX is compiled, for some minutes; jspurefix needs node and npm.
-$(INTEROP)/installed: $(STAMP) tests/interop/requirements.txt tests/interop/package-lock.json
+$(INTEROP)/installed: tests/interop/requirements.txt tests/interop/package-lock.json | $(STAMP)
 	@if ! command -v npm >/dev/null; then echo "node and npm are needed for jspurefix (on Debian: npm)" >&2; exit 1; fi
 	@$(BIN)/python -m venv --clear $(INTEROP)
 	@echo "Installing QuickFIX (compiles for some minutes) and jspurefix into $(INTEROP)"

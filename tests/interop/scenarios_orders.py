@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from tests.interop.clients import Fields
 from tests.interop.stage import BUY, SELL, Stage
 
 
@@ -141,7 +142,7 @@ async def post_only_and_self_trade_prevention(stage: Stage) -> None:
     await stage.cancel_resting(client, order, SELL)
 
 
-def _with(fields: list[tuple[int, str]], tag: int, value: str) -> list[tuple[int, str]]:
+def _with(fields: Fields, tag: int, value: str) -> Fields:
     return [(one, value if one == tag else old) for one, old in fields]
 
 
