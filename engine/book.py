@@ -207,7 +207,8 @@ class LimitBook(Generic[OrderT]):
         """Fill an incoming order against the other side, best price first, oldest first.
 
         Stops when the quantity is filled, when the next price is beyond the limit, before an order
-        of `avoid`, and after `matches_max` fills.
+        of `avoid`, after `matches_max` fills, and after an order that it has emptied of what it
+        shows and that has hidden lots: the caller may put that one back before it goes on.
 
         Args:
             side: Side of the incoming order.
@@ -218,8 +219,9 @@ class LimitBook(Generic[OrderT]):
 
         Returns:
             The quantity left; the fills as (resting order, filled quantity) in order; and the order
-            before which it stopped although their prices cross, or None. A resting order that was
-            filled whole has left the book, has no leaves, and knows its level.
+            before which it stopped although their prices cross, or after which (it has no leaves
+            then, but hidden lots), or None. A resting order that was filled whole has left the
+            book, has no leaves, and knows its level.
         """
         opposite = self.asks if side == _BUY else self.bids
         limit_key = price_ticks * opposite.sign
@@ -240,6 +242,8 @@ class LimitBook(Generic[OrderT]):
                 self.cancel(maker.order_id)
                 maker.leaves_qty_lots = 0
                 qty_lots -= leaves
+                if maker.hidden_lots:
+                    return qty_lots, fills, maker
                 if not qty_lots:
                     return 0, fills, None
                 maker = level.head
@@ -250,18 +254,6 @@ class LimitBook(Generic[OrderT]):
         """Return whether an incoming order with this limit would trade."""
         opposite = self.asks if side == _BUY else self.bids
         return opposite.live_best().key <= price_ticks * opposite.sign
-
-    def crossing(self, side: Side, price_ticks: int) -> Iterator[OrderT]:
-        """Iterate over the resting orders that an incoming order could meet, in matching order.
-
-        Looks ahead without changing the book.
-        """
-        opposite = self.asks if side == _BUY else self.bids
-        limit_key = price_ticks * opposite.sign
-        for level in opposite.walk():
-            if level.key > limit_key:
-                return
-            yield from level.orders()
 
     def by_priority(self) -> Iterator[OrderT]:
         """Iterate over every order, bids before asks, best price first, oldest first."""
@@ -286,12 +278,20 @@ class LimitBook(Generic[OrderT]):
         Raises:
             AssertionError: The book is crossed, or index, queues and totals disagree.
         """
-        seen = sum(self._check_side(side) for side in (self.bids, self.asks))
-        assert seen == len(self.orders), "Invariant: index and queues hold the same orders"
+        self.check_structure()
         bid, ask = self.best_bid(), self.best_ask()
         assert bid is None or ask is None or bid < ask, (
             f"Invariant: best bid {bid} < best ask {ask}"
         )
+
+    def check_structure(self) -> None:
+        """Assert what must hold of a book that may be crossed. For tests and audits; slow.
+
+        Raises:
+            AssertionError: Index, queues and totals disagree.
+        """
+        seen = sum(self._check_side(side) for side in (self.bids, self.asks))
+        assert seen == len(self.orders), "Invariant: index and queues hold the same orders"
 
     def _check_side(self, side: BookSide[OrderT]) -> int:
         # Returns the number of orders seen, each of which was found in the index.
@@ -354,6 +354,7 @@ class OrderBook(LimitBook[RestingOrder]):
             order.order_id = order_id
             order.owner = 0
             order.leaves_qty_lots = qty_lots
+            order.hidden_lots = 0
             self.rest(own, price_ticks, order)
         return fills
 

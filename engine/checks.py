@@ -2,73 +2,103 @@
 
 Gateways check the same before they reserve money, with the text of the FIX message at hand; the
 engine checks again, because it answers for the book whatever a gateway does. The checks run in the
-order of the table, and the first that fails answers.
+order of the table, and the first that fails answers. What only few orders have is judged by
+`engine.conditions`, in the second line.
 
     what                                                    OrdRejReason (103)
-    the command was made under the rules in force           99
     market orders are IOC or FOK; post-only orders rest     11
+    type, time in force and conditions agree                11, 4, 13, 99
+    the command was made under the rules in force           99
     quantity between min and max                            13
-    price between one tick and max                          99
+    price between min and max                               99
     notional of a limit order at least min                  99
     the reservation covers what the order must hold         3
 
-A market order's price is only its protection: its notional was checked at the price that its
-gateway saw. A replace that fails a check is refused with CxlRejReason 99 (102) and the same text.
+The price of a market or stop order is only its protection: its notional was checked at the price
+that its gateway saw. A market order for an amount of cash spends no more than that, which is all
+that it must reserve. A replace that fails a check is refused with CxlRejReason 99 (102) and the
+same text.
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from engine.commands import NewOrder, ReplaceOrder
+from engine.conditions import (
+    Refusal as Refusal,
+)
+from engine.conditions import (
+    check_new_conditions,
+    check_replaced_conditions,
+    outside,
+    unsupported,
+)
 from engine.enums import OrdRejReason, OrdType, TimeInForce
 from engine.instrument import DecimalGrid, SymbolRules
+from engine.open_order import OpenOrder
 
 _MARKET: Final = OrdType.MARKET
+_LIMIT: Final = OrdType.LIMIT
+_PROTECTED: Final = (OrdType.MARKET, OrdType.STOP)
 _IMMEDIATE: Final = (TimeInForce.IOC, TimeInForce.FOK)
+_GTC: Final = TimeInForce.GTC
 
 
-class Refusal(NamedTuple):
-    """Why an order is refused: the code for machines, the text for people."""
-
-    reason: OrdRejReason
-    text: str
-
-
-def check_new_order(rules: SymbolRules, order: NewOrder, hold: int) -> Refusal | None:
+def check_new_order(rules: SymbolRules, order: NewOrder, hold: int, now_us: int) -> Refusal | None:
     """Return what is wrong with a new order, or None.
 
     Args:
         rules: The rules in force.
-        order: The command, with what was reserved for it.
+        order: The command, with what was reserved for it. One for an amount of cash has the
+            quantity that the book sells for it (`engine.cash`).
         hold: What it must hold.
+        now_us: Stamp of the input, µs since 1970 UTC.
     """
-    immediate = order.time_in_force in _IMMEDIATE
-    if order.ord_type == _MARKET and not immediate:
-        return _unsupported("a market order is IOC or FOK")
-    if order.post_only and immediate:
-        return _unsupported("a post-only order cannot be IOC or FOK")
+    if (
+        order.time_in_force is not _GTC
+        or order.ord_type is not _LIMIT
+        or order.conditions is not None
+    ):
+        refusal = _check_kind(rules, order, now_us)
+        if refusal is not None:
+            return refusal
     refusal = _check_terms(rules, order)
     if refusal is None and order.reserved < hold:
-        return _short(order.reserved, hold)
+        cash = order.conditions.cash if order.conditions is not None else 0
+        return None if cash and order.reserved >= cash else _short(order.reserved, cash or hold)
     return refusal
 
 
-def check_replace(rules: SymbolRules, order: ReplaceOrder) -> Refusal | None:
+def check_replace(
+    rules: SymbolRules, order: ReplaceOrder, found: OpenOrder, now_us: int
+) -> Refusal | None:
     """Return what is wrong with the new terms of an open order, or None.
 
     What the replace reserved is checked by `check_added_hold`, when the order's hold is known.
+
+    Args:
+        rules: The rules in force.
+        order: The command.
+        found: The order that it names.
+        now_us: Stamp of the input, µs since 1970 UTC.
     """
-    if order.ord_type == _MARKET:
-        return _unsupported("an order in the book is a limit order")
-    if order.time_in_force in _IMMEDIATE:
-        return _unsupported("an order in the book is Day or GTC")
-    return _check_terms(rules, order)
+    refusal = check_replaced_conditions(rules, order, found, now_us)
+    return refusal if refusal is not None else _check_terms(rules, order)
 
 
 def check_added_hold(order: ReplaceOrder, added: int) -> Refusal | None:
     """Return the refusal of a replace that reserved less than its order must add, or None."""
     return None if order.reserved >= added else _short(order.reserved, added)
+
+
+def _check_kind(rules: SymbolRules, order: NewOrder, now_us: int) -> Refusal | None:
+    immediate = order.time_in_force in _IMMEDIATE
+    if order.ord_type == _MARKET and not immediate:
+        return unsupported("a market order is IOC or FOK")
+    if order.post_only and immediate:
+        return unsupported("a post-only order cannot be IOC or FOK")
+    return check_new_conditions(rules, order, now_us)
 
 
 def _check_terms(rules: SymbolRules, order: NewOrder | ReplaceOrder) -> Refusal | None:
@@ -77,13 +107,15 @@ def _check_terms(rules: SymbolRules, order: NewOrder | ReplaceOrder) -> Refusal 
         return Refusal(OrdRejReason.OTHER, text)
     qty_lots, price_ticks = order.qty_lots, order.price_ticks
     if not rules.min_qty_lots <= qty_lots <= rules.max_qty_lots:
-        text = _outside(rules.lot_size, qty_lots, rules.min_qty_lots, rules.max_qty_lots)
+        text = outside(rules.lot_size, qty_lots, rules.min_qty_lots, rules.max_qty_lots)
+        if order.conditions is not None and order.conditions.cash:
+            return Refusal(OrdRejReason.OTHER, f"CashOrderQty: what the book sells for it: {text}")
         return Refusal(OrdRejReason.INCORRECT_QUANTITY, f"OrderQty: {text}")
-    if not 1 <= price_ticks <= rules.max_price_ticks:
-        text = _outside(rules.tick_size, price_ticks, 1, rules.max_price_ticks)
+    if not rules.min_price_ticks <= price_ticks <= rules.max_price_ticks:
+        text = outside(rules.tick_size, price_ticks, rules.min_price_ticks, rules.max_price_ticks)
         return Refusal(OrdRejReason.OTHER, f"Price: {text}")
     notional = rules.notional(price_ticks, qty_lots)
-    if notional < rules.min_notional and order.ord_type != _MARKET:
+    if notional < rules.min_notional and order.ord_type not in _PROTECTED:
         grid = DecimalGrid.of_scale(rules.quote_scale)
         least, received = grid.format(rules.min_notional), grid.format(notional)
         text = f"Notional: expected at least {least} {rules.quote}, received {received}"
@@ -94,13 +126,3 @@ def _check_terms(rules: SymbolRules, order: NewOrder | ReplaceOrder) -> Refusal 
 def _short(reserved: int, needed: int) -> Refusal:
     text = f"Reserved: expected at least {needed} units, received {reserved}"
     return Refusal(OrdRejReason.EXCEEDS_LIMIT, text)
-
-
-def _unsupported(rule: str) -> Refusal:
-    return Refusal(OrdRejReason.UNSUPPORTED_CHARACTERISTIC, f"Not supported: {rule}")
-
-
-def _outside(step: str, received: int, least: int, most: int) -> str:
-    grid = DecimalGrid(step)
-    bounds = f"expected {grid.format(least)} to {grid.format(most)}"
-    return f"{bounds}, received {grid.format(received)}"

@@ -16,23 +16,25 @@ from engine.enums import Side
 class RestingOrder:
     """An order in a book: its identity, its owner, what is left of it, and its place in a queue.
 
-    Whoever makes one sets the first three attributes; the book sets the others. There is no
+    Whoever makes one sets the first four attributes; the book sets the others. There is no
     `__init__` here or in `PriceLevel`, because calling one costs a fifth of adding an order.
 
     Attributes:
         order_id: Unique among the live orders of its book.
         owner: Account of the order; 0 where a program drives the book without accounts.
-        leaves_qty_lots: Open quantity; positive while the order rests.
+        leaves_qty_lots: Open quantity that the book shows; positive while the order rests.
+        hidden_lots: Open quantity behind it, that the book does not know about (iceberg orders).
         level: The level it rests in, or rested in last.
         prev: The order before it in the queue, None for the first.
         next: The order after it in the queue, None for the last.
     """
 
-    __slots__ = ("leaves_qty_lots", "level", "next", "order_id", "owner", "prev")
+    __slots__ = ("hidden_lots", "leaves_qty_lots", "level", "next", "order_id", "owner", "prev")
 
     order_id: int
     owner: int
     leaves_qty_lots: int
+    hidden_lots: int
     level: PriceLevel[Self]
     prev: Self | None
     next: Self | None

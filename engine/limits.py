@@ -35,8 +35,20 @@ MATCHES_PER_ORDER_MAX = 10_000
 """Resting orders that one incoming order can meet; what it has left then is canceled like the rest
 of an IOC order (150=C), and a FOK order that would need more is killed."""
 
-OUTPUT_EVENTS_MAX = 20_002
-"""Events of one output: an acceptance, two per resting order met, and a cancel; or a CancelAll."""
+EXPIRIES_PER_INPUT_MAX = 10_000
+"""Orders whose time has come that one input takes out before it is applied itself. The others leave
+with the next inputs, a Tick of the leading engine where nothing else comes."""
+
+STOP_TRIGGERS_PER_INPUT_MAX = 100
+"""Stop orders that one input triggers; the others are triggered by the next inputs, likewise."""
+
+STOP_TRIGGERS_EVENTS_MAX = 10_000
+"""Events of an output from which on it triggers no more stop orders: the next inputs do."""
+
+OUTPUT_EVENTS_MAX = 40_002
+"""Events of one output: expiries, and an acceptance, three per resting order met (two fills and a
+refill) and a cancel; or expiries and a CancelAll; or triggers up to their limit and a last order
+that was triggered."""
 
 RING_SLOTS = 4_096
 """Slots of a gateway's, an engine's and market data's ring; a power of two. Full: the producer
@@ -84,8 +96,15 @@ SKIP_REASON_LENGTH_MAX = 200
 SYMBOL_LENGTH_MAX = 20
 """Characters of a symbol's name: A–Z, 0–9, and ``-`` (FIX clients and key names see it)."""
 
-assert 2 + 2 * MATCHES_PER_ORDER_MAX <= OUTPUT_EVENTS_MAX, "Invariant: an order is one output"
-assert OPEN_ORDERS_PER_ACCOUNT_MAX <= OUTPUT_EVENTS_MAX, "Invariant: a CancelAll is one output"
+assert EXPIRIES_PER_INPUT_MAX + 2 + 3 * MATCHES_PER_ORDER_MAX <= OUTPUT_EVENTS_MAX, (
+    "Invariant: an order is one output"
+)
+assert STOP_TRIGGERS_EVENTS_MAX + 2 + 3 * MATCHES_PER_ORDER_MAX <= OUTPUT_EVENTS_MAX, (
+    "Invariant: a cascade of stop orders is cut so that it is one output"
+)
+assert EXPIRIES_PER_INPUT_MAX + 1 + OPEN_ORDERS_PER_ACCOUNT_MAX <= OUTPUT_EVENTS_MAX, (
+    "Invariant: a mass cancel is one output"
+)
 assert RING_SLOTS & (RING_SLOTS - 1) == 0, "Invariant: a ring has a power of two of slots"
 assert ADMISSION_BATCH_MAX <= RING_SLOTS, "Invariant: a whole admission batch fits in the ring"
 assert COMMIT_BATCH_MAX <= RING_SLOTS, "Invariant: a whole commit batch fits in the ring"

@@ -1,20 +1,23 @@
-"""Matching: what one command does to the book, the orders and the money of one symbol. Pure.
+"""Matching: what one command does to the orders and the money of one symbol. Pure.
 
-Theory. `engine.book` knows queues and prices; this module knows order types. Money is moved as it
-would be by hand: when an order is accepted, its hold goes from pending to held and the rest of what
-was reserved to available; a fill lowers the hold, pays, and frees what is over; the end of an order
-frees what it still holds. A taker is treated like a maker in all of this, so one function settles
-both sides of a trade. The engine spends from the reservation that the command carries and refuses
-an order that it does not cover.
+Theory. `engine.trading` knows what orders that were accepted do; this module knows commands: what
+is refused, what is accepted, and what follows. When an order is accepted, its hold goes from
+pending to held and the rest of what was reserved to available. The engine spends from the
+reservation that the command carries and refuses an order that it does not cover.
 
-Order of events: the acceptance, then for each trade the resting side and the incoming side, with
-self-trade cancels where they happen, then the cancel of what an incoming order may not keep.
+Order of events: what ends because of the time; the acceptance, then for each trade the resting side
+and the incoming side, with self-trade cancels and the refills of iceberg orders where they happen,
+then the cancel of what an incoming order may not keep; then for each stop order that is triggered
+the same, with its triggering first.
 
-Decisions. Self-trade prevention is the incoming order's mode. A FOK order counts what it could
-trade first: up to its own account's first order (cancel newest, cancel both), past it (cancel
-oldest); where that is too little, nothing happens but its own end. A post-only order is refused
-whoever owns the order that it would cross. Refusals are in the order of the code: the rules
-(`engine.checks`), the ClOrdID, the number of open orders, post-only.
+Decisions. Self-trade prevention is the incoming order's mode. A FOK order, or one with a minimum
+quantity, counts what it could trade first: up to its own account's first order (cancel newest,
+cancel both), past it (cancel oldest); where that is too little, nothing happens but its own end. A
+post-only order is refused whoever owns the order that it would cross. A market order for an amount
+of cash is accepted with the quantity that the book sells for it; what it holds meanwhile, by its
+limit price, may be more than the cash, but it is done with the same input and pays less. Refusals
+are in the order of the code: the rules (`engine.checks`), the ClOrdID, the number of open orders,
+post-only.
 """
 
 from __future__ import annotations
@@ -25,50 +28,38 @@ from typing import Any, Final
 import msgspec
 
 from engine import reports
-from engine.book import NO_OWNER, LimitBook
 from engine.checks import Refusal, check_new_order
 from engine.commands import (
     CancelAll,
     CancelOrder,
     Command,
+    MassCancel,
     NewOrder,
     QueryOrder,
     ReplaceOrder,
+    Tick,
 )
 from engine.enums import (
     CancelReason,
     CxlRejReason,
-    Liquidity,
+    MassCancelRequestType,
     OrdRejReason,
-    OrdStatus,
-    SelfTradePrevention,
     Side,
     TimeInForce,
 )
-from engine.fees import FEE_ACCOUNT
+from engine.expiry import Sweep
 from engine.instrument import SymbolRules
-from engine.limits import MATCHES_PER_ORDER_MAX, OPEN_ORDERS_PER_ACCOUNT_MAX
+from engine.limits import OPEN_ORDERS_PER_ACCOUNT_MAX
+from engine.lookahead import can_trade, lots_for_cash
 from engine.open_order import AccountOrders, DoneOrder, OpenOrder, OrderContent
-from engine.replacing import Replacement, plan_replace
+from engine.replacing import Replacement, conditions_after, plan_replace
+from engine.trading import Trading
 from engine.turn import AVAILABLE, BASE, HELD, PENDING, QUOTE, Turn
 
 # Members as globals: reading one through its class costs 70 ns on CPython 3.11.
 _BUY: Final = Side.BUY
 _FOK: Final = TimeInForce.FOK
 _IMMEDIATE: Final = (TimeInForce.IOC, TimeInForce.FOK)
-_MAKER: Final = Liquidity.MAKER
-_TAKER: Final = Liquidity.TAKER
-_FILLED: Final = OrdStatus.FILLED
-_STP_NONE: Final = SelfTradePrevention.NONE
-_STP_OLDEST: Final = SelfTradePrevention.CANCEL_OLDEST
-_STP_NEWEST: Final = SelfTradePrevention.CANCEL_NEWEST
-
-_FINAL_STATUS: Final = {
-    CancelReason.REQUESTED: OrdStatus.CANCELED,
-    CancelReason.EXPIRED: OrdStatus.EXPIRED,
-    CancelReason.SELF_TRADE: OrdStatus.CANCELED,
-    CancelReason.USER_DISABLED: OrdStatus.CANCELED,
-}
 
 
 class MatcherContent(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -76,34 +67,35 @@ class MatcherContent(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     Attributes:
         rules: In force.
-        orders: Open ones in priority: bids before asks, best price first, oldest first.
+        orders: Resting ones in priority: bids before asks, best price first, oldest first.
         done: Accounts, sorted, that have ClOrdIDs gone out of use, and those, oldest first.
+        stops: Waiting ones in priority.
+        last_ticks, high_ticks, low_ticks: Of the trades (`engine.trading`, `engine.stops`).
+        sweeps: Expiries under way.
     """
 
     rules: SymbolRules
     orders: list[OrderContent]
     done: list[tuple[int, list[tuple[str, DoneOrder | None]]]]
+    stops: list[OrderContent]
+    last_ticks: int
+    high_ticks: int
+    low_ticks: int
+    sweeps: list[Sweep]
 
 
-class Matcher:
-    """The state of one symbol and what commands do to it.
+class Matcher(Trading):
+    """The state of one symbol and what commands do to it."""
 
-    Attributes:
-        rules: In force.
-        book: The resting orders.
-        accounts: What each account has open and has had.
-    """
-
-    __slots__ = ("accounts", "book", "rules")
-
-    def __init__(self, rules: SymbolRules) -> None:
-        self.rules = rules
-        self.book: LimitBook[OpenOrder] = LimitBook()
-        self.accounts: dict[int, AccountOrders] = {}
+    __slots__ = ()
 
     def apply(self, turn: Turn, command: Command) -> None:
         """Apply any command but the definition of the symbol; `turn` gets what it does."""
+        if self.expiry.next_us <= turn.ts_us:
+            self.expire_due(turn)
         _HANDLERS[type(command)](self, turn, command)
+        if self.stops.orders:
+            self.trigger_stops(turn)
 
     def change_rules(self, rules: SymbolRules) -> None:
         """Go on under other rules; open orders keep their fee rates.
@@ -114,7 +106,8 @@ class Matcher:
         old = self.rules
         assert rules.version == old.version + 1, "Invariant: versions of rules are dense"
         same_units = _units(rules) == _units(old)
-        assert same_units or not self.book.orders, "Invariant: units change while the book is empty"
+        no_orders = not self.book.orders and not self.stops.orders
+        assert same_units or no_orders, "Invariant: units change while the book is empty"
         self.rules = rules
 
     def new_order(self, turn: Turn, command: NewOrder) -> None:
@@ -122,8 +115,11 @@ class Matcher:
         rules = self.rules
         account, side, reserved = command.account, command.side, command.reserved
         orders = self.accounts.get(account)
-        hold = rules.hold_of(side, command.price_ticks, command.qty_lots)
-        refusal = check_new_order(rules, command, hold) or self._check_state(orders, command)
+        sized = self._sized(command) if command.conditions is not None else command
+        hold = rules.hold_of(side, sized.price_ticks, sized.qty_lots)
+        refusal = check_new_order(rules, sized, hold, turn.ts_us) or self._check_state(
+            orders, sized
+        )
         moves = turn.moves(account)
         asset = QUOTE if side == _BUY else BASE
         moves[asset + PENDING] -= reserved
@@ -133,22 +129,28 @@ class Matcher:
             return
         moves[asset + AVAILABLE] += reserved - hold
         moves[asset + HELD] += hold
-        order = OpenOrder(turn.seq, command, rules, hold)
+        order = OpenOrder(turn.seq, sized, rules, hold)
         if orders is None:
             orders = self.accounts[account] = AccountOrders()
         orders.open[order.cl_ord_id] = order
         reports.accepted(turn, order)
-        if order.time_in_force == _FOK and not self._can_fill(order):
-            self._end(turn, order, CancelReason.EXPIRED)
+        conditions = order.conditions
+        at_once = 0 if conditions is None else conditions.min_qty_lots
+        if order.time_in_force is _FOK:
+            at_once = order.qty_lots
+        if at_once and not can_trade(self.book, sized, at_once):
+            self.end(turn, order, CancelReason.EXPIRED)
+        elif conditions is not None and conditions.stop_ticks:
+            self.wait(turn, order)
         else:
-            self._match(turn, order)
+            self.match(turn, order)
 
     def cancel(self, turn: Turn, command: CancelOrder) -> None:
         """Cancel an open order, or refuse to."""
         found = self.find(command.account, command.orig_cl_ord_id, command.order_seq)
         if isinstance(found, OpenOrder):
-            self.book.cancel(found.order_id)
-            self._end(turn, found, CancelReason.REQUESTED, command.cl_ord_id)
+            self.withdraw(found)
+            self.end(turn, found, CancelReason.REQUESTED, command.cl_ord_id)
         elif found is not None:
             too_late = f"Too late: {command.orig_cl_ord_id} is done"
             reports.cancel_rejected(turn, command, found, CxlRejReason.TOO_LATE, too_late)
@@ -162,7 +164,7 @@ class Matcher:
         orders = self.accounts.get(command.account)
         found = self.find(command.account, command.orig_cl_ord_id, command.order_seq)
         id_used = orders is not None and orders.has_used(command.cl_ord_id)
-        plan = plan_replace(rules, self.book, command, found, id_used=id_used)
+        plan = plan_replace(rules, self.book, command, found, turn.ts_us, id_used=id_used)
         moves = turn.moves(command.account)
         asset = QUOTE if command.side == _BUY else BASE
         moves[asset + PENDING] -= command.reserved
@@ -175,20 +177,15 @@ class Matcher:
         moves[asset + AVAILABLE] += command.reserved - added
         moves[asset + HELD] += added
         turn.rename(order)
-        old_leaves_lots, old_price_ticks = order.leaves_qty_lots, order.price_ticks
+        old_leaves_lots = order.leaves_qty_lots + order.hidden_lots
+        old_price_ticks, waits = order.price_ticks, order.waits
         if plan.keeps_priority:
-            if plan.leaves_lots < old_leaves_lots:
-                self.book.reduce(order, old_leaves_lots - plan.leaves_lots)
+            self._lower(order, plan.leaves_lots)
         else:
-            self.book.cancel(order.order_id)
+            self.withdraw(order)
             order.leaves_qty_lots = plan.leaves_lots
         self.accounts[order.owner].rename(order, command.cl_ord_id)
-        order.price_ticks = command.price_ticks
-        order.qty_lots = command.qty_lots
-        order.time_in_force = command.time_in_force
-        order.post_only = command.post_only
-        if command.stp is not None:
-            order.stp = command.stp
+        self._give_terms(order, command)
         order.hold = plan.hold
         reports.replaced(
             turn,
@@ -198,8 +195,12 @@ class Matcher:
             old_leaves_lots=old_leaves_lots,
             kept_priority=plan.keeps_priority,
         )
-        if not plan.keeps_priority:
-            self._match(turn, order)
+        if plan.keeps_priority:
+            self.watch(order)
+        elif waits:
+            self.wait(turn, order)
+        else:
+            self.match(turn, order)
 
     def query(self, turn: Turn, command: QueryOrder) -> None:
         """Answer a status request."""
@@ -208,14 +209,28 @@ class Matcher:
 
     def cancel_all(self, turn: Turn, command: CancelAll) -> None:
         """Cancel every open order of an account, oldest first."""
-        orders = self.accounts.get(command.account)
-        for order in sorted(orders.open.values(), key=_order_seq) if orders else ():
-            self.book.cancel(order.order_id)
-            self._end(turn, order, CancelReason.USER_DISABLED)
+        for order in self._open_of(command.account, None):
+            self.withdraw(order)
+            self.end(turn, order, command.reason)
+
+    def mass_cancel(self, turn: Turn, command: MassCancel) -> None:
+        """Cancel the open orders of an account that asked for it, oldest first.
+
+        A request for one symbol is answered here; one for all was answered where it came in.
+        """
+        orders = self._open_of(command.account, command.side)
+        if command.request_type == MassCancelRequestType.SECURITY:
+            reports.mass_canceled(turn, command, len(orders))
+        for order in orders:
+            self.withdraw(order)
+            self.end(turn, order, CancelReason.MASS_CANCEL, command.cl_ord_id)
+
+    def tick(self, turn: Turn, command: Tick) -> None:
+        """Do nothing: what is due is done before and after every input (`apply`)."""
 
     def content(self) -> MatcherContent:
         """Return the whole state as plain values."""
-        accounts = self.accounts
+        accounts, stops = self.accounts, self.stops
         return MatcherContent(
             self.rules,
             [order.content() for order in self.book.by_priority()],
@@ -224,21 +239,55 @@ class Matcher:
                 for account in sorted(accounts)
                 if accounts[account].done
             ],
+            [order.content() for order in stops.by_priority()],
+            self.last_ticks,
+            stops.high_ticks,
+            stops.low_ticks,
+            list(self.expiry.sweeps),
         )
 
+    @classmethod
+    def restore(cls, content: MatcherContent) -> Matcher:
+        """Return a state of its own that has this content."""
+        matcher = cls(content.rules)
+        book, stops, accounts = matcher.book, matcher.stops, matcher.accounts
+        for account, items in content.done:
+            accounts[account] = AccountOrders.restore(items)
+        for one in (*content.orders, *content.stops):
+            order = OpenOrder.restore(one)
+            if order.waits:
+                stops.add(order)
+            else:
+                own = book.bids if order.side == _BUY else book.asks
+                book.rest(own, order.price_ticks, order)
+            owned = accounts.get(order.owner)
+            if owned is None:
+                owned = accounts[order.owner] = AccountOrders()
+            owned.open[order.cl_ord_id] = order
+            matcher.watch(order)
+        matcher.last_ticks = content.last_ticks
+        stops.high_ticks, stops.low_ticks = content.high_ticks, content.low_ticks
+        for sweep in content.sweeps:
+            matcher.expiry.sweep(sweep.time_in_force, sweep.before_seq)
+        return matcher
+
     def check_invariants(self) -> None:
-        """Assert that book, orders, accounts and holds agree. For tests and audits; slow.
+        """Assert that book, stops, orders, accounts and holds agree. For tests and audits; slow.
 
         Raises:
             AssertionError: They do not.
         """
         self.book.check_invariants()
+        self.stops.check_invariants()
+        resting, waiting = self.book.orders, self.stops.orders
         open_orders = [order for orders in self.accounts.values() for order in orders.open.values()]
-        assert len(open_orders) == len(self.book.orders), "Invariant: open orders rest"
+        assert len(open_orders) == len(resting) + len(waiting), "Invariant: open orders rest"
         for order in open_orders:
-            assert self.book.orders[order.order_id] is order, "Invariant: open orders rest"
-            assert order.leaves_qty_lots + order.cum_lots == order.qty_lots, "Invariant: quantities"
-            hold = order.hold_for(self.rules, order.price_ticks, order.leaves_qty_lots)
+            place = waiting if order.waits else resting
+            assert place[order.order_id] is order, "Invariant: open orders rest"
+            leaves_lots = order.leaves_qty_lots + order.hidden_lots
+            assert leaves_lots + order.cum_lots == order.qty_lots, "Invariant: quantities"
+            hold = order.hold_for(self.rules, order.price_ticks, leaves_lots)
             assert order.hold == hold, f"Invariant: order {order.order_id} holds {hold}"
             assert order.time_in_force not in _IMMEDIATE, "Invariant: IOC and FOK never rest"
 
@@ -272,104 +321,37 @@ class Matcher:
             return Refusal(OrdRejReason.UNSUPPORTED_CHARACTERISTIC, "Post-only: it would trade")
         return None
 
-    def _can_fill(self, order: OpenOrder) -> bool:
-        # Whether a FOK order can trade all of its quantity. Nothing is changed.
-        missing = order.leaves_qty_lots
-        owner = NO_OWNER if order.stp == _STP_NONE else order.owner
-        met = 0
-        for maker in self.book.crossing(order.side, order.price_ticks):
-            met += 1
-            if met > MATCHES_PER_ORDER_MAX:
-                return False
-            if maker.owner == owner:
-                if order.stp != _STP_OLDEST:
-                    return False
-                continue
-            missing -= maker.leaves_qty_lots
-            if missing <= 0:
-                return True
-        return False
+    def _sized(self, command: NewOrder) -> NewOrder:
+        # An order for an amount of cash gets its quantity from the book.
+        cash = command.conditions.cash if command.conditions is not None else 0
+        if not cash:
+            return command
+        qty_lots = lots_for_cash(self.book, self.rules, command, cash)
+        return msgspec.structs.replace(command, qty_lots=qty_lots)
 
-    def _match(self, turn: Turn, order: OpenOrder) -> None:
-        # Trades what crosses; then the rest of the order rests, or ends.
-        book = self.book
-        own, opposite = (book.bids, book.asks) if order.side == _BUY else (book.asks, book.bids)
-        if opposite.best.key <= order.price_ticks * opposite.sign and self._take(turn, order):
-            return
-        if order.time_in_force in _IMMEDIATE:
-            self._end(turn, order, CancelReason.EXPIRED)
-            return
-        book.rest(own, order.price_ticks, order)
-        turn.touched[order.order_id] = order
+    def _open_of(self, account: int, side: Side | None) -> list[OpenOrder]:
+        # The open orders of an account, oldest first.
+        orders = self.accounts.get(account)
+        mine = orders.open.values() if orders is not None else ()
+        return sorted((o for o in mine if side is None or o.side == side), key=_order_seq)
 
-    def _take(self, turn: Turn, order: OpenOrder) -> bool:
-        # Trades what crosses; returns whether that was the end of the order.
-        avoid = NO_OWNER if order.stp == _STP_NONE else order.owner
-        matches_left = MATCHES_PER_ORDER_MAX
-        while True:
-            left, fills, stopped_before = self.book.take(
-                order.side, order.price_ticks, order.leaves_qty_lots, avoid, matches_left
-            )
-            for maker, lots in fills:
-                self._trade(turn, maker, order, lots)
-            assert order.leaves_qty_lots == left, "Invariant: an order trades what the book gave"
-            if stopped_before is None:
-                return not left
-            matches_left -= len(fills) + 1
-            if stopped_before.owner != avoid:
-                self._end(turn, order, CancelReason.EXPIRED)
-                return True
-            if order.stp != _STP_NEWEST:
-                self.book.cancel(stopped_before.order_id)
-                self._end(turn, stopped_before, CancelReason.SELF_TRADE)
-            if order.stp != _STP_OLDEST:
-                self._end(turn, order, CancelReason.SELF_TRADE)
-                return True
+    def _lower(self, order: OpenOrder, leaves_lots: int) -> None:
+        # Lowers what is left of an order that keeps its place: what it hides goes first.
+        shown_lots = min(order.leaves_qty_lots, leaves_lots)
+        gone_lots = order.leaves_qty_lots - shown_lots
+        order.hidden_lots = leaves_lots - shown_lots
+        if gone_lots:
+            (self.stops if order.waits else self.book).reduce(order, gone_lots)
 
-    def _trade(self, turn: Turn, maker: OpenOrder, taker: OpenOrder, lots: int) -> None:
-        # The book has lowered the maker's leaves already.
-        taker.leaves_qty_lots -= lots
-        price_ticks = maker.price_ticks
-        fees = self._fill(turn, maker, _MAKER, price_ticks, lots)
-        fees += self._fill(turn, taker, _TAKER, price_ticks, lots)
-        turn.touched[maker.order_id] = maker
-        turn.moves(FEE_ACCOUNT)[QUOTE + AVAILABLE] += fees
-        turn.trade_count += 1
-
-    def _fill(
-        self, turn: Turn, order: OpenOrder, liquidity: Liquidity, price_ticks: int, lots: int
-    ) -> int:
-        # Does one side of a trade; returns the fee.
-        rules = self.rules
-        fee, released = order.fill(rules, price_ticks, lots, as_maker=liquidity is _MAKER)
-        moves = turn.moves(order.owner)
-        notional = price_ticks * lots * rules.quote_units_per_tick_lot
-        if order.side == _BUY:
-            moves[QUOTE + AVAILABLE] += released - notional - fee
-            moves[QUOTE + HELD] -= released
-            moves[BASE + AVAILABLE] += lots * rules.base_units_per_lot
-        else:
-            moves[QUOTE + AVAILABLE] += notional - fee
-            moves[BASE + HELD] -= released
-        reports.filled(turn, order, liquidity, price_ticks, lots, fee)
-        if not order.leaves_qty_lots:
-            self.accounts[order.owner].close(order, _FILLED)
-        return fee
-
-    def _end(
-        self, turn: Turn, order: OpenOrder, reason: CancelReason, request_id: str = ""
-    ) -> None:
-        # Ends an order that is not in the book any more, or never was, with leaves.
-        lots = order.leaves_qty_lots
-        moves = turn.moves(order.owner)
-        asset = QUOTE if order.side == _BUY else BASE
-        moves[asset + AVAILABLE] += order.hold
-        moves[asset + HELD] -= order.hold
-        order.hold = 0
-        order.leaves_qty_lots = 0
-        self.accounts[order.owner].close(order, _FINAL_STATUS[reason])
-        reports.canceled(turn, order, reason, lots, request_id)
-        turn.touched[order.order_id] = order
+    def _give_terms(self, order: OpenOrder, command: ReplaceOrder) -> None:
+        order.price_ticks = command.price_ticks
+        order.qty_lots = command.qty_lots
+        order.conditions = conditions_after(command, order)
+        order.ord_type = command.ord_type
+        order.time_in_force = command.time_in_force
+        order.post_only = command.post_only
+        if command.stp is not None:
+            order.stp = command.stp
 
 
 _HANDLERS: dict[type, Callable[[Matcher, Turn, Any], None]] = {
@@ -378,6 +360,8 @@ _HANDLERS: dict[type, Callable[[Matcher, Turn, Any], None]] = {
     ReplaceOrder: Matcher.replace,
     QueryOrder: Matcher.query,
     CancelAll: Matcher.cancel_all,
+    MassCancel: Matcher.mass_cancel,
+    Tick: Matcher.tick,
 }
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from engine.commands import NewOrder
+from engine.commands import NewOrder, OrderConditions
 from engine.enums import OrdStatus, OrdType, SelfTradePrevention, Side, TimeInForce
 from engine.fees import buy_hold
 from engine.instrument import SymbolRules, fee_ceil
@@ -50,6 +50,9 @@ class OrderContent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     taker_fee_ppm: int
     charged: int
     hold: int
+    conditions: OrderConditions | None
+    hidden_lots: int
+    waits: bool
 
 
 class OpenOrder(RestingOrder):
@@ -62,6 +65,11 @@ class OpenOrder(RestingOrder):
         max_fee_ppm: The larger of its two rates.
         charged: Fees paid so far, in quote units.
         hold: What is held for it: quote units of a buy, base units of a sell.
+        conditions: What few orders have, None for the others.
+        waits: Whether it is a stop order that has not been triggered. It is in no book then.
+
+    What is left of it is `leaves_qty_lots + hidden_lots`: what it shows and what it does not. The
+    second is 0 but for an iceberg order in the book.
 
     The other attributes are those of its command, or of its last replace. The fee rates are those
     in force when it was accepted.
@@ -70,6 +78,7 @@ class OpenOrder(RestingOrder):
     __slots__ = (
         "charged",
         "cl_ord_id",
+        "conditions",
         "cum_lots",
         "cum_price_qty",
         "hold",
@@ -84,12 +93,14 @@ class OpenOrder(RestingOrder):
         "stp",
         "taker_fee_ppm",
         "time_in_force",
+        "waits",
     )
 
     def __init__(self, seq: int, command: NewOrder, rules: SymbolRules, hold: int) -> None:
         self.order_id = seq
         self.owner = command.account
         self.leaves_qty_lots = command.qty_lots
+        self.hidden_lots = 0
         self.cl_ord_id = command.cl_ord_id
         self.side = command.side
         self.ord_type = command.ord_type
@@ -106,6 +117,8 @@ class OpenOrder(RestingOrder):
         self.max_fee_ppm = rules.max_fee_ppm
         self.charged = 0
         self.hold = hold
+        self.conditions = command.conditions
+        self.waits = False
 
     @classmethod
     def restore(cls, content: OrderContent) -> OpenOrder:
@@ -130,6 +143,9 @@ class OpenOrder(RestingOrder):
         order.max_fee_ppm = max(content.maker_fee_ppm, content.taker_fee_ppm)
         order.charged = content.charged
         order.hold = content.hold
+        order.conditions = content.conditions
+        order.hidden_lots = content.hidden_lots
+        order.waits = content.waits
         return order
 
     def content(self) -> OrderContent:
@@ -153,6 +169,9 @@ class OpenOrder(RestingOrder):
             self.taker_fee_ppm,
             self.charged,
             self.hold,
+            self.conditions,
+            self.hidden_lots,
+            self.waits,
         )
 
     def hold_for(self, rules: SymbolRules, price_ticks: int, leaves_lots: int) -> int:
@@ -189,7 +208,8 @@ class OpenOrder(RestingOrder):
         fee = owed - self.charged
         self.charged = owed
         held_before = self.hold
-        self.hold = self.hold_for(rules, self.price_ticks, self.leaves_qty_lots)
+        leaves_lots = self.leaves_qty_lots + self.hidden_lots
+        self.hold = self.hold_for(rules, self.price_ticks, leaves_lots)
         return fee, held_before - self.hold
 
     def status(self) -> OrdStatus:
@@ -198,10 +218,17 @@ class OpenOrder(RestingOrder):
 
     def text(self) -> str:
         """Return its value in the hash of its account's open orders."""
-        side = "2" if self.side == _SELL else "1"
+        text = (
+            f"{self.order_id} {self.side} {self.price_ticks}"
+            f" {self.leaves_qty_lots + self.hidden_lots} {self.cum_lots} {self.hold}"
+            f" {self.ord_type} {self.time_in_force} {self.cum_price_qty}"
+        )
+        conditions = self.conditions
+        if conditions is None:
+            return text
         return (
-            f"{self.order_id} {side} {self.price_ticks} {self.leaves_qty_lots}"
-            f" {self.cum_lots} {self.hold}"
+            f"{text} {conditions.stop_ticks} {conditions.max_floor_lots}"
+            f" {conditions.min_qty_lots} {conditions.expire_us} {not self.waits:d}"
         )
 
 
@@ -220,6 +247,7 @@ class DoneOrder(msgspec.Struct, frozen=True, array_like=True, gc=False):
     cum_lots: int
     cum_price_qty: int
     status: OrdStatus
+    conditions: OrderConditions | None = None
 
 
 class AccountOrders:
@@ -263,6 +291,7 @@ class AccountOrders:
             order.cum_lots,
             order.cum_price_qty,
             status,
+            order.conditions,
         )
         self._retire(order.cl_ord_id, done)
 

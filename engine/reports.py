@@ -5,12 +5,13 @@ Each function appends one event to a turn; the event's index is its place in the
 
 from __future__ import annotations
 
-from engine.commands import CancelOrder, NewOrder, QueryOrder, ReplaceOrder
+from engine.commands import CancelOrder, MassCancel, NewOrder, QueryOrder, ReplaceOrder
 from engine.enums import (
     CancelReason,
     CxlRejReason,
     CxlRejResponseTo,
     Liquidity,
+    MassCancelRejectReason,
     OrdRejReason,
     OrdStatus,
     OrdType,
@@ -18,12 +19,15 @@ from engine.enums import (
 )
 from engine.events import (
     CancelRejected,
+    MassCancelReported,
     OrderAccepted,
     OrderCanceled,
     OrderFilled,
+    OrderRefilled,
     OrderRejected,
     OrderReplaced,
     OrderStatusReported,
+    OrderTriggered,
 )
 from engine.open_order import DoneOrder, OpenOrder
 from engine.turn import Turn
@@ -42,11 +46,12 @@ def accepted(turn: Turn, order: OpenOrder) -> None:
             order.time_in_force,
             order.price_ticks,
             order.qty_lots,
-            order.leaves_qty_lots,
+            order.leaves_qty_lots + order.hidden_lots,
             0,
             0,
             order.post_only,
             order.stp,
+            order.conditions,
         )
     )
 
@@ -88,7 +93,7 @@ def filled(
             order.time_in_force,
             order.price_ticks,
             order.qty_lots,
-            order.leaves_qty_lots,
+            order.leaves_qty_lots + order.hidden_lots,
             order.cum_lots,
             order.cum_price_qty,
             turn.trade_count,
@@ -154,7 +159,7 @@ def replaced(
             order.time_in_force,
             order.price_ticks,
             order.qty_lots,
-            order.leaves_qty_lots,
+            order.leaves_qty_lots + order.hidden_lots,
             order.cum_lots,
             order.cum_price_qty,
             orig_cl_ord_id,
@@ -163,6 +168,67 @@ def replaced(
             kept_priority,
             order.post_only,
             order.stp,
+            order.conditions,
+        )
+    )
+
+
+def triggered(turn: Turn, order: OpenOrder) -> None:
+    """Report that a stop order goes to work."""
+    assert order.conditions is not None, "Invariant: a stop order has a stop price"
+    turn.events.append(
+        OrderTriggered(
+            len(turn.events),
+            order.owner,
+            order.order_id,
+            order.cl_ord_id,
+            order.side,
+            order.ord_type,
+            order.time_in_force,
+            order.price_ticks,
+            order.qty_lots,
+            order.leaves_qty_lots,
+            order.cum_lots,
+            order.cum_price_qty,
+            order.conditions,
+        )
+    )
+
+
+def refilled(turn: Turn, order: OpenOrder) -> None:
+    """Report that an iceberg order shows its next part."""
+    turn.events.append(
+        OrderRefilled(
+            len(turn.events),
+            order.owner,
+            order.order_id,
+            order.cl_ord_id,
+            order.side,
+            order.ord_type,
+            order.time_in_force,
+            order.price_ticks,
+            order.qty_lots,
+            order.leaves_qty_lots + order.hidden_lots,
+            order.cum_lots,
+            order.cum_price_qty,
+            order.leaves_qty_lots,
+        )
+    )
+
+
+def mass_canceled(turn: Turn, command: MassCancel, affected: int) -> None:
+    """Report that a mass cancel is done; the cancels follow."""
+    turn.events.append(
+        MassCancelReported(
+            len(turn.events),
+            command.account,
+            command.cl_ord_id,
+            command.request_type,
+            command.request_type,
+            affected,
+            MassCancelRejectReason.OTHER,
+            "",
+            command.side,
         )
     )
 
@@ -207,7 +273,8 @@ def cancel_rejected(
 def status_reported(turn: Turn, query: QueryOrder, found: OpenOrder | DoneOrder | None) -> None:
     """Answer a status request; `order_seq` 0 where there is no such order."""
     if isinstance(found, OpenOrder):
-        order_seq, leaves_lots, status = found.order_id, found.leaves_qty_lots, found.status()
+        order_seq, status = found.order_id, found.status()
+        leaves_lots = found.leaves_qty_lots + found.hidden_lots
     elif found is not None:
         order_seq, leaves_lots, status = found.order_seq, 0, found.status
     else:
@@ -228,5 +295,7 @@ def status_reported(turn: Turn, query: QueryOrder, found: OpenOrder | DoneOrder 
             found.cum_price_qty if found else 0,
             status,
             query.ord_status_req_id,
+            found.conditions if found else None,
+            not (isinstance(found, OpenOrder) and found.waits),
         )
     )

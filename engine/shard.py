@@ -98,7 +98,7 @@ class Shard:
         last_seq = state.seq if state is not None else 0
         if seq != last_seq + 1:
             raise SequenceGap(symbol, last_seq + 1, seq)
-        turn = Turn(seq)
+        turn = Turn(seq, ts_us)
         if state is not None:
             state.seq = seq
         if type(command) is DefineSymbol:  # isinstance costs 0.5 µs on a miss of a Struct
@@ -156,6 +156,18 @@ class Shard:
         """Return the seq of a symbol's last applied input; 0 before the first."""
         state = self._symbols.get(symbol)
         return 0 if state is None else state.seq
+
+    def due_us(self, symbol: str) -> int:
+        """Return when a defined symbol has something to do though no input comes.
+
+        Returns:
+            0: never; 1: now; else a stamp in µs since 1970 UTC, which may have passed: an input
+            whose stamp has come to it does what is due.
+
+        Raises:
+            KeyError: The symbol is not defined.
+        """
+        return self._symbols[symbol].matcher.due_us()
 
     def matcher(self, symbol: str) -> Matcher:
         """Return the state of a defined symbol, to look at.

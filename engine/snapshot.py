@@ -20,13 +20,11 @@ import zlib
 
 import msgspec
 
-from engine.enums import Side
 from engine.errors import SnapshotCorrupt, SnapshotVersion
-from engine.matching import Matcher, MatcherContent
-from engine.open_order import AccountOrders, OpenOrder
+from engine.matching import Matcher
 from engine.shard import StateContent, SymbolState, digest_of
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _MAGIC = b"SHARDEXS"
 _PREFIX = struct.Struct("<8sHQI")
@@ -68,7 +66,7 @@ def decode_snapshot(data: bytes, *, name: str) -> tuple[str, SymbolState]:
     except msgspec.MsgspecError as error:
         raise SnapshotCorrupt(name, "body", "a symbol's state", error) from error
     state = SymbolState(
-        content.incarnation, _restore_matcher(content.matcher), content.seq, content.ts_us
+        content.incarnation, Matcher.restore(content.matcher), content.seq, content.ts_us
     )
     digest = digest_of(state.encode())
     if digest != body.digest:
@@ -91,18 +89,3 @@ def _body_of(data: bytes, name: str) -> memoryview:
     if found != crc:
         raise SnapshotCorrupt(name, "checksum", f"{crc:08x}", f"{found:08x}")
     return body
-
-
-def _restore_matcher(content: MatcherContent) -> Matcher:
-    matcher = Matcher(content.rules)
-    book, accounts = matcher.book, matcher.accounts
-    for account, items in content.done:
-        accounts[account] = AccountOrders.restore(items)
-    for one in content.orders:
-        order = OpenOrder.restore(one)
-        book.rest(book.bids if order.side == Side.BUY else book.asks, order.price_ticks, order)
-        owned = accounts.get(order.owner)
-        if owned is None:
-            owned = accounts[order.owner] = AccountOrders()
-        owned.open[order.cl_ord_id] = order
-    return matcher

@@ -37,16 +37,18 @@ class Turn:
 
     Attributes:
         seq: Of the input.
+        ts_us: Its stamp, µs since 1970 UTC.
         events: In order; an event's index is its place here.
         trade_count: Trades so far; the next trade's number.
         touched: Orders, by seq, whose entry among the open orders may have to be written or taken
             away.
     """
 
-    __slots__ = ("_moves", "_renamed", "events", "seq", "touched", "trade_count")
+    __slots__ = ("_moves", "_renamed", "events", "seq", "touched", "trade_count", "ts_us")
 
-    def __init__(self, seq: int) -> None:
+    def __init__(self, seq: int, ts_us: int = 0) -> None:
         self.seq = seq
+        self.ts_us = ts_us
         self.events: list[Event] = []
         self.trade_count = 0
         self.touched: dict[int, OpenOrder] = {}

@@ -203,6 +203,7 @@ class DemoMarket:
             resting = RestingOrder()
             resting.order_id, resting.owner = order.order_id, order.owner
             resting.leaves_qty_lots = leaves_lots
+            resting.hidden_lots = 0
             side = book.bids if order.side == Side.BUY else book.asks
             book.rest(side, order.price_ticks, resting)
             self._generator.note_resting(order.order_id)

@@ -11,13 +11,23 @@ from engine.commands import (
     CancelOrder,
     Command,
     DefineSymbol,
+    MassCancel,
     NewOrder,
+    OrderConditions,
     QueryOrder,
     ReplaceOrder,
+    Tick,
     decode_command,
     encode_command,
 )
-from engine.enums import OrdType, SelfTradePrevention, Side, TimeInForce
+from engine.enums import (
+    CancelReason,
+    MassCancelRequestType,
+    OrdType,
+    SelfTradePrevention,
+    Side,
+    TimeInForce,
+)
 from engine.errors import DecodeError
 from engine.events import Output, decode_output
 from engine.fees import FEE_ACCOUNT
@@ -66,6 +76,8 @@ class World:
         opens: (account, ClOrdID) -> text, as in `open:{account}`.
         settlements: What was committed, in order.
         commands: What was applied or skipped, in order, encoded.
+        stamps: Theirs, µs.
+        ts_us: The last of them.
         skips: seq -> reason of what was skipped.
     """
 
@@ -76,6 +88,8 @@ class World:
         self.opens: dict[tuple[int, str], str] = {}
         self.settlements: list[Settlement] = []
         self.commands: list[bytes] = []
+        self.stamps: list[int] = []
+        self.ts_us = 0
         self.skips: dict[int, str] = {}
         self.best = (0, 0)
         self.apply(DefineSymbol("0123456789abcdef", self.rules))
@@ -113,10 +127,13 @@ class World:
         stp: SelfTradePrevention = SelfTradePrevention.CANCEL_NEWEST,
         reserved: int | None = None,
         version: int | None = None,
+        conditions: OrderConditions | None = None,
     ) -> Output:
         """Send a new order, with what it must hold reserved unless told otherwise."""
         if reserved is None:
             reserved = self.rules.hold_of(side, price_ticks, qty_lots)
+            if conditions is not None and conditions.cash:
+                reserved = conditions.cash
         return self.apply(
             NewOrder(
                 account=account,
@@ -132,6 +149,7 @@ class World:
                 qty_lots=qty_lots,
                 rules_version=self.rules.version if version is None else version,
                 reserved=reserved,
+                conditions=conditions,
             )
         )
 
@@ -155,6 +173,7 @@ class World:
         reserved: int | None = None,
         found: OpenOrder | None = None,
         version: int | None = None,
+        conditions: OrderConditions | None = None,
     ) -> ReplaceOrder:
         """Return a replace with the reservation that a gateway makes for it.
 
@@ -176,6 +195,7 @@ class World:
             qty_lots=qty_lots,
             rules_version=self.rules.version if version is None else version,
             reserved=0 if reserved is None else reserved,
+            conditions=conditions,
         )
         if reserved is not None:
             return command
@@ -192,9 +212,30 @@ class World:
             QueryOrder(account, account, 0, cl_ord_id, order_seq, Side.BUY, f"s-{cl_ord_id}")
         )
 
-    def cancel_all(self, account: int) -> Output:
+    def cancel_all(self, account: int, reason: CancelReason = CancelReason.USER_DISABLED) -> Output:
         """Cancel everything of an account."""
-        return self.apply(CancelAll(account))
+        return self.apply(CancelAll(account, reason))
+
+    def mass_cancel(
+        self,
+        account: int,
+        cl_ord_id: str,
+        side: Side | None = None,
+        request_type: MassCancelRequestType = MassCancelRequestType.SECURITY,
+    ) -> Output:
+        """Cancel what an account asks for."""
+        return self.apply(MassCancel(account, account, 0, cl_ord_id, request_type, side))
+
+    def tick(self, ts_us: int = 0) -> Output:
+        """Let the leading engine's Tick come, at a stamp or right after the last input."""
+        self.ts_us = max(self.ts_us, ts_us - 1_000)
+        return self.apply(Tick())
+
+    def stamp(self) -> int:
+        """Return the stamp of the next input: a millisecond after the last, or later."""
+        self.ts_us += 1_000
+        self.stamps.append(self.ts_us)
+        return self.ts_us
 
     def can_reserve(self, command: Command) -> bool:
         """Return whether admission would let a command in."""
@@ -211,7 +252,7 @@ class World:
         """
         data = self._admit(command)
         seq = len(self.commands)
-        return self._commit(self.shard.apply(SYMBOL, seq, 1_000 * seq, decode_command(data)))
+        return self._commit(self.shard.apply(SYMBOL, seq, self.stamp(), decode_command(data)))
 
     def skip(self, payload: bytes, reason: str) -> Output:
         """Admit what stands in an entry, if it is a command, pass over it, settle and check.
@@ -225,7 +266,7 @@ class World:
             self.commands.append(payload)
         seq = len(self.commands)
         self.skips[seq] = reason
-        return self._commit(self.shard.skip(SYMBOL, seq, 1_000 * seq, payload, reason))
+        return self._commit(self.shard.skip(SYMBOL, seq, self.stamp(), payload, reason))
 
     def _admit(self, command: Command) -> bytes:
         assert self.can_reserve(command), f"the test has no money for {command}"
@@ -269,11 +310,11 @@ class World:
         # What settlement keeps is what the engine has; held balances are the sums of the holds.
         matcher = self.shard.matcher(SYMBOL)
         book = matcher.book
-        expected = {(o.owner, o.cl_ord_id): o.text() for o in book.orders.values()}
-        assert self.opens == expected, "open orders as settled are those of the book"
+        expected = {(o.owner, o.cl_ord_id): o.text() for o in matcher.open_orders()}
+        assert self.opens == expected, "open orders as settled are those of the engine"
         assert self.best == (book.best_bid() or 0, book.best_ask() or 0), "best prices"
         held: dict[tuple[int, str], int] = {}
-        for order in book.orders.values():
+        for order in matcher.open_orders():
             key = order.owner, self.rules.hold_asset(order.side)
             held[key] = held.get(key, 0) + order.hold
         for (account, asset), balance in self.balances.items():

@@ -8,17 +8,25 @@ A case is a few lines:
     given COMMAND                          a command whose reports are not listed
     COMMAND                                a command; its reports follow, indented, all of them
       A a1 accepted 10 @ 100
-    book BIDS | ASKS                       levels best first, each order as QTY ClOrdID @ PRICE
+    book BIDS | ASKS                       levels best first, each order as QTY ClOrdID @ PRICE;
+                                           of an iceberg SHOWN+HIDDEN
+    stops SELLS | BUYS                     waiting stop orders, nearest first, as QTY ClOrdID @ STOP
+    due WHEN                               never, now, or the seconds until the first expiry
     A base FREE+HELD quote FREE+HELD       balances at the end
     fees AMOUNT                            what account 0 has at the end
 
 Commands:
 
-    A buy ID QTY @ PRICE [day|gtc|ioc|fok] [market] [post] [stp=none|newest|oldest|both]
+    A buy ID QTY @ PRICE [day|gtc|ioc|fok|gtd|opg] [market|stop|stop_limit] [post]
+          [stp=none|newest|oldest|both] [at=STOP PRICE] [show=MAX FLOOR] [min=MIN QTY]
+          [till=SECONDS FROM THE CASE'S BEGINNING] [cash=AMOUNT]
     A cancel ID ORIG [seq=N]
-    A replace ID ORIG buy QTY @ PRICE [day|ioc] [market] [post] [seq=N]
+    A replace ID ORIG buy QTY @ PRICE [as an order] [seq=N]
     A query ID [seq=N]
     A cancel-all
+    A mass-cancel ID [buy|sell] [all]
+    tick [N]                               the leading engine's Tick, N seconds after the case's
+                                           beginning; other inputs come a millisecond apart
     rules maker=PPM taker=PPM [min_notional=N]
 
 `reserved=N` and `version=N` on an order or replace say what a faulty gateway would have sent.
@@ -31,9 +39,10 @@ from typing import Any
 
 import pytest
 
+from engine.commands import OrderConditions
 from engine.enums import (
     CancelReason,
-    Liquidity,
+    MassCancelRequestType,
     OrdType,
     SelfTradePrevention,
     Side,
@@ -42,15 +51,21 @@ from engine.enums import (
 from engine.events import (
     CancelRejected,
     Event,
+    MassCancelReported,
     OrderAccepted,
     OrderCanceled,
     OrderFilled,
+    OrderRefilled,
     OrderRejected,
     OrderReplaced,
+    OrderState,
     OrderStatusReported,
+    OrderTriggered,
     Output,
+    PhaseChanged,
     SymbolDefined,
 )
+from engine.open_order import OpenOrder
 from tests.matching_world import BASE, QUOTE, SYMBOL, World, rules
 
 ACCOUNTS = "0ABCDE"
@@ -60,6 +75,15 @@ REASONS = {
     CancelReason.EXPIRED: "expired",
     CancelReason.SELF_TRADE: "self-trade",
     CancelReason.USER_DISABLED: "user disabled",
+    CancelReason.MASS_CANCEL: "mass cancel",
+    CancelReason.TIME_EXPIRED: "time expired",
+}
+CONDITIONS = {
+    "at": "stop_ticks",
+    "show": "max_floor_lots",
+    "min": "min_qty_lots",
+    "till": "expire_us",
+    "cash": "cash",
 }
 
 
@@ -87,20 +111,25 @@ CASES = [
 def options(words: list[str]) -> dict[str, Any]:
     """Read the words behind an order's price."""
     found: dict[str, Any] = {}
+    conditions: dict[str, int] = {}
     for word in words:
         name, _, value = word.partition("=")
         if name == "stp":
             found["stp"] = STP[value]
+        elif name in CONDITIONS:
+            conditions[CONDITIONS[name]] = int(value) * (1_000_000 if name == "till" else 1)
         elif name == "seq":
             found["order_seq"] = int(value)
         elif value:
             found[name] = int(value)
-        elif name == "market":
-            found["ord_type"] = OrdType.MARKET
+        elif name in ("market", "stop", "stop_limit"):
+            found["ord_type"] = OrdType[name.upper()]
         elif name == "post":
             found["post_only"] = True
         else:
             found["time_in_force"] = TimeInForce[name.upper()]
+    if conditions:
+        found["conditions"] = OrderConditions(**conditions)
     return found
 
 
@@ -116,6 +145,8 @@ def run_command(world: World, words: list[str]) -> Output:
                 min_notional=wanted.get("min_notional", "0"),
             )
         )
+    if words[0] == "tick":
+        return world.tick(*[1_000_000 * int(word) for word in words[1:]])
     account, verb, rest = ACCOUNTS.index(words[0]), words[1], words[2:]
     if verb in ("buy", "sell"):
         cl_ord_id, qty, at, price, *more = rest
@@ -141,14 +172,25 @@ def run_command(world: World, words: list[str]) -> Output:
         return world.cancel(account, rest[0], rest[1], **options(rest[2:]))
     if verb == "query":
         return world.query(account, rest[0], **options(rest[1:]))
+    if verb == "mass-cancel":
+        return mass_cancel(world, account, rest)
     assert verb == "cancel-all"
     return world.cancel_all(account)
+
+
+def mass_cancel(world: World, account: int, words: list[str]) -> Output:
+    """Apply a mass cancel."""
+    cl_ord_id, *of = words
+    sides = [Side[word.upper()] for word in of if word != "all"]
+    kind = MassCancelRequestType.ALL if "all" in of else MassCancelRequestType.SECURITY
+    return world.mass_cancel(account, cl_ord_id, sides[0] if sides else None, kind)
 
 
 def describe(event: Event) -> str:
     """Return the report line of an event."""
     if isinstance(event, SymbolDefined):
         return f"rules version {event.rules.version}"
+    assert not isinstance(event, PhaseChanged)
     assert not isinstance(event, OrderStatusReported) or event.ord_status_req_id
     who = f"{ACCOUNTS[event.account]} {getattr(event, 'cl_ord_id', '')}"
     if isinstance(event, CancelRejected):
@@ -156,51 +198,77 @@ def describe(event: Event) -> str:
             f"{who} {event.response_to.name.lower()} of {event.orig_cl_ord_id} refused"
             f" {event.reason:d}, status {event.ord_status.name.lower()}: {event.text}"
         )
-    assert isinstance(
-        event,
-        OrderAccepted
-        | OrderRejected
-        | OrderFilled
-        | OrderCanceled
-        | OrderReplaced
-        | OrderStatusReported,
-    )
+    if isinstance(event, MassCancelReported):
+        return f"{who} mass cancel of {event.affected}"
+    assert isinstance(event, OrderState)
+    return f"{who} {describe_order(event)}"
+
+
+def describe_order(event: OrderState) -> str:
+    """Return what an event says about an order."""
     terms = f"{event.qty_lots} @ {event.price_ticks}"
-    if isinstance(event, OrderAccepted):
-        return f"{who} accepted {terms}"
-    if isinstance(event, OrderRejected):
-        return f"{who} rejected {event.reason:d}: {event.text}"
-    if isinstance(event, OrderFilled):
-        role = "maker" if event.liquidity is Liquidity.MAKER else "taker"
-        return (
-            f"{who} filled {event.last_qty_lots} @ {event.last_price_ticks} {role},"
-            f" left {event.leaves_lots}, fee {event.fee}"
-        )
-    if isinstance(event, OrderCanceled):
-        of = f" of {event.orig_cl_ord_id}" if event.orig_cl_ord_id else ""
-        return f"{who} canceled {event.canceled_lots}{of}, {REASONS[event.reason]}"
-    if isinstance(event, OrderReplaced):
-        place = "keeps its place" if event.kept_priority else "loses its place"
-        return (
-            f"{who} replaced {event.orig_cl_ord_id} ({event.old_leaves_lots} @"
-            f" {event.old_price_ticks}): {terms}, left {event.leaves_lots}, {place}"
-        )
+    match event:
+        case OrderAccepted():
+            return f"accepted {terms}"
+        case OrderTriggered():
+            return f"triggered {terms}, left {event.leaves_lots}"
+        case OrderRefilled():
+            return f"shows {event.displayed_lots} of {event.leaves_lots}"
+        case OrderRejected():
+            return f"rejected {event.reason:d}: {event.text}"
+        case OrderFilled():
+            return (
+                f"filled {event.last_qty_lots} @ {event.last_price_ticks}"
+                f" {event.liquidity.name.lower()}, left {event.leaves_lots}, fee {event.fee}"
+            )
+        case OrderCanceled():
+            of = f" of {event.orig_cl_ord_id}" if event.orig_cl_ord_id else ""
+            return f"canceled {event.canceled_lots}{of}, {REASONS[event.reason]}"
+        case OrderReplaced():
+            place = "keeps its place" if event.kept_priority else "loses its place"
+            return (
+                f"replaced {event.orig_cl_ord_id} ({event.old_leaves_lots} @"
+                f" {event.old_price_ticks}): {terms}, left {event.leaves_lots}, {place}"
+            )
+    assert isinstance(event, OrderStatusReported)
+    waits = "" if event.working else ", waits"
     return (
-        f"{who} is {event.ord_status.name.lower()}: {terms}, left {event.leaves_lots},"
-        f" filled {event.cum_lots}"
+        f"is {event.ord_status.name.lower()}: {terms}, left {event.leaves_lots},"
+        f" filled {event.cum_lots}{waits}"
     )
 
 
 def book_line(world: World) -> str:
     """Return the book line: all orders of both sides."""
-    book = world.shard.matcher(SYMBOL).book
-    sides = []
-    for side in (book.bids, book.asks):
-        orders = [order for level in side.walk() for order in level.orders()]
-        sides.append(
-            ", ".join(f"{o.leaves_qty_lots} {o.cl_ord_id} @ {o.price_ticks}" for o in orders) or "-"
-        )
-    return f"book {sides[0]} | {sides[1]}"
+    orders = list(world.shard.matcher(SYMBOL).book.by_priority())
+    return f"book {queue(orders, Side.BUY)} | {queue(orders, Side.SELL)}"
+
+
+def stops_line(world: World) -> str:
+    """Return the line of the stop orders that wait."""
+    orders = list(world.shard.matcher(SYMBOL).stops.by_priority())
+    return f"stops {queue(orders, Side.SELL)} | {queue(orders, Side.BUY)}"
+
+
+def queue(orders: list[OpenOrder], side: Side) -> str:
+    """Return the orders of a side where they stand in a book."""
+    shown = []
+    for order in orders:
+        if order.side is side:
+            hidden = f"+{order.hidden_lots}" if order.hidden_lots else ""
+            place = f"{order.cl_ord_id} @ {order.level.price_ticks}"
+            shown.append(f"{order.leaves_qty_lots}{hidden} {place}")
+    return ", ".join(shown) or "-"
+
+
+def due_line(world: World) -> str:
+    """Return the line that says when there is something to do without an input."""
+    due_us = world.shard.due_us(SYMBOL)
+    if due_us > 1:
+        seconds, rest_us = divmod(due_us, 1_000_000)
+        assert not rest_us
+        return f"due {seconds}"
+    return "due now" if due_us else "due never"
 
 
 def balance_line(world: World, who: str) -> str:
@@ -222,9 +290,13 @@ def replay(lines: list[str]) -> list[str]:
             told.append(line)
         elif words[0] == "book":
             told.append(book_line(world))
+        elif words[0] == "stops":
+            told.append(stops_line(world))
+        elif words[0] == "due":
+            told.append(due_line(world))
         elif words[0] == "fees":
             told.append(f"fees {world.balance(0, QUOTE)[0]}")
-        elif words[1] == "base":
+        elif words[1:2] == ["base"]:
             told.append(balance_line(world, words[0]))
         else:
             told.append(line)

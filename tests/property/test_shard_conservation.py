@@ -211,7 +211,7 @@ def test_the_same_stream_gives_the_same_bytes(steps: list[Step]) -> None:
     for seq, (data, settlement) in enumerate(
         zip(world.commands, world.settlements, strict=True), start=1
     ):
-        applied = shard.apply(SYMBOL, seq, 1_000 * seq, decode_command(data))
+        applied = shard.apply(SYMBOL, seq, world.stamps[seq - 1], decode_command(data))
         assert encode_settlement(applied) == settlement
     assert shard.state_hash(SYMBOL) == world.shard.state_hash(SYMBOL)
 

@@ -65,8 +65,8 @@ def test_skips_move_nothing_but_reservations_and_the_shard_goes_on(
         zip(world.commands, world.settlements, strict=True), start=1
     ):
         if seq in world.skips:
-            applied = shard.skip(SYMBOL, seq, 1_000 * seq, data, world.skips[seq])
+            applied = shard.skip(SYMBOL, seq, world.stamps[seq - 1], data, world.skips[seq])
         else:
-            applied = shard.apply(SYMBOL, seq, 1_000 * seq, decode_command(data))
+            applied = shard.apply(SYMBOL, seq, world.stamps[seq - 1], decode_command(data))
         assert encode_settlement(applied) == settlement
     assert shard.state_hash(SYMBOL) == world.shard.state_hash(SYMBOL)

@@ -30,7 +30,7 @@ def test_snapshot_and_the_rest_is_the_whole(
     for seq, (data, settlement) in enumerate(
         zip(world.commands, world.settlements, strict=True), start=1
     ):
-        applied = shard.apply(SYMBOL, seq, 1_000 * seq, decode_command(data))
+        applied = shard.apply(SYMBOL, seq, world.stamps[seq - 1], decode_command(data))
         assert encode_settlement(applied) == settlement
         if seq in cuts:
             snapshot = encode_snapshot(SYMBOL, shard.state(SYMBOL))

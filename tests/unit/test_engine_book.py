@@ -159,14 +159,6 @@ def test_take_stops_after_so_many_matches() -> None:
     assert stopped_before is book.orders[3]
 
 
-def test_crossing_looks_ahead_in_matching_order() -> None:
-    book = OrderBook()
-    for order_id, price in ((1, 102), (2, 100), (3, 101), (4, 100), (5, 103)):
-        book.new_limit(order_id, Side.SELL, price, 10)
-    assert [order.order_id for order in book.crossing(Side.BUY, 102)] == [2, 4, 3, 1]
-    assert list(book.crossing(Side.BUY, 99)) == []
-
-
 def test_heap_of_prices_that_come_and_go_stays_small() -> None:
     book = OrderBook()
     book.new_limit(1, Side.BUY, 10_000, 1)

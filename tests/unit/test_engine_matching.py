@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from engine import matching
+from engine import lookahead, matching, trading
 from engine.enums import (
     CancelReason,
     CxlRejReason,
@@ -65,10 +65,16 @@ def test_replace_gives_the_order_its_own_self_trade_prevention_or_leaves_it(
     assert canceled == expected.get(stp, [])
 
 
+def limit_matches(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    """Let an order meet fewer resting ones than the system's limit."""
+    for module in (lookahead, trading):
+        monkeypatch.setattr(module, "MATCHES_PER_ORDER_MAX", limit)
+
+
 def test_order_that_meets_too_many_orders_is_canceled_for_the_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(matching, "MATCHES_PER_ORDER_MAX", 3)
+    limit_matches(monkeypatch, 3)
     world = World()
     for number in range(5):
         world.new(2, f"b{number}", Side.SELL, 1, 100)
@@ -81,7 +87,7 @@ def test_order_that_meets_too_many_orders_is_canceled_for_the_rest(
 
 
 def test_self_trade_cancels_count_as_matches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matching, "MATCHES_PER_ORDER_MAX", 3)
+    limit_matches(monkeypatch, 3)
     world = World()
     for number in range(5):
         world.new(1 + number % 2, f"b{number}", Side.SELL, 1, 100)
@@ -92,7 +98,7 @@ def test_self_trade_cancels_count_as_matches(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_fok_that_would_meet_too_many_orders_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matching, "MATCHES_PER_ORDER_MAX", 3)
+    limit_matches(monkeypatch, 3)
     world = World()
     for number in range(5):
         world.new(2, f"b{number}", Side.SELL, 1, 100)

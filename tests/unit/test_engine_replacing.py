@@ -33,7 +33,7 @@ def plan(*, id_used: bool = False, **changes: Any) -> Replacement | ReplaceRefus
     book, found = resting()
     before = book.state_hash(), found.content()
     command = msgspec.structs.replace(REPLACE, **{"reserved": 10_000} | changes)
-    made = plan_replace(RULES, book, command, found, id_used=id_used)
+    made = plan_replace(RULES, book, command, found, 1_000, id_used=id_used)
     assert (book.state_hash(), found.content()) == before, "planning changes nothing"
     return made
 
@@ -63,13 +63,13 @@ def test_refusals_have_an_order(first: int) -> None:
 def test_unknown_and_done_orders_are_refused_before_all_else() -> None:
     book, found = resting()
     command = msgspec.structs.replace(REPLACE, side=Side.SELL, rules_version=9)
-    unknown = plan_replace(RULES, book, command, None, id_used=True)
+    unknown = plan_replace(RULES, book, command, None, 1_000, id_used=True)
     assert isinstance(unknown, ReplaceRefusal)
     assert unknown.reason is CxlRejReason.UNKNOWN_ORDER
     orders = AccountOrders()
     orders.open["c"] = found
     orders.close(found, OrdStatus.CANCELED)
-    late = plan_replace(RULES, book, command, orders.done["c"], id_used=True)
+    late = plan_replace(RULES, book, command, orders.done["c"], 1_000, id_used=True)
     assert isinstance(late, ReplaceRefusal)
     assert late.reason is CxlRejReason.TOO_LATE
 

@@ -15,7 +15,7 @@ from engine.errors import SnapshotCorrupt, SnapshotVersion
 from engine.limits import RECENT_CL_ORD_IDS_MAX
 from engine.open_order import OpenOrder
 from engine.shard import Shard
-from engine.snapshot import decode_snapshot, encode_snapshot
+from engine.snapshot import FORMAT_VERSION, decode_snapshot, encode_snapshot
 from tests.matching_world import SYMBOL, World, rules
 
 _PREFIX = struct.Struct("<8sHQI")
@@ -40,7 +40,7 @@ def snapshot_of(world: World) -> bytes:
     return encode_snapshot(SYMBOL, world.shard.state(SYMBOL))
 
 
-def sealed(body: bytes, *, version: int = 1) -> bytes:
+def sealed(body: bytes, *, version: int = FORMAT_VERSION) -> bytes:
     """Return bytes with a right length and checksum."""
     return _PREFIX.pack(b"SHARDEXS", version, len(body), zlib.crc32(body)) + body
 
@@ -110,8 +110,8 @@ def test_symbol_is_restored_once_and_before_its_inputs() -> None:
 
 def test_other_version_is_refused_by_its_number() -> None:
     body = snapshot_of(busy_world())[_PREFIX.size :]
-    with pytest.raises(SnapshotVersion, match="snapshot file: format version 2, expected 1"):
-        decode_snapshot(sealed(body, version=2), name="file")
+    with pytest.raises(SnapshotVersion, match="snapshot file: format version 1, expected 2"):
+        decode_snapshot(sealed(body, version=1), name="file")
 
 
 @pytest.mark.parametrize(
