@@ -135,6 +135,7 @@ class BusinessRejectReason(IntEnum):
     APPLICATION_NOT_AVAILABLE = 4
     CONDITIONALLY_REQUIRED_FIELD_MISSING = 5
     NOT_AUTHORIZED = 6
+    DELIVER_TO_FIRM_NOT_AVAILABLE = 7
 
 
 class TradingPhase(IntEnum):

@@ -17,8 +17,8 @@ Imports engine and router.
     session.py           FixSession: bytes and time in, events and messages out
     session_events.py    its values
     session_state.py     its state tables
-    session_logon.py, session_messages.py, session_inbound.py, session_outbound.py,
-    session_resends.py, session_timers.py    its parts
+    session_logon.py, session_header.py, session_messages.py, session_inbound.py,
+    session_outbound.py, session_resends.py, session_timers.py    its parts
 
     symbol_texts.py      prices and quantities of a symbol as text
     order_terms.py       business checks

@@ -58,6 +58,7 @@ CLIENT_REQUESTS: Final = frozenset(
 """Application messages that clients may send; the session hands them on."""
 
 # Header, trailer and session tags.
+TAG_DELIVER_TO_COMP_ID: Final = b"128"
 TAG_MSG_SEQ_NUM: Final = b"34"
 TAG_MSG_TYPE: Final = b"35"
 TAG_POSS_DUP_FLAG: Final = b"43"
@@ -76,6 +77,7 @@ TAG_HEART_BT_INT: Final = b"108"
 TAG_TEST_REQ_ID: Final = b"112"
 TAG_GAP_FILL_FLAG: Final = b"123"
 TAG_RESET_SEQ_NUM_FLAG: Final = b"141"
+TAG_TEST_MESSAGE_INDICATOR: Final = b"464"
 TAG_USERNAME: Final = b"553"
 TAG_PASSWORD: Final = b"554"
 TAG_NEXT_EXPECTED_MSG_SEQ_NUM: Final = b"789"
@@ -103,6 +105,7 @@ TAG_MASS_STATUS_REQ_ID: Final = b"584"
 TAG_MASS_STATUS_REQ_TYPE: Final = b"585"
 TAG_ORD_STATUS_REQ_ID: Final = b"790"
 TAG_SELF_TRADE_PREVENTION: Final = b"7928"
+TAG_CANCEL_ON_DISCONNECT: Final = b"8013"
 
 
 class SessionRejectReason(IntEnum):

@@ -45,8 +45,8 @@ class FixSession:
 
     Args:
         rules: names and limits.
-        now_ns: the time, in ns since 1970; every other method takes it too. It must not run
-            backwards by more than the timers can bear: nothing else depends on it.
+        now_ns: the time, in ns since 1970, which every other method takes too. Only timers depend
+            on its going forward.
     """
 
     __slots__ = (
@@ -94,6 +94,11 @@ class FixSession:
     def can_send(self) -> bool:
         """Whether ``send_application`` is possible, but for the lease."""
         return self.state is Connection.ACTIVE
+
+    @property
+    def can_resend(self) -> bool:
+        """Whether ``resend`` is of use: also after our Logout."""
+        return self.state in (Connection.ACTIVE, Connection.LOGOUT_SENT)
 
     @property
     def awaits_decision(self) -> bool:
@@ -176,11 +181,11 @@ class FixSession:
         elif message.msg_type == LOGOUT:
             self._flow.take_logout(message, now_ns)
             self._close("logged out")
-        else:
+        elif not self._flow.serve_after_logout(message, now_ns):
             self._ignore(message, "not taken after our Logout")
 
     def _on_first_message(self, message: FixMessage, now_ns: int) -> None:
-        on_time = self._flow.is_on_time(message, now_ns)
+        on_time = self._flow.header.is_on_time(message, now_ns)
         verdict = judge_first(message, self._rules, on_time=on_time)
         if isinstance(verdict, LogonRequested):
             self._request_logon(verdict)
@@ -192,14 +197,14 @@ class FixSession:
         self._close(verdict.reason)
 
     def _on_logon_in_session(self, message: FixMessage, now_ns: int) -> None:
-        on_time = self._flow.is_on_time(message, now_ns)
+        on_time = self._flow.header.is_on_time(message, now_ns)
         verdict = judge_in_session(message, self._rules, peer=self._flow.peer, on_time=on_time)
         if isinstance(verdict, LogonRequested):
             self._deadline_ns = now_ns + self._rules.logon_timeout_s * NS_PER_SECOND
             self._request_logon(verdict)
-            return
-        self._ignore(message, verdict.reason)
-        self._end(Ending(verdict.reason, verdict.text, waits=False), now_ns)
+        else:
+            self._ignore(message, verdict.reason)
+            self._end(Ending(verdict.reason, verdict.text, waits=False), now_ns)
 
     def _request_logon(self, logon: LogonRequested) -> None:
         self._step(ConnectionTrigger.LOGON_RECEIVED)
@@ -222,21 +227,17 @@ class FixSession:
         Raises:
             LocalFixError: no Logon is pending, or the numbers contradict it.
         """
-        logon = self._logon
-        if logon is None:
-            raise LocalFixError("no Logon is pending")
+        logon = self._pending_logon()
         check_opening(logon, next_in=next_in, next_out=next_out, out_limit=out_limit)
         self._logon = None
         self._drop_queue("the sequence was reset")
-        peer = b"%d" % logon.sender_comp_id
         self._step(ConnectionTrigger.LOGON_ACCEPTED)
-        self._flow.peer = peer
+        self._flow.peer = peer = b"%d" % logon.sender_comp_id
         self._resends.forget()
         self._outbound.open(peer, next_num=next_out, limit=out_limit)
         self._inbound.open(next_in)
         self._timers.start(logon.heart_bt_int_s, now_ns=now_ns)
-        text = opening_fault(logon, next_in, next_out)
-        if text is not None:
+        if (text := opening_fault(logon, next_in, next_out)) is not None:
             self._end(Ending(text, text, waits=False), now_ns)
             return
         answer_logon(logon, self._outbound, self._inbound, now_ns=now_ns)
@@ -256,15 +257,18 @@ class FixSession:
         Raises:
             LocalFixError: no Logon is pending.
         """
-        logon = self._logon
-        if logon is None:
-            raise LocalFixError("no Logon is pending")
+        logon = self._pending_logon()
         if text is not None and logon.in_session:
             self._outbound.send_logout(text, now_ns=now_ns)
         elif text is not None:
             peer = b"%d" % logon.sender_comp_id
             self._outbound.send_refusal(peer, text, msg_seq_num=msg_seq_num, now_ns=now_ns)
         self._close(f"Logon of {logon.sender_comp_id} refused: {text or 'without a word'}")
+
+    def _pending_logon(self) -> LogonRequested:
+        if self._logon is None:
+            raise LocalFixError("no Logon is pending")
+        return self._logon
 
     # ------------------------------------------------------------ messages out
 
@@ -280,7 +284,7 @@ class FixSession:
             stored: False for what is not worth storing (35=j with 380=4): gap-filled on a resend.
 
         Returns:
-            The message, which ``data_to_send`` will give too, in its place.
+            The message, which ``data_to_send`` will give too.
 
         Raises:
             LocalFixError: not ``can_send``, or no ``out_remaining``; no number was taken.
@@ -304,7 +308,7 @@ class FixSession:
             begin: the first number of this part.
             end: its last number.
         """
-        if self.state is Connection.ACTIVE:
+        if self.can_resend:
             self._resends.send(stored, begin, end, now_ns=now_ns)
 
     def logout(self, text: str | None, *, now_ns: int) -> None:
@@ -313,8 +317,7 @@ class FixSession:
             self._end(Ending(text or "logged out by the venue", text, waits=True), now_ns)
         elif self.state is Connection.LOGON_PENDING:
             # Before the first Logon is decided no number is known to say it with.
-            said = text if self._flow.peer else None
-            self.refuse_logon(said, msg_seq_num=1, now_ns=now_ns)
+            self.refuse_logon(text if self._flow.peer else None, msg_seq_num=1, now_ns=now_ns)
         elif self.state is Connection.AWAITING_LOGON:
             self._close(text or "closed by the venue")
 
@@ -342,14 +345,13 @@ class FixSession:
         if self.state is Connection.ACTIVE:
             self._handle_active_timer(now_ns)
         elif self.state is not Connection.CLOSED and now_ns >= self._deadline_ns:
-            waited_for = "Logout" if self.state is Connection.LOGOUT_SENT else "Logon"
-            self._close(f"{waited_for} timed out")
+            logout = self.state is Connection.LOGOUT_SENT
+            self._close("Logout timed out" if logout else "Logon timed out")
 
     def _handle_active_timer(self, now_ns: int) -> None:
         while self.state is Connection.ACTIVE:
-            due = self._timers.take_due(
-                now_ns=now_ns, sent_ns=self._outbound.last_sent_ns, gap_ns=self._gap_ns()
-            )
+            sent_ns, gap_ns = self._outbound.last_sent_ns, self._gap_ns()
+            due = self._timers.take_due(now_ns=now_ns, sent_ns=sent_ns, gap_ns=gap_ns)
             if due is Due.TEST_REQUEST:
                 self._outbound.send_test_request(now_ns=now_ns)
             elif due is Due.CLOSE:
@@ -391,9 +393,7 @@ class FixSession:
             self._ignore(message, cause)
 
     def _ignore(self, message: FixMessage, cause: str) -> None:
-        raw = message.raw
-        if message.msg_type == LOGON:
-            raw = without_secrets(raw)
+        raw = without_secrets(message.raw) if message.msg_type == LOGON else message.raw
         self._events.append(IgnoredMessage(raw, cause))
 
     def _step(self, trigger: ConnectionTrigger) -> None:

@@ -22,6 +22,7 @@ class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
         comp_id: our CompID: TargetCompID (56) of what comes, SenderCompID (49) of what goes.
         heart_bt_int_min_s, heart_bt_int_max_s: HeartBtInt (108) outside is refused by a Logout. 0,
             which FIX reads as "no heartbeats", is never allowed: a dead peer would not be noticed.
+        test_messages: whether a Logon with TestMessageIndicator (464) = Y is taken.
         sending_time_tolerance_s: SendingTime (52) further away from our clock gets 373=10 and a
             Logout; at Logon, silence and a close.
         logon_timeout_s: from the connection to an accepted Logon; then closed silently.
@@ -37,7 +38,8 @@ class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
 
     comp_id: bytes
     heart_bt_int_min_s: int = 1
-    heart_bt_int_max_s: int = 300
+    heart_bt_int_max_s: int = 60
+    test_messages: bool = False
     sending_time_tolerance_s: int = 120
     logon_timeout_s: int = 10
     logout_timeout_s: int = 5
@@ -81,6 +83,9 @@ class LogonRequested(msgspec.Struct, frozen=True, gc=False):
         in_session: a reset inside a session that is logged on. Reports must wait for the decision:
             ``can_send`` is False until then.
         signature: what RawData (96) says, or None.
+        cancel_on_disconnect: tag 8013: whether its orders are to be canceled when it is gone; None:
+            as the user's settings say.
+        test: TestMessageIndicator (464) = Y.
     """
 
     raw: bytes
@@ -93,6 +98,8 @@ class LogonRequested(msgspec.Struct, frozen=True, gc=False):
     next_expected_seq_num: int | None
     in_session: bool
     signature: LogonSignature | None = None
+    cancel_on_disconnect: bool | None = None
+    test: bool = False
 
 
 class AppMessage(msgspec.Struct, frozen=True, gc=False):

@@ -10,6 +10,7 @@ from gateway.fix_tags import (
     BEGIN_STRING,
     LOGON,
     SESSION_REJECT_TEXTS,
+    TAG_CANCEL_ON_DISCONNECT,
     TAG_ENCRYPT_METHOD,
     TAG_HEART_BT_INT,
     TAG_MSG_SEQ_NUM,
@@ -18,6 +19,7 @@ from gateway.fix_tags import (
     TAG_RESET_SEQ_NUM_FLAG,
     TAG_SENDER_COMP_ID,
     TAG_TARGET_COMP_ID,
+    TAG_TEST_MESSAGE_INDICATOR,
     TAG_USERNAME,
 )
 from gateway.logon_signature import signature_of
@@ -27,6 +29,7 @@ from gateway.session_outbound import OutboundSide
 
 BEGIN = b"8=" + BEGIN_STRING + b"\x01"
 _ACCOUNT_DIGITS_MAX = 18
+_CANCEL_ON_DISCONNECT = {b"Y": True, b"N": False}
 
 
 class LogonRefusal(msgspec.Struct, frozen=True, gc=False):
@@ -119,6 +122,8 @@ def _refusal_text(message: FixMessage, rules: SessionRules) -> str | None:
         return SESSION_REJECT_TEXTS[fault.reason] + tag
     if message.fields[TAG_ENCRYPT_METHOD] != b"0":
         return "EncryptMethod must be 0 (none)"
+    if message.fields.get(TAG_TEST_MESSAGE_INDICATOR) == b"Y" and not rules.test_messages:
+        return "TestMessageIndicator must not be Y: this is no test venue"
     heart_bt_int_s = int(message.fields[TAG_HEART_BT_INT])
     if not rules.heart_bt_int_min_s <= heart_bt_int_s <= rules.heart_bt_int_max_s:
         return (
@@ -144,8 +149,10 @@ def _request(message: FixMessage, *, in_session: bool) -> LogonRequested:
         reset=fields.get(TAG_RESET_SEQ_NUM_FLAG) == b"Y",
         msg_seq_num=int(fields[TAG_MSG_SEQ_NUM]),
         next_expected_seq_num=None if next_expected is None else int(next_expected),
+        test=fields.get(TAG_TEST_MESSAGE_INDICATOR) == b"Y",
         in_session=in_session,
         signature=signature_of(message),
+        cancel_on_disconnect=_CANCEL_ON_DISCONNECT.get(fields.get(TAG_CANCEL_ON_DISCONNECT, b"")),
     )
 
 
@@ -164,6 +171,7 @@ def answer_logon(
     outbound.send_logon(
         logon.heart_bt_int_s,
         reset=logon.reset,
+        test=logon.test,
         next_expected_seq_num=inbound.expected if by_789 else None,
         now_ns=now_ns,
     )

@@ -31,22 +31,18 @@ from gateway.fix_tags import (
     RESEND_REQUEST,
     SEQUENCE_RESET,
     SESSION_REJECT_TEXTS,
-    TAG_BEGIN_SEQ_NO,
-    TAG_END_SEQ_NO,
+    TAG_DELIVER_TO_COMP_ID,
     TAG_GAP_FILL_FLAG,
     TAG_MSG_SEQ_NUM,
     TAG_NEW_SEQ_NO,
-    TAG_ORIG_SENDING_TIME,
     TAG_POSS_DUP_FLAG,
     TAG_POSS_RESEND,
     TAG_SENDER_COMP_ID,
-    TAG_SENDING_TIME,
     TAG_TARGET_COMP_ID,
     TAG_TEST_REQ_ID,
     TEST_REQUEST,
     SessionRejectReason,
 )
-from gateway.fix_time import NS_PER_SECOND, UtcTimestampReader
 from gateway.session_events import (
     AdminMessage,
     AppMessage,
@@ -55,6 +51,7 @@ from gateway.session_events import (
     RejectedMessage,
     SessionRules,
 )
+from gateway.session_header import HeaderChecks, is_seq_num
 from gateway.session_inbound import InboundSide
 from gateway.session_logon import BEGIN
 from gateway.session_outbound import OutboundSide
@@ -62,7 +59,11 @@ from gateway.session_resends import Resends
 
 _NOTED = frozenset({HEARTBEAT, REJECT, BUSINESS_MESSAGE_REJECT, LOGON})
 """Need no answer: that they came is all. A Logon gets here only as a duplicate (43=Y)."""
-_SEQ_NUM_DIGITS_MAX = 18
+_UNSUPPORTED = (BusinessRejectReason.UNSUPPORTED_MESSAGE_TYPE, "Unsupported message type")
+_NOT_DELIVERED = (
+    BusinessRejectReason.DELIVER_TO_FIRM_NOT_AVAILABLE,
+    "DeliverToCompID (128): messages are not passed on to other firms",
+)
 
 
 class Ending(msgspec.Struct, frozen=True, gc=False):
@@ -96,10 +97,11 @@ class MessageFlow:
         "_inbound",
         "_outbound",
         "_resends",
-        "_timestamps",
-        "_tolerance_ns",
+        "header",
         "peer",
     )
+    header: HeaderChecks
+    """Judges headers."""
     peer: bytes
     """SenderCompID (49) of the peer, from its Logon on."""
 
@@ -112,23 +114,14 @@ class MessageFlow:
         events: list[Event],
     ) -> None:
         self._comp_id = rules.comp_id
-        self._tolerance_ns = rules.sending_time_tolerance_s * NS_PER_SECOND
+        self.header = HeaderChecks(rules)
         self._outbound = outbound
         self._inbound = inbound
         self._resends = resends
         self._events = events
-        self._timestamps = UtcTimestampReader()
         self.peer = b""
 
     # ------------------------------------------------------------ header and sequence
-
-    def is_on_time(self, message: FixMessage, now_ns: int) -> bool:
-        """Whether SendingTime (52) is there, well-formed, and close enough to our clock."""
-        try:
-            sent_ns = self._timestamps.read_ns(message.fields.get(TAG_SENDING_TIME, b""))
-        except ValueError:
-            return False
-        return -self._tolerance_ns <= now_ns - sent_ns <= self._tolerance_ns
 
     def receive(self, message: FixMessage, *, now_ns: int) -> Ending | None:
         """Deal with a message and what it sets free; return how the session ends, if it does."""
@@ -138,8 +131,8 @@ class MessageFlow:
             fields.get(TAG_SENDER_COMP_ID) != self.peer
             or fields.get(TAG_TARGET_COMP_ID) != self._comp_id
             or not message.raw.startswith(BEGIN)
-            or not self.is_on_time(message, now_ns)
-            or not _is_seq_num(number)
+            or not self.header.is_on_time(message, now_ns)
+            or not is_seq_num(number)
         ):
             return self._receive_odd_header(message, now_ns)
         return self._receive_numbered(message, int(number), now_ns)
@@ -152,10 +145,10 @@ class MessageFlow:
         if not message.raw.startswith(BEGIN):
             return self._ignore_and_end(message, "Incorrect BeginString", waits=True)
         number = message.fields.get(TAG_MSG_SEQ_NUM, b"")
-        if not _is_seq_num(number):
+        if not is_seq_num(number):
             return self._ignore_and_end(message, "MsgSeqNum missing or malformed", waits=False)
         msg_seq_num = int(number)
-        fault = self._header_fault(message, now_ns)
+        fault = self.header.find_fault(message, self.peer, now_ns=now_ns)
         if fault is None:
             return self._receive_numbered(message, msg_seq_num, now_ns)
         if fault.reason is SessionRejectReason.INCORRECT_DATA_FORMAT:
@@ -164,22 +157,6 @@ class MessageFlow:
         if msg_seq_num == self._inbound.expected:
             self._inbound.advance(msg_seq_num + 1, now_ns=now_ns)
         return self._reject(message, msg_seq_num, fault, now_ns)
-
-    def _header_fault(self, message: FixMessage, now_ns: int) -> Fault | None:
-        for tag, expected in (
-            (TAG_SENDER_COMP_ID, self.peer),
-            (TAG_TARGET_COMP_ID, self._comp_id),
-        ):
-            if message.fields.get(tag, expected) != expected:
-                return Fault(SessionRejectReason.COMP_ID_PROBLEM, tag)
-        time = message.fields.get(TAG_SENDING_TIME)
-        if time is None or self.is_on_time(message, now_ns):
-            return None
-        try:
-            self._timestamps.read_ns(time)
-        except ValueError:
-            return Fault(SessionRejectReason.INCORRECT_DATA_FORMAT, TAG_SENDING_TIME)
-        return Fault(SessionRejectReason.SENDING_TIME_ACCURACY, TAG_SENDING_TIME)
 
     def _receive_numbered(
         self, message: FixMessage, msg_seq_num: int, now_ns: int
@@ -234,7 +211,7 @@ class MessageFlow:
                 f"MsgSeqNum too low, expecting {expected} but received {msg_seq_num}",
                 waits=False,
             )
-        _, fault = self._orig_sending_time(message)
+        _, fault = self.header.read_orig_sending_time(message)
         if fault is not None:
             return self._reject(message, msg_seq_num, fault, now_ns)
         self._ignore(message, "duplicate of a message dealt with")
@@ -252,11 +229,13 @@ class MessageFlow:
         # A gap fill without 122 is let pass: it carries nothing that could be done twice, and a
         # gap that cannot be filled would end the session.
         if poss_dup and msg_type != SEQUENCE_RESET:
-            orig_ns, dup_fault = self._orig_sending_time(message)
+            orig_ns, dup_fault = self.header.read_orig_sending_time(message)
             fault = fault or dup_fault
         if fault is not None:
             return self._reject(message, msg_seq_num, fault, now_ns)
-        if msg_type in CLIENT_REQUESTS:
+        if msg_type in CLIENT_REQUESTS and TAG_DELIVER_TO_COMP_ID in fields:
+            self._refuse(message, msg_seq_num, _NOT_DELIVERED, now_ns)
+        elif msg_type in CLIENT_REQUESTS:
             resend = fields.get(TAG_POSS_RESEND) == b"Y"
             self._events.append(
                 AppMessage(message.raw, message, msg_seq_num, poss_dup, resend, orig_ns)
@@ -271,34 +250,24 @@ class MessageFlow:
         elif msg_type in _NOTED:
             self._note(message, msg_seq_num)
         else:
-            self._refuse_type(message, msg_seq_num, now_ns)
+            self._refuse(message, msg_seq_num, _UNSUPPORTED, now_ns)
         return None
 
-    def _refuse_type(self, message: FixMessage, msg_seq_num: int, now_ns: int) -> None:
-        reason = BusinessRejectReason.UNSUPPORTED_MESSAGE_TYPE
-        text = "Unsupported message type"
+    def _refuse(
+        self,
+        message: FixMessage,
+        msg_seq_num: int,
+        problem: tuple[BusinessRejectReason, str],
+        now_ns: int,
+    ) -> None:
+        reason, text = problem
         self._outbound.send_business_reject(message, msg_seq_num, reason, text, now_ns=now_ns)
         self._events.append(RejectedMessage(message.raw, message.msg_type, msg_seq_num, None, None))
-
-    def _orig_sending_time(self, message: FixMessage) -> tuple[int | None, Fault | None]:
-        """Read OrigSendingTime of a duplicate: required, and not behind SendingTime (2f, 2g)."""
-        tag = TAG_ORIG_SENDING_TIME
-        text = message.fields.get(tag)
-        if text is None:
-            return None, Fault(SessionRejectReason.REQUIRED_TAG_MISSING, tag)
-        try:
-            orig_ns = self._timestamps.read_ns(text)
-            sent_ns = self._timestamps.read_ns(message.fields.get(TAG_SENDING_TIME, b""))
-        except ValueError:
-            return None, Fault(SessionRejectReason.INCORRECT_DATA_FORMAT, tag)
-        if orig_ns > sent_ns:
-            return None, Fault(SessionRejectReason.SENDING_TIME_ACCURACY, tag)
-        return orig_ns, None
 
     def take_logout(self, message: FixMessage, now_ns: int) -> None:
         """Note the peer's Logout; its number counts where it is the next one."""
         number = message.fields.get(TAG_MSG_SEQ_NUM, b"")
-        msg_seq_num = int(number) if _is_seq_num(number) else 0
+        msg_seq_num = int(number) if is_seq_num(number) else 0
         if msg_seq_num == self._inbound.expected:
             self._inbound.advance(msg_seq_num + 1, now_ns=now_ns)
         self._note(message, msg_seq_num)
@@ -327,22 +296,34 @@ class MessageFlow:
 
     # ------------------------------------------------------------ resends
 
+    def serve_after_logout(self, message: FixMessage, now_ns: int) -> bool:
+        """Serve a faultless ResendRequest, all that is taken after our Logout; tell whether it was.
+
+        So that the peer can fill its gap before it answers the Logout; the number stays open.
+        Source: FIX 4.4 volume 2, "Logout".
+        """
+        fields = message.fields
+        number = fields.get(TAG_MSG_SEQ_NUM, b"")
+        if (
+            message.msg_type != RESEND_REQUEST
+            or message.fault is not None
+            or not message.raw.startswith(BEGIN)
+            or self.header.find_fault(message, self.peer, now_ns=now_ns) is not None
+            or self._resends.wrong_range(message) is not None
+            or not is_seq_num(number)
+        ):
+            return False
+        self._resends.serve(message, int(number))
+        return True
+
     def _on_resend_request(
         self, message: FixMessage, msg_seq_num: int, now_ns: int
     ) -> Ending | None:
-        begin = int(message.fields[TAG_BEGIN_SEQ_NO])
-        end = int(message.fields[TAG_END_SEQ_NO])
-        last = self._outbound.next_num - 1
-        tag = None
-        if not 1 <= begin <= last:
-            tag = TAG_BEGIN_SEQ_NO
-        elif end and end < begin:
-            tag = TAG_END_SEQ_NO
+        tag = self._resends.wrong_range(message)
         if tag is not None:
             fault = Fault(SessionRejectReason.VALUE_INCORRECT, tag)
             return self._reject(message, msg_seq_num, fault, now_ns)
-        self._note(message, msg_seq_num)
-        self._resends.request(begin, min(end or last, last))
+        self._resends.serve(message, msg_seq_num)
         return None
 
     # ------------------------------------------------------------ how a message ends
@@ -372,10 +353,6 @@ class MessageFlow:
             text = SESSION_REJECT_TEXTS[fault.reason]
             return Ending(text, text, waits=True)
         return None
-
-
-def _is_seq_num(text: bytes) -> bool:
-    return text.isdigit() and len(text) <= _SEQ_NUM_DIGITS_MAX
 
 
 def _is_reset(message: FixMessage) -> bool:

@@ -37,6 +37,12 @@ those which still come are the answers to what had been read."""
 _IDS = (TAG_CL_ORD_ID, TAG_ORIG_CL_ORD_ID)
 """Any printable text is a value of these, if it is not too long."""
 
+_ROUTING = (
+    *((b"115", b"128"), (b"116", b"129"), (b"144", b"145")),
+    *((b"128", b"115"), (b"129", b"116"), (b"145", b"144")),
+)
+"""OnBehalfOf and DeliverTo: CompID, SubID and LocationID."""
+
 
 class OutboundSide:
     """Number and render messages.
@@ -160,6 +166,7 @@ class OutboundSide:
         heart_bt_int_s: int,
         *,
         reset: bool,
+        test: bool,
         next_expected_seq_num: int | None,
         now_ns: int,
     ) -> None:
@@ -169,6 +176,8 @@ class OutboundSide:
             fields.append((b"141", b"Y"))
         if next_expected_seq_num is not None:
             fields.append((b"789", b"%d" % next_expected_seq_num))
+        if test:
+            fields.append((b"464", b"Y"))
         self._send_session(LOGON, fields, now_ns=now_ns)
 
     def send_logout(self, text: str | None, *, now_ns: int) -> None:
@@ -203,7 +212,7 @@ class OutboundSide:
         self, message: FixMessage, msg_seq_num: int, fault: Fault, *, now_ns: int
     ) -> None:
         """Send a Reject (35=3)."""
-        fields = [(b"45", b"%d" % msg_seq_num)]
+        fields = [*_way_back(message), (b"45", b"%d" % msg_seq_num)]
         if fault.ref_tag is not None:
             fields.append((b"371", fault.ref_tag))
         fields.append((b"372", message.msg_type))
@@ -219,6 +228,7 @@ class OutboundSide:
     ) -> None:
         """Send a BusinessMessageReject (35=j)."""
         fields = [
+            *_way_back(message),
             (b"45", b"%d" % msg_seq_num),
             (b"372", message.msg_type),
             (b"380", b"%d" % reason),
@@ -248,6 +258,15 @@ class OutboundSide:
         body = encode_fields([*header, (b"123", b"Y"), (b"36", b"%d" % new_seq_no)])
         data = self._render(SEQUENCE_RESET, number, body, now_ns)
         self._out.append(Outbound(number, SEQUENCE_RESET, data, False))
+
+
+def _way_back(message: FixMessage) -> list[tuple[bytes, bytes]]:
+    """Return the routing fields of an answer: whoever a message is on behalf of gets it, and back.
+
+    Source: FIX 4.4 volume 1, "FIX message routing".
+    """
+    fields = message.fields
+    return [(back, fields[tag]) for tag, back in _ROUTING if fields.get(tag)]
 
 
 def _text_fields(text: str | None) -> list[tuple[bytes, bytes]]:

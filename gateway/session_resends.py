@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gateway.session_events import Event, ResendRequested
+from gateway.fix_message import FixMessage
+from gateway.fix_tags import TAG_BEGIN_SEQ_NO, TAG_END_SEQ_NO
+from gateway.session_events import AdminMessage, Event, ResendRequested
 from gateway.session_outbound import OutboundSide
 
 
@@ -29,6 +31,22 @@ class Resends:
         """Drop what was asked for under other numbers."""
         self._open = None
         self._following = None
+
+    def wrong_range(self, message: FixMessage) -> bytes | None:
+        """Return the tag that makes the range one which we cannot have sent, or None."""
+        begin = int(message.fields[TAG_BEGIN_SEQ_NO])
+        end = int(message.fields[TAG_END_SEQ_NO])
+        if not 1 <= begin < self._outbound.next_num:
+            return TAG_BEGIN_SEQ_NO
+        return TAG_END_SEQ_NO if end and end < begin else None
+
+    def serve(self, message: FixMessage, msg_seq_num: int) -> None:
+        """Have what a faultless ResendRequest asks for fetched."""
+        begin = int(message.fields[TAG_BEGIN_SEQ_NO])
+        end = int(message.fields[TAG_END_SEQ_NO])
+        last = self._outbound.next_num - 1
+        self._events.append(AdminMessage(message.raw, message.msg_type, msg_seq_num))
+        self.request(begin, min(end or last, last))
 
     def request(self, begin: int, end: int) -> None:
         """Have messages fetched, now or when the fetch that goes on is done."""

@@ -11,9 +11,9 @@ What looks like one machine is three small ones that meet in few places:
 
 A Logon is decided outside (password, ownership of the session), so there is a state in which the
 session waits for its own side: no message is read in LOGON_PENDING, bytes are held. In LOGOUT_SENT
-only the peer's Logout counts; other messages are not taken, so their numbers are still open and
-the peer can send them again in its next connection. CLOSED is final; a session object serves one
-connection.
+only the peer's Logout counts, and a ResendRequest is served; other messages are not taken, so their
+numbers are still open and the peer can send them again in its next connection. CLOSED is final; a
+session object serves one connection.
 
 *Inbound gap*: which number is next? IN_SEQUENCE until a number is too high; then one
 ResendRequest goes out and AWAITING_RESEND holds until the numbers up to the one that showed the gap

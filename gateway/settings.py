@@ -93,8 +93,10 @@ class GatewaySettings(BaseModel):
     """Connections, logged on or not; the next ones are closed at once."""
     heart_bt_int_min_s: Annotated[int, Field(ge=1, le=60)] = 1
     """Shortest HeartBtInt (108) of a Logon; one outside is answered by a Logout."""
-    heart_bt_int_max_s: Annotated[int, Field(ge=1, le=3_600)] = 300
+    heart_bt_int_max_s: Annotated[int, Field(ge=1, le=3_600)] = 60
     """Longest HeartBtInt (108) of a Logon."""
+    test_messages: bool = False
+    """This is a test venue: Logons with TestMessageIndicator (464) = Y are taken."""
     sending_time_tolerance_s: Annotated[int, Field(ge=1, le=86_400)] = 120
     """SendingTime (52) further away than this from our clock: Reject 373=10, then Logout."""
     logon_timeout_s: Annotated[int, Field(ge=1, le=600)] = 10
@@ -138,6 +140,7 @@ class GatewaySettings(BaseModel):
             comp_id=self.comp_id.encode("ascii"),
             heart_bt_int_min_s=self.heart_bt_int_min_s,
             heart_bt_int_max_s=self.heart_bt_int_max_s,
+            test_messages=self.test_messages,
             sending_time_tolerance_s=self.sending_time_tolerance_s,
             logon_timeout_s=self.logon_timeout_s,
             logout_timeout_s=self.logout_timeout_s,

@@ -102,3 +102,12 @@ def test_the_reader_never_raises_on_a_framed_message(content: bytes) -> None:
 @given(st.one_of(st.binary(max_size=1_000), st.text(max_size=900).map(str.encode)))
 def test_check_sum_is_the_sum_of_the_bytes(data: bytes) -> None:
     assert check_sum(data) == sum(data) % 256
+
+
+def test_every_split_in_two_gives_the_same_messages() -> None:
+    garbage = b"8=FIX.4.4\x019=5\x0135=0\x0110=000\x01x8=FI\x01"
+    data = garbage.join([b"", *_GOOD, b"8=FIX.4.4\x019=12\x0135="])
+    whole = _frame_all([data])
+    assert whole[0] == _GOOD
+    for position in range(len(data)):
+        assert _frame_all([data[:position], data[position:]]) == whole, position
