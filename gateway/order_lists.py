@@ -13,11 +13,12 @@ from gateway.symbol_texts import SymbolTable
 from router.outbox import ListedOrder, OrderList
 
 _NO_ORDERS = (
-    b"37=NONE\x0117=%b\x01150=I\x0139=8\x01%b54=%d\x01151=0\x0114=0\x016=0\x0160=%b\x01"
+    b"37=NONE\x0117=%b\x01150=I\x0139=8\x0155=%b\x0154=%d\x01151=0\x0114=0\x016=0\x0160=%b\x01"
     b"58=No open orders\x01584=%b\x01911=0\x01912=Y\x01"
 )
+_NO_SYMBOL = "[N/A]"
 _SIDE_UNDISCLOSED = 7
-"""Side (54) of the answer to a request that names none and finds no order; FIX wants one."""
+"""Symbol (55) and Side (54) where the request names none; FIX wants some, and has these for it."""
 
 
 class ListWriter:
@@ -81,10 +82,9 @@ def _status_of(listed: ListedOrder, account: int, index: int) -> OrderStatusRepo
 
 
 def _no_orders(query: MassStatusQuery, account: int, outbox_number: int, time: bytes) -> bytes:
-    symbol = b"55=%b\x01" % query.symbol.encode() if query.symbol else b""
     return _NO_ORDERS % (
         b"m%d-%d-0" % (account, outbox_number),
-        symbol,
+        (query.symbol or _NO_SYMBOL).encode(),
         query.side or _SIDE_UNDISCLOSED,
         time,
         query.mass_status_req_id.encode(),

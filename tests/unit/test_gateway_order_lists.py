@@ -85,7 +85,7 @@ def test_only_the_last_part_of_an_answer_ends_it(first: int, is_last: str) -> No
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        (MassStatusQuery("s1", "", None), {"54": "7"}),
+        (MassStatusQuery("s1", "", None), {"54": "7", "55": "[N/A]"}),
         (MassStatusQuery("s1", "BTC-USD", Side.SELL), {"54": "2", "55": "BTC-USD"}),
     ],
 )
