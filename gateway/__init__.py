@@ -36,6 +36,7 @@ Imports engine and router.
     reporter.py          outboxes to clients
     contest.py           whether the first of two connections for a session is still there
     session_keeper.py    logon, renewal, numbers, resends, release
+    daily_reset.py       the daily reset of sequence numbers, where there is one
     auth.py              who may log on: address, password or signature, attempts
     logon_signature.py   Ed25519 over a Logon
     tls.py               contexts, handshakes, names of certificates

@@ -22,6 +22,7 @@ from engine.journal_file import JournalFile
 from engine.journal_writer import FsyncPolicy, JournalWriter
 from gateway.auth import Authenticator
 from gateway.connection import Connection, ConnectionLimits
+from gateway.daily_reset import run_daily_resets
 from gateway.dispatch import Dispatcher
 from gateway.encoder import Encoder
 from gateway.fixlog import JOURNAL_KIND
@@ -142,8 +143,14 @@ class Gateway:
         ttl_ms = self._redis.session_ttl_ms
         symbols = SymbolTable((home.rules for home in homes.values()), retired)
         self._authenticator = Authenticator(links["reader"], settings.logon_limits(), now_ns=now_ns)
+        self._sessions = Sessions(
+            links["sessions"],
+            owner=owner,
+            ttl_ms=ttl_ms,
+            daily_reset_s=settings.daily_reset_s(),
+        )
         self._keeper = SessionKeeper(
-            Sessions(links["sessions"], owner=owner, ttl_ms=ttl_ms),
+            self._sessions,
             links["reader"],
             self._authenticator,
             self,
@@ -304,6 +311,7 @@ class Gateway:
             self._reporter.run(),
             self._reporter.run_sweeps(self._settings.sweep_interval_ms / 1_000),
             self._keeper.run_renewals(self._redis.session_ttl_ms / 1_000 / _RENEWALS_PER_TTL),
+            run_daily_resets(self._sessions, self._keeper.active, self._now_ns),
             watch_channels(
                 self._subscriber,
                 on_wake=self._reporter.mark,

@@ -97,6 +97,9 @@ class GatewaySettings(BaseModel):
     """Longest HeartBtInt (108) of a Logon."""
     test_messages: bool = False
     """This is a test venue: Logons with TestMessageIndicator (464) = Y are taken."""
+    session_reset_time: Annotated[str, Field(pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9])?$")] = ""
+    """Time of day (UTC, HH:MM) of a daily reset: whoever is logged on then is logged out, and the
+    next logon begins at MsgSeqNum 1 both ways. Empty: numbers go on for ever."""
     sending_time_tolerance_s: Annotated[int, Field(ge=1, le=86_400)] = 120
     """SendingTime (52) further away than this from our clock: Reject 373=10, then Logout."""
     logon_timeout_s: Annotated[int, Field(ge=1, le=600)] = 10
@@ -133,6 +136,13 @@ class GatewaySettings(BaseModel):
             signed_window_s=self.signed_logon_window_s,
             needs_certificate=self.tls_client_ca is not None,
         )
+
+    def daily_reset_s(self) -> int | None:
+        """Return the second of the UTC day of the daily reset, or None where there is none."""
+        if not self.session_reset_time:
+            return None
+        hour, minute = self.session_reset_time.split(":")
+        return int(hour) * 3_600 + int(minute) * 60
 
     def session_rules(self) -> SessionRules:
         """Return the limits of a FIX session."""

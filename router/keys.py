@@ -20,7 +20,7 @@ Accounts database (DB 0)::
                                 drop copy begins with a whose it is, i the number of the original
     copies              hash    account -> the accounts that get copies of what it is told
     session:{account}   hash    the FIX session: epoch, owner, until_ms, number, dealt, out_limit,
-                                next_out, cursor; listed: the last outbox entry with open orders,
+                                next_out, cursor; began_ms: since when the numbers go on; listed: the last outbox entry with open orders,
                                 listing: the work that those ahead of the cursor were;
                                 signed_us: SendingTime of the last signed Logon;
                                 grace_ms: of cancel on disconnect ('' = off), missed: symbols in

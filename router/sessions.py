@@ -7,7 +7,7 @@ that was stuck can store and admit nothing any more.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -29,6 +29,7 @@ from router.user_settings import FIELDS, NO_SETTINGS, UserSettings, parse_settin
 _LOGON = Script("session_logon")
 _RENEW = Script("session_renew")
 _LIMIT = Script("session_limit")
+_OVERDUE = Script("session_overdue")
 _STORE = Script("session_store", bound=True)
 _RELEASE = Script("session_release")
 _SENT_PAGE = 100
@@ -119,12 +120,16 @@ class Sessions:
         link: accounts database.
         owner: unique to the process, such as ``gateway-1:4711:9f3a``.
         ttl_ms: how long a session stays taken without ``renew``.
+        daily_reset_s: second of the UTC day at which all sequence numbers are reset; None: never.
     """
 
-    def __init__(self, link: RedisLink, *, owner: str, ttl_ms: int) -> None:
+    def __init__(
+        self, link: RedisLink, *, owner: str, ttl_ms: int, daily_reset_s: int | None = None
+    ) -> None:
         self._link = link
         self.owner = owner
         self._ttl_ms = ttl_ms
+        self._daily_reset_s = daily_reset_s
 
     async def logon(
         self,
@@ -148,6 +153,7 @@ class Sessions:
             int(reset),
             OUT_NUMBERS_LEASE,
             on_disconnect,
+            "" if self._daily_reset_s is None else self._daily_reset_s,
             *FIELDS,
         )
         if reply[0] == b"DISABLED":
@@ -168,6 +174,13 @@ class Sessions:
         flat = [number for pair in epochs.items() for number in pair]
         lost: list[int] = await _RENEW.run(self._link, self._ttl_ms, pack(flat))
         return lost
+
+    async def overdue(self, accounts: Iterable[int]) -> list[int]:
+        """Return those accounts whose numbers began before the last daily reset."""
+        if self._daily_reset_s is None:
+            return []
+        reply: list[int] = await _OVERDUE.run(self._link, self._daily_reset_s, pack(list(accounts)))
+        return reply
 
     async def raise_limit(self, account: int, epoch: int, *, out_limit: int) -> int:
         """Lease OUT_NUMBERS_LEASE more numbers and return the new limit.

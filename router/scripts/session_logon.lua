@@ -5,7 +5,8 @@
 --       6 whether its orders are canceled when it is gone: '' as the user's record says, 'Y' with the grace
 --         that it says (0 if none), 'N' not; 'keep': nobody has proved who it is, so whatever waits for a
 --         client that is gone goes on waiting
---       7… names of fields of the user's record
+--       7 second of the UTC day at which the numbers of all are reset; '' = never
+--       8… names of fields of the user's record
 -- Reads   user:{account}, open:{account}, outbox:{account}
 -- Writes  session:{account}, disconnects; deletes sent:{account}:{number} at a reset, else keeps it for good
 --
@@ -17,7 +18,8 @@
 -- Atomic, so that of two gateways one gets the session, and so that the epoch that fences the other is
 -- raised together with handing out the numbers. A session that was not released, because its gateway
 -- died, goes on behind all numbers that were leased to it. A reset begins a new incarnation (number): what
--- was sent before can be asked for no more, and goes. The cursor in the outbox stays in any case.
+-- was sent before can be asked for no more, and goes. The cursor in the outbox stays in any case. So does the
+-- daily reset, for whoever logs on first after it: began_ms says since when the numbers go on.
 -- The epoch is not below the clock's microseconds: a server that took over without the last logons must not
 -- give an epoch again that a gateway still writes under.
 -- The number of open orders is that behind the outbox entry named: whoever counts goes on behind it.
@@ -33,13 +35,19 @@ if user[1] == '1' then
   return {'DISABLED'}
 end
 local s = call('HMGET', key, 'epoch', 'owner', 'until_ms', 'number', 'dealt', 'out_limit', 'next_out',
-  'cursor')
+  'cursor', 'began_ms')
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local remaining = (tonumber(s[3]) or 0) - now
 if s[2] and s[2] ~= '' and remaining > 0 then
   return {'TAKEN', s[2], remaining}
 end
+
+local reset_at, seconds = tonumber(ARGV[7]), tonumber(time[1])
+if reset_at and (tonumber(s[9]) or 0) < (seconds - (seconds - reset_at) % 86400) * 1000 then
+  reset = true
+end
+local began = reset and now or tonumber(s[9]) or now
 
 local epoch = math.max((tonumber(s[1]) or 0) + 1, time[1] * 1000000 + time[2])
 local number, dealt = tonumber(s[4]) or 0, tonumber(s[5]) or 0
@@ -56,7 +64,7 @@ end
 local out_limit = next_out - 1 + block
 -- First, because it is what Redis refuses when out of memory.
 call('HSET', key, 'epoch', epoch, 'owner', owner, 'until_ms', now + ttl, 'number', number,
-  'dealt', dealt, 'out_limit', out_limit, 'next_out', 0)
+  'dealt', dealt, 'out_limit', out_limit, 'next_out', 0, 'began_ms', began)
 if ARGV[6] ~= 'keep' then
   local grace = ARGV[6] ~= 'N' and tonumber(user[2]) or ARGV[6] == 'Y' and 0
   if grace then
@@ -73,7 +81,7 @@ else
   call('PERSIST', 'sent:' .. account .. ':' .. number)
 end
 local fields = {}
-for i = 7, #ARGV do
+for i = 8, #ARGV do
   fields[#fields + 1] = call('HGET', 'user:' .. account, ARGV[i]) or ''
 end
 local last = call('XREVRANGE', 'outbox:' .. account, '+', '-', 'COUNT', 1)[1]

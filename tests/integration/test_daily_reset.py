@@ -1,0 +1,79 @@
+"""The daily reset of sequence numbers: in Redis, and told to whoever is logged on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.daily_reset import TEXT
+from router import keys
+from router.redis_client import RedisLink
+from router.sessions import Opened, Sessions
+from tests.helpers import eventually_async
+from tests.router_helpers import make_link
+from tests.venue import PASSWORD, Venue
+
+ALICE, BOB = 1, 2
+DAY_MS = 86_400_000
+NOON_S = 43_200
+
+
+@pytest.fixture
+async def link(redis_url: str) -> AsyncIterator[RedisLink]:
+    async with make_link(redis_url) as link:
+        yield link
+
+
+def make(link: RedisLink, *, daily_reset_s: int | None) -> Sessions:
+    return Sessions(link, owner="gateway-1", ttl_ms=60_000, daily_reset_s=daily_reset_s)
+
+
+async def play_session(sessions: Sessions, account: int = ALICE) -> Opened:
+    """Log on, use nine numbers each way, and release."""
+    opened = await sessions.logon(account, reset=False)
+    assert isinstance(opened, Opened)
+    await sessions.release(account, opened.epoch, dealt=opened.next_in + 8, next_out=10)
+    return opened
+
+
+async def test_numbers_go_on_where_there_is_no_reset(link: RedisLink) -> None:
+    sessions = make(link, daily_reset_s=None)
+    await play_session(sessions)
+    await link.call("HSET", keys.session(ALICE), "began_ms", 1)
+    assert await sessions.overdue([ALICE]) == []
+    assert (await play_session(sessions)).next_in == 10
+
+
+async def test_first_logon_after_the_reset_begins_at_one(link: RedisLink) -> None:
+    sessions = make(link, daily_reset_s=NOON_S)
+    first, second = await play_session(sessions), await play_session(sessions)
+    assert (second.number, second.next_in, second.next_out) == (first.number, 10, 10)
+    assert await sessions.overdue([ALICE]) == []
+
+    now_ms = int(time.time() * 1_000)
+    await link.call("HSET", keys.session(ALICE), "began_ms", now_ms - DAY_MS)
+    assert await sessions.overdue([ALICE]) == [ALICE]
+    third, fourth = await play_session(sessions), await play_session(sessions)
+    assert (third.number, third.next_in, third.next_out) == (first.number + 1, 1, 1)
+    assert (fourth.number, fourth.next_in, fourth.next_out) == (third.number, 10, 10)
+    assert await sessions.overdue([ALICE, BOB]) == [BOB], "BOB was never logged on"
+
+
+async def test_client_that_is_logged_on_is_told(venue: Venue) -> None:
+    daily = venue.settings.gateway.model_copy(update={"session_reset_time": "12:00"})
+    async with venue.gateway(settings=daily) as gateway:
+        account = await venue.add_user("user")
+        peer = await venue.log_on(gateway, account, "user")
+        await venue.link.call("HSET", keys.session(account), "began_ms", 1)
+        await peer.expect("5", t58=TEXT)
+        peer.send("35=5")
+        await peer.expect_closed()
+        await eventually_async(lambda: not gateway.stats()["sessions"])
+
+        again = await venue.connect(gateway)
+        again.logon(account, "user", PASSWORD)
+        await again.expect("A", t34="1")
+        again.send("35=1|112=GO")
+        await again.expect("0", t34="2", t112="GO")
