@@ -16,7 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.private_venue import PrivateSymbol, PrivateVenue, private_venue
-from tests.interop import scenarios_orders, scenarios_session
+from tests.interop import (
+    scenarios_conditions,
+    scenarios_market,
+    scenarios_mass,
+    scenarios_orders,
+    scenarios_session,
+)
 from tests.interop.clients import DEADLINE_S
 from tests.interop.engines import Engine, JsPureFix, QuickFix
 from tests.interop.stage import Stage, Users, staged
@@ -29,7 +35,13 @@ SCENARIO_TIMEOUT_S = 8 * DEADLINE_S
 FEE_PPM = 200
 
 Scenario = Callable[[Stage], Awaitable[None]]
-SCENARIOS: list[Scenario] = [*scenarios_orders.SCENARIOS, *scenarios_session.SCENARIOS]
+SCENARIOS: list[Scenario] = [
+    *scenarios_orders.SCENARIOS,
+    *scenarios_conditions.SCENARIOS,
+    *scenarios_mass.SCENARIOS,
+    *scenarios_market.SCENARIOS,
+    *scenarios_session.SCENARIOS,
+]
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,9 @@ async def play_all(runs: list[Run], scenarios: list[Scenario]) -> int:
         for number in range(1, len(SCENARIOS) + 1)
     ]
     failed = 0
-    async with private_venue(symbols, parent=_ROOT / "var", shards=2, gateways=2) as venue:
+    async with private_venue(
+        symbols, parent=_ROOT / "var", shards=2, gateways=2, keeps=lambda: failed > 0
+    ) as venue:
         users = Users(venue)
         for run in runs:
             for scenario in scenarios:
@@ -78,6 +92,8 @@ async def play_all(runs: list[Run], scenarios: list[Scenario]) -> int:
                 if wrong:
                     print(f"       {wrong}", flush=True)
         await users.close()
+        if failed:
+            print(f"kept: {venue.settings.var_dir.parent}")
     return failed
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +18,7 @@ from ops.torture_parts import running_parts
 from ops.wiring import accounts_link
 from router.ledger import deposit
 from router.users import add_user
-from tests.interop.clients import Client, Fields, Mismatch
+from tests.interop.clients import DEADLINE_S, Client, Fields, Mismatch
 from tests.interop.engines import Engine, Login
 from tests.interop.proxy import Proxy
 from tests.venue import utc_timestamp
@@ -185,6 +187,41 @@ class Stage:
         await client.expect("8", {11: fields[0][1], 41: cl_ord_id, 150: "4", 39: "4", 151: "0"})
 
     # ------------------------------------------------------------ the venue
+
+    async def shardex(self, *arguments: str) -> str:
+        """Run a command of `shardex` as the operator does; return what it prints.
+
+        Raises:
+            Mismatch: it failed; with what it said.
+        """
+        config = self.venue.settings.var_dir.parent / "exchange.toml"
+        command = [sys.executable, "-m", "ops", *arguments, "--config", str(config)]
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        said = (await process.communicate())[0].decode()
+        if process.returncode != 0:
+            raise Mismatch(f"shardex {' '.join(arguments)}: {said}")
+        return said
+
+    async def set_phase(self, phase: str) -> None:
+        """Change the trading phase of the symbol."""
+        await self.shardex("phase", self.symbol, phase)
+
+    async def until_book_is_empty(self) -> None:
+        """Wait until nothing rests in the symbol.
+
+        Raises:
+            TimeoutError: something still does.
+        """
+        async with asyncio.timeout(DEADLINE_S):
+            # Each look takes a process some tenths of a second.
+            while not await self._is_book_empty():
+                continue
+
+    async def _is_book_empty(self) -> bool:
+        book = json.loads(await self.shardex("book", self.symbol, "--json"))
+        return not book["bids"] and not book["asks"]
 
     def gateway_pid(self, number: int) -> int:
         """Return the process of a gateway, 1 or 2."""
