@@ -15,12 +15,14 @@ from engine.enums import Side
 
 @dataclass(slots=True)
 class NaiveOrder:
-    """A resting order of the reference book."""
+    """A resting order of the reference book; an iceberg hides what is beyond its floor."""
 
     order_id: int
     side: Side
     price_ticks: int
     leaves_qty_lots: int
+    hidden_lots: int = 0
+    floor_lots: int = 0
 
     def is_behind(self, price_ticks: int) -> bool:
         """Return whether the order's price is worse than another price of its side."""
@@ -46,17 +48,13 @@ class NaiveBook:
         self._asks: list[NaiveOrder] = []
 
     def new_limit(
-        self, order_id: int, side: Side, price_ticks: int, qty_lots: int
+        self, order_id: int, side: Side, price_ticks: int, qty_lots: int, floor_lots: int = 0
     ) -> list[tuple[int, int, int]]:
-        """Match a limit order and rest what is left of it."""
+        """Match a limit order and rest what is left of it, showing at most `floor_lots` (0: all)."""
         fills = self.new_ioc(order_id, side, price_ticks, qty_lots)
         left = qty_lots - sum(qty for _, _, qty in fills)
         if left:
-            queue = self._queue(side)
-            place = 0
-            while place < len(queue) and not queue[place].is_behind(price_ticks):
-                place += 1
-            queue.insert(place, NaiveOrder(order_id, side, price_ticks, left))
+            self._rest(NaiveOrder(order_id, side, price_ticks, 0, left, floor_lots or left))
         return fills
 
     def new_ioc(
@@ -75,6 +73,8 @@ class NaiveBook:
             maker.leaves_qty_lots -= filled
             if not maker.leaves_qty_lots:
                 queue.pop(0)
+                if maker.hidden_lots:
+                    self._rest(maker)
         return fills
 
     def cancel(self, order_id: int) -> NaiveOrder | None:
@@ -85,11 +85,16 @@ class NaiveBook:
         return order
 
     def reduce(self, order_id: int, qty_lots: int) -> None:
-        """Take a quantity off a resting order, which keeps its place and must keep some leaves."""
+        """Take a quantity off a resting order, which keeps its place and must keep some leaves.
+
+        What it hides goes first.
+        """
         order = self.find(order_id)
         assert order is not None, "Invariant: a reduced order rests"
-        assert 0 < qty_lots < order.leaves_qty_lots, "Invariant: a reduced order keeps leaves"
-        order.leaves_qty_lots -= qty_lots
+        left = order.leaves_qty_lots + order.hidden_lots - qty_lots
+        assert qty_lots > 0 and left > 0, "Invariant: a reduced order keeps leaves"
+        order.leaves_qty_lots = min(order.leaves_qty_lots, left)
+        order.hidden_lots = left - order.leaves_qty_lots
 
     def replace(
         self, order_id: int, new_order_id: int, price_ticks: int, qty_lots: int
@@ -148,6 +153,16 @@ class NaiveBook:
             assert all(order.leaves_qty_lots > 0 for order in queue), "Invariant: open"
         bid, ask = self.best_bid(), self.best_ask()
         assert bid is None or ask is None or bid < ask, f"Invariant: bid {bid} < ask {ask}"
+
+    def _rest(self, order: NaiveOrder) -> None:
+        # Shows the next part of an order, last in the queue of its price.
+        order.leaves_qty_lots = min(order.floor_lots, order.hidden_lots)
+        order.hidden_lots -= order.leaves_qty_lots
+        queue = self._queue(order.side)
+        place = 0
+        while place < len(queue) and not queue[place].is_behind(order.price_ticks):
+            place += 1
+        queue.insert(place, order)
 
     def _queue(self, side: Side) -> list[NaiveOrder]:
         return self._bids if side == Side.BUY else self._asks

@@ -50,27 +50,31 @@ class StopBook:
         """Take an order out, wherever it stands."""
         self._book.cancel(order.order_id)
         order.waits = False
+        if not self.orders:
+            self.forget()
 
     def reduce(self, order: OpenOrder, qty_lots: int) -> None:
         """Take so many lots off an order, which keeps its place and must keep some."""
         self._book.reduce(order, qty_lots)
 
-    def reached(self, last_ticks: int) -> OpenOrder | None:
-        """Return the order that is to be triggered next, or None.
+    def observe(self, last_ticks: int) -> None:
+        """Note that a trade was at a price, 0 where there was none.
 
-        Args:
-            last_ticks: Price of the last trade; 0 where there was none.
+        What lies between two prices that are noted counts as noted.
         """
-        if not last_ticks:
-            return None
         self.high_ticks = max(self.high_ticks, last_ticks)
         self.low_ticks = min(self.low_ticks or last_ticks, last_ticks)
+
+    def forget(self) -> None:
+        """Forget the trades so far: nothing that they have reached is left."""
+        self.high_ticks = self.low_ticks = 0
+
+    def reached(self) -> OpenOrder | None:
+        """Return the order that is to be triggered next, or None."""
+        if not self.high_ticks:
+            return None
         order = self._first(self._book.asks, self.high_ticks)
-        if order is None:
-            order = self._first(self._book.bids, self.low_ticks)
-        if order is None:
-            self.high_ticks = self.low_ticks = 0
-        return order
+        return order or self._first(self._book.bids, self.low_ticks)
 
     def by_priority(self) -> Iterable[OpenOrder]:
         """Iterate over all orders: sells before buys, the nearest first, oldest first."""

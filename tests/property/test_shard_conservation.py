@@ -10,11 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.book_naive import NaiveBook
-from engine.commands import DefineSymbol, NewOrder, ReplaceOrder, decode_command
+from engine import trading
+from engine.commands import (
+    DefineSymbol,
+    NewOrder,
+    OrderConditions,
+    ReplaceOrder,
+    decode_command,
+)
 from engine.enums import (
     Liquidity,
     OrdType,
@@ -25,41 +32,51 @@ from engine.enums import (
 from engine.events import (
     CancelRejected,
     OrderAccepted,
-    OrderCanceled,
     OrderFilled,
     OrderRejected,
-    OrderReplaced,
     Output,
 )
 from engine.instrument import SymbolRules
 from engine.settlement import encode_settlement
 from engine.shard import Shard
 from router.open_orders import OpenOrder
-from tests.matching_world import SYMBOL, World, rules
+from tests.matching_follower import Follower
+from tests.matching_world import SYMBOL, UNIT, World, rules
 
 ACCOUNTS = (1, 2, 3)
-RARE = ["query", "cancel all"]
+RARE = ["query", "cancel all", "mass cancel", "tick"]
 Step = tuple[str, int, Side, int, int, int, dict[str, object]]
 
-LIMIT, MARKET = OrdType.LIMIT, OrdType.MARKET
+LIMIT, MARKET, STOP, STOP_LIMIT = OrdType.LIMIT, OrdType.MARKET, OrdType.STOP, OrdType.STOP_LIMIT
+DAY, GTC, GTD, IOC = TimeInForce.DAY, TimeInForce.GTC, TimeInForce.GTD, TimeInForce.IOC
+#: Type, time in force, post-only, and which conditions.
 KINDS = (
-    *[(LIMIT, TimeInForce.GTC, False)] * 6,
-    *[(LIMIT, time_in_force, False) for time_in_force in TimeInForce],
-    (LIMIT, TimeInForce.GTC, True),
-    (MARKET, TimeInForce.IOC, False),
-    (MARKET, TimeInForce.FOK, False),
-    (MARKET, TimeInForce.GTC, False),
-    (LIMIT, TimeInForce.IOC, True),
+    *[(LIMIT, GTC, False, "")] * 6,
+    *[(LIMIT, time_in_force, False, "") for time_in_force in TimeInForce],
+    (LIMIT, GTC, True, ""),
+    (MARKET, IOC, False, ""),
+    (MARKET, TimeInForce.FOK, False, ""),
+    (MARKET, GTC, False, ""),
+    (LIMIT, IOC, True, ""),
+    *[(STOP, GTC, False, "stop"), (STOP, GTD, False, "stop till")] * 2,
+    *[(STOP_LIMIT, DAY, False, "stop"), (STOP_LIMIT, GTD, False, "stop show till")] * 2,
+    *[(LIMIT, GTC, False, "show"), (LIMIT, DAY, False, "show")] * 2,
+    *[(LIMIT, GTD, False, "till"), (LIMIT, GTD, True, "till show")],
+    *[(LIMIT, GTC, False, "min"), (LIMIT, IOC, False, "min"), (MARKET, IOC, False, "min")],
+    *[(MARKET, IOC, False, "cash")] * 2,
 )
 TERMS = st.builds(
-    lambda kind, stp: {
+    lambda kind, stp, size: {
         "ord_type": kind[0],
         "time_in_force": kind[1],
         "post_only": kind[2],
         "stp": stp,
+        "special": kind[3],
+        "size": size,
     },
     st.sampled_from(KINDS),
     st.sampled_from(SelfTradePrevention),
+    st.integers(1, 40),
 )
 STEPS = st.tuples(
     st.sampled_from(["new"] * 8 + ["replace", "stale replace", "lower", "cancel"] * 2 + RARE),
@@ -77,6 +94,24 @@ RULES = st.builds(
 )
 
 
+def order_terms(world: World, terms: dict[str, object], price: int, qty: int) -> dict[str, object]:
+    """Return the terms of an order with its conditions, made to fit its price and quantity."""
+    special, size = str(terms["special"]), terms["size"]
+    assert isinstance(size, int)
+    if not special:
+        conditions = None
+    else:
+        conditions = OrderConditions(
+            stop_ticks=max(1, price - 20 + size) if "stop" in special else 0,
+            max_floor_lots=min(qty, 1 + size // 4) if "show" in special else 0,
+            min_qty_lots=min(qty, size) if "min" in special else 0,
+            expire_us=world.ts_us + 1_000 * size if "till" in special else 0,
+            cash=price * qty * 9 if "cash" in special else 0,
+        )
+    plain = {name: value for name, value in terms.items() if name not in ("special", "size")}
+    return plain | {"conditions": conditions}
+
+
 def outputs(world: World, steps: list[Step]) -> Iterator[Output]:
     """Run the steps that admission lets in."""
     first_read: dict[tuple[int, str], OpenOrder] = {}
@@ -85,11 +120,9 @@ def outputs(world: World, steps: list[Step]) -> Iterator[Output]:
         for key in world.opens:
             first_read.setdefault(key, world.open_order(*key) or first_read[key])
         if kind == "new":
-            hold = world.rules.hold_of(side, price, qty)
-            if world.balance(account, world.rules.hold_asset(side))[0] >= hold:
-                # The id of an earlier step, now and then: a duplicate, unless that was refused.
-                used = cl_ord_id if pick else f"c{number // 2}"
-                yield world.new(account, used, side, qty, price, **terms)  # type: ignore[arg-type]
+            # The id of an earlier step, now and then: a duplicate, unless that was refused.
+            used = cl_ord_id if pick else f"c{number // 2}"
+            yield from new_order(world, account, used, side, qty, price, terms)
             continue
         # Mostly an open order of anybody; else one that is done or never was.
         names = [*world.opens, *world.opens, (account, f"c{pick}")]
@@ -100,6 +133,10 @@ def outputs(world: World, steps: list[Step]) -> Iterator[Output]:
             yield world.cancel(account, cl_ord_id, orig)
         elif kind == "cancel all":
             yield world.cancel_all(account)
+        elif kind == "mass cancel":
+            yield world.mass_cancel(account, cl_ord_id, None if qty % 3 else side)
+        elif kind == "tick":
+            yield world.tick(world.ts_us + 1_000 * pick)
         else:
             # A stale replace is reserved for by what the gateway read when the order was new.
             known = first_read.get((account, orig)) if kind == "stale replace" else None
@@ -110,6 +147,28 @@ def outputs(world: World, steps: list[Step]) -> Iterator[Output]:
                 yield world.apply(command)
 
 
+def new_order(
+    world: World,
+    account: int,
+    cl_ord_id: str,
+    side: Side,
+    qty: int,
+    price: int,
+    terms: dict[str, object],
+) -> Iterator[Output]:
+    """Send a new order, if there is money for it."""
+    if terms["special"] == "cash":
+        side = Side.BUY
+    full = order_terms(world, terms, price, qty)
+    conditions = full["conditions"]
+    assert isinstance(conditions, OrderConditions | None)
+    hold = world.rules.hold_of(side, price, qty)
+    if conditions is not None and conditions.cash:
+        qty, hold = 0, conditions.cash
+    if world.balance(account, world.rules.hold_asset(side))[0] >= hold:
+        yield world.new(account, cl_ord_id, side, qty, price, **full)  # type: ignore[arg-type]
+
+
 def replace_step(
     world: World,
     kind: str,
@@ -118,54 +177,37 @@ def replace_step(
     wanted: tuple[Side, int, int],
     known: OpenOrder | None,
 ) -> ReplaceOrder:
-    """Return a replace: to any price and quantity, or lower at the same price."""
+    """Return a replace: to any price and quantity, or lower at the same price.
+
+    An order that waits keeps waiting, mostly; others keep their conditions or lose them.
+    """
     side, qty, price = wanted
     order = world.open_order(*key)
+    ord_type, time_in_force, conditions = LIMIT, GTC, OrderConditions()
     if order is not None:
         side, qty = order.side, qty + order.cum_lots
         if kind == "lower":
             price, qty = order.price_ticks, order.cum_lots + max(1, order.leaves_lots // 2)
-    post_only = qty % 7 == 0
+        if not order.working or qty % 3:
+            ord_type, time_in_force = order.ord_type, order.time_in_force
+            conditions = OrderConditions(
+                stop_ticks=order.stop_ticks + (0 if kind == "lower" or order.working else qty % 3),
+                max_floor_lots=min(order.max_floor_lots, qty),
+                expire_us=order.expire_us + (1_000 if order.expire_us and qty % 2 else 0),
+            )
     return world.replacing(
-        key[0], cl_ord_id, key[1], side, qty, price, post_only=post_only, found=known
+        key[0],
+        cl_ord_id,
+        key[1],
+        side,
+        qty,
+        price,
+        ord_type=ord_type,
+        time_in_force=time_in_force,
+        post_only=qty % 7 == 0,
+        found=known,
+        conditions=conditions if conditions != OrderConditions() else None,
     )
-
-
-def follow(book: NaiveBook, output: Output) -> None:
-    """Do to the naive book what an output says, and check that its trades are the book's own."""
-    incoming: OrderAccepted | OrderReplaced | None = None
-    left = 0
-    trades: list[tuple[int, int, int]] = []
-    for event in output.events:
-        if isinstance(event, OrderAccepted):
-            incoming, left = event, event.leaves_lots
-        elif isinstance(event, OrderReplaced):
-            if event.kept_priority:
-                book.reduce(event.order_seq, event.old_leaves_lots - event.leaves_lots)
-            else:
-                assert book.cancel(event.order_seq) is not None
-                incoming, left = event, event.leaves_lots
-        elif isinstance(event, OrderFilled):
-            if event.liquidity is Liquidity.MAKER:
-                assert incoming is not None
-                trades = book.new_ioc(
-                    incoming.order_seq, incoming.side, incoming.price_ticks, event.last_qty_lots
-                )
-                assert trades == [(event.order_seq, event.last_price_ticks, event.last_qty_lots)]
-            left -= event.last_qty_lots if event.liquidity is Liquidity.TAKER else 0
-        elif isinstance(event, OrderCanceled):
-            if incoming is not None and event.order_seq == incoming.order_seq:
-                assert event.canceled_lots == left
-                left = 0
-            else:
-                order = book.cancel(event.order_seq)
-                assert order is not None
-                assert order.leaves_qty_lots == event.canceled_lots
-    if left:
-        assert incoming is not None
-        assert (
-            book.new_limit(incoming.order_seq, incoming.side, incoming.price_ticks, left) == []
-        ), "what rests does not cross"
 
 
 @settings(max_examples=120, deadline=None)
@@ -174,14 +216,59 @@ def test_every_command_keeps_money_and_books_right(
     symbol_rules: SymbolRules, steps: list[Step]
 ) -> None:
     world = World(symbol_rules)
-    naive = NaiveBook()
+    follower = Follower()
     for output in outputs(world, steps):
-        follow(naive, output)
-        book = world.shard.matcher(SYMBOL).book
-        assert book.content() == naive.content()
+        follower.apply(output)
+        check_follower(world, follower)
         assert [event.index for event in output.events] == list(range(len(output.events)))
         check_self_trades(output)
         check_reservations(output)
+        check_cash(output)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(STEPS, min_size=20, max_size=50))
+def test_stops_that_wait_for_the_next_input_are_not_forgotten(steps: list[Step]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trading, "STOP_TRIGGERS_PER_INPUT_MAX", 1)
+        world = World()
+        follower = Follower(triggers_max=1)
+        for output in outputs(world, steps):
+            follower.apply(output)
+            check_follower(world, follower)
+        while world.shard.due_us(SYMBOL) == 1:
+            follower.apply(world.tick())
+            check_follower(world, follower)
+
+
+def check_follower(world: World, follower: Follower) -> None:
+    """Book and stop orders are those that the outputs tell of, and nothing is overdue."""
+    matcher = world.shard.matcher(SYMBOL)
+    assert matcher.book.content() == follower.book.content()
+    assert matcher.last_ticks == follower.last_ticks
+    assert {(order.order_id, order.leaves_qty_lots) for order in matcher.stops.orders.values()} == {
+        (stop.order_seq, stop.leaves_lots) for stop in follower.stops
+    }
+    times = [o.conditions.expire_us for o in matcher.open_orders() if o.conditions is not None]
+    due_us = min((time for time in times if time), default=0)
+    left = follower.next_stop() is not None
+    assert world.shard.due_us(SYMBOL) == (1 if left else due_us)
+    assert not due_us or due_us > world.ts_us
+
+
+def check_cash(output: Output) -> None:
+    """An order for cash costs no more than that."""
+    cash = {
+        event.order_seq: event.conditions.cash
+        for event in output.events
+        if isinstance(event, OrderAccepted) and event.conditions is not None
+    }
+    for order_seq, most in cash.items():
+        fills = [
+            e for e in output.events if isinstance(e, OrderFilled) and e.order_seq == order_seq
+        ]
+        paid = sum(UNIT * fill.last_price_ticks * fill.last_qty_lots + fill.fee for fill in fills)
+        assert not most or paid <= most
 
 
 def check_reservations(output: Output) -> None:
