@@ -34,6 +34,12 @@ Imports engine and router.
     lookups.py           what must be read before admission
     dispatch.py          the forward stage: admission, 380=4
     reporter.py          outboxes to clients
+    market_requests.py   what a MarketDataRequest asks for
+    market_book.py       a symbol's book, and the messages made of it
+    market_subscriptions.py  what a session is subscribed to
+    market_desk.py       answers market data requests; rounds of messages
+    market_feed.py       books from events, trading phases
+    security_texts.py    lists and states of symbols
     contest.py           whether the first of two connections for a session is still there
     session_keeper.py    logon, renewal, numbers, resends, release
     daily_reset.py       the daily reset of sequence numbers, where there is one

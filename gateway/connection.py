@@ -200,6 +200,11 @@ class Connection(asyncio.Protocol):
         return self._transport is not None
 
     @property
+    def unwritten_bytes(self) -> int:
+        """How much of what was written the peer has not taken yet."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    @property
     def output_held(self) -> bool:
         """Whether what the session says waits for a batch that is being stored."""
         return self._held

@@ -75,6 +75,7 @@ class Dispatcher:
         on_closed: told when all that a closed session said has been dealt with.
         on_refused: told that an answer stands in a connection's outbox.
         on_fenced: told that a connection does not own its session any more.
+        on_market: told when the turn of a request for market data has come.
 
     Attributes:
         memory_low: Redis' memory is beyond the limit: only F and H are admitted.
@@ -96,6 +97,7 @@ class Dispatcher:
         on_closed: Callable[[Connection], None],
         on_refused: Callable[[Connection], None],
         on_fenced: Callable[[Connection], None],
+        on_market: Callable[[Connection, AppMessage], None],
     ) -> None:
         self._admission = admission
         self._symbols = symbols
@@ -108,6 +110,7 @@ class Dispatcher:
         self._on_closed = on_closed
         self._on_refused = on_refused
         self._on_fenced = on_fenced
+        self._on_market = on_market
         self._call: asyncio.Task[None] | None = None
         # What got 380=4 and is not on record yet; at most the MsgSeqNums that are leased.
         self._unrecorded: deque[tuple[Connection, AdmissionItem]] = deque()
@@ -233,6 +236,8 @@ class Dispatcher:
             event = entry.event
             if type(event) is LogonRequested:
                 self._on_logon(entry.connection, event)
+            elif type(event) is AppMessage and entry.request is None:
+                self._on_market(entry.connection, event)
             elif type(event) is Closed:
                 connection = entry.connection
                 who = connection.journal_key or connection.address

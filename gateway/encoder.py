@@ -28,6 +28,7 @@ from gateway.account_limits import (
 from gateway.connection import Connection
 from gateway.fix_tags import NEW_ORDER_SINGLE, ORDER_CANCEL_REPLACE_REQUEST
 from gateway.fix_time import NS_PER_SECOND
+from gateway.market_requests import MARKET_REQUESTS
 from gateway.mass_requests import encode_query, mass_cancel_accepted
 from gateway.orders_in import OrderReader
 from gateway.pipeline import Inbound
@@ -76,7 +77,7 @@ class Encoder:
         """Handle a batch of the encode stage."""
         for entry in entries:
             event = entry.event
-            if type(event) is AppMessage:
+            if type(event) is AppMessage and event.message.msg_type not in MARKET_REQUESTS:
                 self._encode(entry, event)
 
     def refresh(self, entries: Iterable[Inbound]) -> None:

@@ -27,6 +27,7 @@ from engine.limits import ADMISSION_BATCH_MAX, RING_SLOTS
 from engine.ring import RingBuffer
 from engine.ring_loop import BatchHandler, run_consumer, wait_for_capacity
 from gateway.connection import Connection
+from gateway.fix_tags import MARKET_DATA_INCREMENTAL_REFRESH, MARKET_DATA_SNAPSHOT
 from gateway.fixlog import INBOUND, OUTBOUND
 from gateway.refusals import Request
 from gateway.session_events import (
@@ -46,6 +47,9 @@ _DISK_RETRY_S = 0.2
 
 _REQUESTS = (ResendRequested, NeedOutLimit)
 _NOT_MESSAGES = (Closed, *_REQUESTS)
+
+_NOT_JOURNALLED = (MARKET_DATA_SNAPSHOT, MARKET_DATA_INCREMENTAL_REFRESH)
+"""Public, the same for everybody, and many times what the rest is."""
 
 logger = logging.getLogger("gateway")
 
@@ -153,7 +157,13 @@ class Pipeline:
         """Put messages that are being written into the journal; wait for nothing (Host)."""
         key = connection.journal_key
         self.messages_out += len(messages)
-        self._keep([Record(key, one.msg_seq_num, now_ns, OUTBOUND, one.data) for one in messages])
+        self._keep(
+            [
+                Record(key, one.msg_seq_num, now_ns, OUTBOUND, one.data)
+                for one in messages
+                if one.msg_type not in _NOT_JOURNALLED
+            ]
+        )
 
     def connected(self, connection: Connection) -> bool:
         """Keep the connection, unless there are too many (Host)."""

@@ -27,6 +27,8 @@ from gateway.dispatch import Dispatcher
 from gateway.encoder import Encoder
 from gateway.fixlog import JOURNAL_KIND
 from gateway.lookups import Lookups
+from gateway.market_desk import MarketDesk
+from gateway.market_feed import MarketFeeds
 from gateway.pipeline import Pipeline
 from gateway.reporter import Reporter
 from gateway.session_keeper import SessionKeeper
@@ -99,7 +101,7 @@ class Gateway:
         self._ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.listening = asyncio.Event()
         self.bound_port = 0
-        uses = ("admission", "reader", "sessions", "reports")
+        uses = ("admission", "reader", "sessions", "reports", "market")
         self._links = {
             use: RedisLink(
                 redis_url,
@@ -168,6 +170,21 @@ class Gateway:
             on_fenced=self._keeper.fenced,
             on_lost=self._keeper.lost,
         )
+        self._desk = MarketDesk(
+            symbols,
+            subscriptions_max=settings.market_data_subscriptions_max,
+            now_ns=now_ns,
+            on_numbers=self._keeper.lease_numbers,
+            on_wanted=lambda symbol: self._feeds.follow(symbol),
+        )
+        self._feeds = MarketFeeds(
+            links["market"],
+            homes,
+            self._desk,
+            timeout_ms=self._redis.call_timeout_ms,
+            interval_ms=settings.market_data_interval_ms,
+            spawn=self.spawn,
+        )
         encoder = Encoder(symbols, settings)
         protection_ppm = settings.market_protection_ppm
         self._admission = Admission(links["admission"], homes, backlog_max=settings.backlog_max)
@@ -183,6 +200,7 @@ class Gateway:
             on_closed=self._keeper.closed,
             on_refused=lambda connection: self._reporter.mark(connection.account),
             on_fenced=self._keeper.fenced,
+            on_market=self._desk.handle,
         )
         self._pipeline = Pipeline(
             self._journal,
@@ -296,6 +314,8 @@ class Gateway:
             "refused": self._dispatcher.refused,
             "unavailable": self._dispatcher.unavailable,
             "reports": self._reporter.reports,
+            "market_subscriptions": self._desk.subscriptions,
+            "market_messages": self._desk.messages,
             "ring_used": self._pipeline.used,
             "redis_available": int(self._admission.available),
             "memory_low": int(self._dispatcher.memory_low),
@@ -311,6 +331,8 @@ class Gateway:
             self._reporter.run(),
             self._reporter.run_sweeps(self._settings.sweep_interval_ms / 1_000),
             self._keeper.run_renewals(self._redis.session_ttl_ms / 1_000 / _RENEWALS_PER_TTL),
+            self._feeds.run_rounds(),
+            self._feeds.run_phases(),
             run_daily_resets(self._sessions, self._keeper.active, self._now_ns),
             watch_channels(
                 self._subscriber,
@@ -346,6 +368,7 @@ class Gateway:
         for connection in list(self._pipeline.connections):
             connection.drop()
         self._subscriber.close()
+        self._feeds.close()
         self._authenticator.close()
         for link in self._links.values():
             await link.close()

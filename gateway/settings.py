@@ -85,6 +85,12 @@ class GatewaySettings(BaseModel):
     tries meanwhile is closed without a word, and no success clears it."""
     logon_wait_max_s: Annotated[int, Field(ge=1, le=86_400)] = 300
     """Longest wait after failed logons. For each such time that passes one failure is forgiven."""
+    market_data_interval_ms: Annotated[int, Field(ge=10, le=10_000)] = 100
+    """Market data over FIX is sent at most so often to a session, everything that is new at once;
+    to one that does not read fast enough, less often."""
+    market_data_subscriptions_max: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """Symbols that a session may be subscribed to, over all its requests; the next one is refused
+    (35=Y 281=2, 35=j 380=0)."""
     logon_pending_max: Annotated[int, Field(ge=1, le=10_000)] = 256
     """Logons whose password is being checked, two at a time; more get a Logout that says so."""
     signed_logon_window_s: Annotated[int, Field(ge=1, le=120)] = 5

@@ -40,7 +40,8 @@ class PhaseStatus(msgspec.Struct, frozen=True):
     """The trading phase of a symbol, as the key ``md:{symbol}:phase`` and its channel tell it.
 
     ``seq`` is that of the message, or of the key; the key says in ``last_seq`` which input changed
-    the phase last, and in ``incarnation`` which symbol of that name it is about.
+    the phase last, and in ``since`` when. A heartbeat has no ``phase``, and the ``seq`` of the last
+    message.
     """
 
     symbol: str
@@ -57,6 +58,11 @@ class PhaseStatus(msgspec.Struct, frozen=True):
     def changed_seq(self) -> int:
         """Return the input that changed the phase last; 0 where none did."""
         return self.seq if self.last_seq is None else self.last_seq
+
+    @property
+    def changed_us(self) -> int:
+        """Return when that was, µs since 1970 UTC; 0 where the phase has never changed."""
+        return self.ts if self.last_seq is None else self.since
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -77,14 +83,13 @@ def decode_orders_snapshot(data: bytes) -> OrdersSnapshot:
         raise DecodeError(f"not a snapshot of orders: {error} ({data[:80]!r})") from error
 
 
-def decode_phase(data: bytes | str) -> PhaseStatus | None:
-    """Decode the value of ``md:{symbol}:phase``, or a message of its channel; None: a heartbeat.
+def decode_phase(data: bytes | str) -> PhaseStatus:
+    """Decode the value of ``md:{symbol}:phase``, or a message of its channel, heartbeats included.
 
     Raises:
         DecodeError: it is neither.
     """
     try:
-        status = _PHASES.decode(data)
+        return _PHASES.decode(data)
     except msgspec.DecodeError as error:
         raise DecodeError(f"not a trading phase: {error} ({data[:80]!r})") from error
-    return status if status.phase else None

@@ -78,6 +78,7 @@ class World:
             on_closed=lambda connection: self.told.append("closed"),
             on_refused=lambda connection: self.told.append("refused"),
             on_fenced=lambda connection: self.told.append("fenced"),
+            on_market=lambda connection, event: self.told.append(event.message.msg_type.decode()),
         )
         self._number = 1
 

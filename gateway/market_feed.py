@@ -1,0 +1,229 @@
+"""MarketFeeds: the books that a gateway's clients want, kept from ``events:{symbol}``.
+
+A feed is one task per symbol: it begins with the displayed orders that market data writes on
+demand, notes every output behind them, and begins anew where one is missing, where Redis is another
+server, or where outputs do not continue the book. Another task applies what was noted and sends, in
+rounds, in small steps, so that orders of clients go in between. A third one listens to the trading
+phases.
+
+A feed that nobody wants for ``LINGER_S`` ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final
+
+from engine.errors import DecodeError
+from engine.events import decode_output_events
+from gateway.market_book import MarketBook
+from gateway.market_desk import MarketDesk
+from router import keys
+from router.errors import RedisUnavailable, StreamGap
+from router.homes import Home
+from router.market_state import PhaseStatus, decode_orders_snapshot, decode_phase
+from router.redis_client import RedisLink, retry_while_away
+from router.streams import StreamReader
+from router.subscriber import Subscriber
+
+LINGER_S: Final = 30.0
+"""How long a feed is kept that nobody wants: clients come back."""
+
+NOTED_MAX: Final = 20_000
+"""Outputs that wait to be applied; with more, events are not read on."""
+
+_READ_BLOCK_MS: Final = 1_000
+_POLL_S: Final = 0.05
+"""Between two looks for the orders that market data was asked for."""
+_POLLS_PER_REQUEST: Final = 20
+_REJOIN_DELAY_S: Final = 1.0
+_APPLIED_AT_ONCE: Final = 64
+"""Outputs applied, or decoded, before others get a turn: half a millisecond."""
+_SENT_AT_ONCE: Final = 8
+"""Clients that are sent something before others get a turn: likewise."""
+
+logger = logging.getLogger("gateway")
+
+
+class _BeginAnew(Exception):
+    """The book cannot be continued."""
+
+
+class MarketFeeds:
+    """See the head of this file.
+
+    Args:
+        link: accounts database, for reading.
+        homes: of every symbol.
+        desk: is given the books and phases, and sends.
+        timeout_ms: longest wait for a reply of Redis.
+        interval_ms: from one round to the next.
+        spawn: runs a coroutine as a task that stops the gateway if it fails.
+    """
+
+    def __init__(
+        self,
+        link: RedisLink,
+        homes: Mapping[str, Home],
+        desk: MarketDesk,
+        *,
+        timeout_ms: int,
+        interval_ms: int,
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+    ) -> None:
+        self._link = link
+        self._homes = homes
+        self._desk = desk
+        self._subscriber = Subscriber(
+            link.url,
+            [*map(keys.md_status, homes)],
+            name=f"{link.name}-phases",
+            timeout_ms=timeout_ms,
+        )
+        self._interval_ms = interval_ms
+        self._spawn = spawn
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._wanted_at_s: dict[str, float] = {}
+
+    def follow(self, symbol: str) -> None:
+        """Have the book of a symbol, if it is not there already."""
+        self._wanted_at_s[symbol] = asyncio.get_running_loop().time()
+        if symbol not in self._tasks:
+            self._tasks[symbol] = self._spawn(self._run(symbol))
+
+    def close(self) -> None:
+        """End the subscription; the tasks are ended by whoever runs them."""
+        self._subscriber.close()
+
+    # ------------------------------------------------------------ rounds
+
+    async def run_rounds(self) -> None:
+        """Send what is new, round after round, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._interval_ms / 1_000)
+            for book in list(self._desk.books.values()):
+                await self._apply(book)
+            for number, client in enumerate(self._desk.clients(), 1):
+                self._desk.flush(client)
+                if not number % _SENT_AT_ONCE:
+                    await asyncio.sleep(0)
+            self._drop_unwanted(loop.time())
+
+    async def _apply(self, book: MarketBook) -> None:
+        try:
+            for _ in range(0, book.noted, _APPLIED_AT_ONCE):
+                book.apply(_APPLIED_AT_ONCE)
+                await asyncio.sleep(0)
+        except (AssertionError, KeyError):
+            # Orders go on: what is wrong is this book alone, and it can be made anew.
+            logger.exception("%s: events do not continue the book before %d", book.symbol, book.seq)
+            self._desk.drop_book(book.symbol)
+
+    def _drop_unwanted(self, now_s: float) -> None:
+        for symbol in self._desk.wanted():
+            self._wanted_at_s[symbol] = now_s
+        for symbol, wanted_at_s in list(self._wanted_at_s.items()):
+            if now_s - wanted_at_s > LINGER_S:
+                del self._wanted_at_s[symbol]
+                self._tasks.pop(symbol).cancel()
+                self._desk.drop_book(symbol)
+
+    # ------------------------------------------------------------ one symbol
+
+    async def _run(self, symbol: str) -> None:
+        name = f"{self._link.name}-{symbol}"
+        async with self._link.sibling(self._homes[symbol].db, name=name) as link:
+            while True:
+                try:
+                    await self._follow(link, await self._join(link, symbol))
+                except (StreamGap, _BeginAnew, DecodeError) as error:
+                    logger.warning("%s: the book is made anew: %s", symbol, error)
+                await asyncio.sleep(_REJOIN_DELAY_S)
+
+    async def _join(self, link: RedisLink, symbol: str) -> MarketBook:
+        """Return the book as market data has it; waits until there is one.
+
+        Raises:
+            DecodeError: market data is of another build.
+        """
+        await retry_while_away(lambda: link.call("PING"), what=f"market data of {symbol}")
+        polls = 0
+        while True:
+            value = await retry_while_away(
+                lambda: self._link.call("GET", keys.md_orders(symbol)),
+                what=f"orders of {symbol}",
+            )
+            snapshot = None if value is None else decode_orders_snapshot(value)
+            if snapshot is not None and snapshot.run_id == link.run_id:
+                return MarketBook(snapshot)
+            if not polls % _POLLS_PER_REQUEST:
+                await retry_while_away(
+                    lambda: self._link.call("PUBLISH", keys.MD_CONTROL_CHANNEL, symbol),
+                    what=f"orders of {symbol}",
+                )
+            polls += 1
+            await asyncio.sleep(_POLL_S)
+
+    async def _follow(self, link: RedisLink, book: MarketBook) -> None:
+        """Note what happens behind a book.
+
+        Raises:
+            StreamGap: an output is missing.
+            _BeginAnew: Redis is another server, or the book was dropped.
+        """
+        symbol, server = book.symbol, link.run_id
+        reader = StreamReader(
+            link,
+            {symbol: keys.events(symbol)},
+            {symbol: book.seq},
+            interval_ms=self._interval_ms // 2,
+        )
+        self._desk.take_book(book)
+        while True:
+            entries = await reader.read(block_ms=_READ_BLOCK_MS)
+            if link.run_id != server:
+                raise _BeginAnew("Redis is another server")
+            for start in range(0, len(entries), _APPLIED_AT_ONCE):
+                part = entries[start : start + _APPLIED_AT_ONCE]
+                book.note([decode_output_events(values[0]) for _, _, values in part])
+                await asyncio.sleep(0)
+            if book.noted > NOTED_MAX:
+                # The rounds are late: let one go by.
+                await asyncio.sleep(self._interval_ms / 1_000)
+            if self._desk.books.get(symbol) is not book:
+                raise _BeginAnew("its events do not continue it")
+
+    # ------------------------------------------------------------ phases
+
+    async def run_phases(self) -> None:
+        """Listen to the trading phases until cancelled; read them again whenever that is lost."""
+        while True:
+            await retry_while_away(self._subscriber.open, what="trading phases")
+            try:
+                for symbol in self._homes:
+                    await self._read_phase(symbol, None)
+                while True:
+                    for _, message in await self._subscriber.messages():
+                        await self._hear_phase(decode_phase(message))
+            except RedisUnavailable as error:
+                logger.warning("Trading phases lost, subscribing again: %s", error)
+
+    async def _hear_phase(self, status: PhaseStatus) -> None:
+        """Take a change; where a heartbeat names another one than the last known, read it."""
+        if status.phase:
+            self._desk.take_phase(status)
+        elif status.seq != self._desk.phase_seq(status.symbol):
+            await self._read_phase(status.symbol, status.seq)
+
+    async def _read_phase(self, symbol: str, seq: int | None) -> None:
+        """Read a phase, if it is the one that a heartbeat named: the key may be behind a little."""
+        value = await self._link.call("GET", keys.md_phase(symbol))
+        if value is not None:
+            status = decode_phase(value)
+            if seq is None:
+                self._desk.take_phase(status)
+            elif seq == status.changed_seq:
+                self._desk.reset_phase(status)
