@@ -30,6 +30,7 @@ from ops.demo import ORDERS_PER_S, run_demo
 from ops.endpoints import Endpoints, endpoints_path, read_endpoints
 from ops.errors import CommandFailed, FlowFileError
 from ops.fix_initiator import Identity
+from ops.fix_tls import venue_context
 from ops.flow import (
     EXPECTED_HEADER,
     FLOW_HEADER,
@@ -241,7 +242,8 @@ def _running_target(settings: Settings, name: str) -> Target:
             f"no exchange runs here ({path} is missing):"
             " start one (shardex up --demo-quiet), or use --private"
         )
-    return target_of(endpoints, symbol.name, symbol.tick_size, symbol.lot_size)
+    target = target_of(endpoints, symbol.name, symbol.tick_size, symbol.lot_size)
+    return msgspec.structs.replace(target, tls=venue_context(settings.gateway))
 
 
 def target_of(endpoints: Endpoints, symbol: str, tick_size: str, lot_size: str) -> Target:

@@ -24,6 +24,7 @@ from ops.errors import CommandFailed, FixClientFailed
 from ops.fix_client import FixClient
 from ops.fix_initiator import Identity, Initiator, Phase
 from ops.fix_orders import OrderBodies
+from ops.fix_tls import venue_context
 from ops.flow_generator import MEAN_WAIT_NS, FlowShape
 from ops.settings import Settings
 from ops.venue_file import Symbol
@@ -72,7 +73,11 @@ class Participant:
         self._path = endpoints_path(settings.var_dir)
         self._markets = markets
         self._waiting: set[bytes] = set()
-        self._client = FixClient(Initiator(identity), on_messages=self._on_messages)
+        self._client = FixClient(
+            Initiator(identity),
+            on_messages=self._on_messages,
+            tls=venue_context(settings.gateway),
+        )
         self._identity = identity
 
     async def run(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from ssl import SSLContext
 from types import TracebackType
 from typing import cast
 
@@ -34,15 +35,21 @@ class FixClient(asyncio.Protocol):
     Args:
         initiator: the session; it lives on when the client is connected again.
         on_messages: called with application messages and Rejects (35=3), in sequence.
+        tls: to speak TLS with; None: plain text.
 
     Attributes:
         initiator: the session.
     """
 
     def __init__(
-        self, initiator: Initiator, *, on_messages: Callable[[list[FixMessage]], None]
+        self,
+        initiator: Initiator,
+        *,
+        on_messages: Callable[[list[FixMessage]], None],
+        tls: SSLContext | None = None,
     ) -> None:
         self.initiator = initiator
+        self._tls = tls
         self._on_messages = on_messages
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -67,7 +74,13 @@ class FixClient(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await loop.create_connection(lambda: self, host, port)
+                await loop.create_connection(
+                    lambda: self,
+                    host,
+                    port,
+                    ssl=self._tls,
+                    server_hostname=None if self._tls is None else host,
+                )
                 self.initiator.connect(reset=reset, now_ns=time.time_ns())
                 self.flush()
                 self._arm()

@@ -21,6 +21,7 @@ from collections import deque
 from enum import Enum, auto
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.errors import LocalFixError, RemoteFixError
 from gateway.fix_framer import FixFramer
@@ -43,6 +44,8 @@ from gateway.fix_tags import (
     TAG_TEST_REQ_ID,
     TEST_REQUEST,
 )
+from gateway.fix_time import UtcTimestampWriter
+from gateway.logon_signature import sign_logon
 from gateway.session_inbound import InboundSide
 from gateway.session_outbound import OutboundSide
 from gateway.session_state import Gap
@@ -67,12 +70,16 @@ _NOT_AVAILABLE = b"4"
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Who logs on where: CompIDs (49, 56), Username (553) and Password (554)."""
+    """Who logs on where: CompIDs (49, 56), Username (553) and Password (554).
+
+    With a private key the Logon is signed (95, 96); an empty password is left out.
+    """
 
     sender_comp_id: str
     target_comp_id: str
     username: str
     password: str
+    private_key: Ed25519PrivateKey | None = None
 
 
 class Phase(Enum):
@@ -163,9 +170,23 @@ class Initiator:
         if reset:
             fields.append((b"141", b"Y"))
         fields.append((b"553", self._identity.username.encode("ascii")))
-        fields.append((b"554", self._identity.password.encode("ascii")))
+        fields += self._proofs(now_ns)
         self._outbound.send(LOGON, encode_fields(fields), now_ns=now_ns, stored=False)
         self._timers.start(self._heart_bt_int_s, now_ns=now_ns)
+
+    def _proofs(self, now_ns: int) -> list[tuple[bytes, bytes]]:
+        """Return what shows who sends the Logon that goes out now."""
+        identity, proofs = self._identity, []
+        if identity.password:
+            proofs.append((b"554", identity.password.encode("ascii")))
+        if identity.private_key is not None:
+            number, sending_time = b"%d" % self.next_out, UtcTimestampWriter().write(now_ns)
+            sender = identity.sender_comp_id.encode("ascii")
+            signature = sign_logon(
+                identity.private_key, (LOGON, sender, self._peer, number, sending_time)
+            )
+            proofs += [(b"95", b"%d" % len(signature)), (b"96", signature)]
+        return proofs
 
     def logout(self, *, now_ns: int) -> None:
         """Begin to end the session; the venue answers with its Logout."""

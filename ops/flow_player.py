@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from ssl import SSLContext
 
 import msgspec
 
@@ -49,6 +50,7 @@ class Target(msgspec.Struct, frozen=True):
         identity: the session; its MsgSeqNums are reset to 1.
         redis_url: where the public feed is.
         symbol, tick_size, lot_size: what to trade; the flow counts in its ticks and lots.
+        tls: to speak TLS with the gateway; None: plain text.
     """
 
     host: str
@@ -58,6 +60,7 @@ class Target(msgspec.Struct, frozen=True):
     symbol: str
     tick_size: str
     lot_size: str
+    tls: SSLContext | None = None
 
 
 class Truth(msgspec.Struct, frozen=True):
@@ -193,7 +196,9 @@ class _Player:
         self._bodies = bodies
         self._times = UtcTimestampWriter()
         self._heard = asyncio.Event()
-        self.client = FixClient(Initiator(target.identity), on_messages=self._on_messages)
+        self.client = FixClient(
+            Initiator(target.identity), on_messages=self._on_messages, tls=target.tls
+        )
 
     def _on_messages(self, messages: list[FixMessage]) -> None:
         for message in messages:
