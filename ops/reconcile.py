@@ -262,9 +262,9 @@ def check_opens(
 
 
 def without_holds(opens: Opens) -> dict[int, dict[str, str]]:
-    """Return open orders as PostgreSQL has them: their last number, the hold, is not stored."""
+    """Return open orders as PostgreSQL has them: the hold, and what follows it, is not stored."""
     return {
-        account: {name: text.rpartition(" ")[0] for name, text in of.items()}
+        account: {name: " ".join(text.split(" ", 5)[:5]) for name, text in of.items()}
         for account, of in opens.items()
     }
 

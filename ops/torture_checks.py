@@ -1,9 +1,8 @@
 """What must hold when the torture is over and the venue at rest.
 
 The venue's own `reconcile`; what each client was told, against PostgreSQL; market data as a
-subscriber followed it, against the orders that rest; PostgreSQL against what the engines' journals
-alone say; what the processes logged. Each check yields
-lines; none means right.
+subscriber followed it, against the books that the engines' journals give; PostgreSQL against what
+those journals alone say; what the processes logged. Each check yields lines; none means right.
 """
 
 from __future__ import annotations
@@ -16,24 +15,29 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TypeVar
 
+from engine.book import LimitBook
+from engine.commands import decode_command
 from engine.enums import Side
 from engine.errors import ExchangeError
 from engine.instrument import DecimalGrid
+from engine.journal_keys import LEDGER
+from engine.journal_reader import JournalReader
+from engine.open_order import OpenOrder
+from engine.shard import Shard
 from marketdata.feed_codec import LevelText, SnapshotMessage, decode_snapshot
 from marketdata.replica import MarketReplica
 from marketdata.subscriber import MarketSubscriber
 from ops.database_diff import diff_databases
-from ops.journal_replay import replay_journal
+from ops.journal_replay import choose_sources, journals_in, replay_journal
 from ops.journal_replay_into import replay_into
+from ops.journal_replay_symbols import read_skips
 from ops.private_venue import PrivateVenue
 from ops.reconcile_reader import reconcile
 from ops.torture_record import Record
 from ops.torture_trader import Trader
 from persistence.schema import create_database
-from persistence.stored import read_stored_state
 from persistence.told import StoredFill, StoredOrder, StoredReports, read_reports
 from router import keys
-from router.open_orders import parse_open_order
 from router.redis_client import RedisLink
 
 SHOWN_MAX = 3
@@ -150,14 +154,11 @@ def _bounded(what: str, found: Iterable[object], count: int = 0) -> Iterator[str
 async def _check_market_data(
     venue: PrivateVenue, link: RedisLink, subscriber: MarketSubscriber
 ) -> list[str]:
-    """Compare a subscriber's books, and the snapshots, with the orders that rest."""
-    stored = await read_stored_state(
-        venue.endpoints.postgres_url,
-        connect_timeout_s=venue.settings.postgres.connect_timeout_s,
-    )
+    """Compare a subscriber's books, and the snapshots, with what the commands make of them."""
+    shard = await asyncio.to_thread(_shard_of, venue.settings.var_dir / JOURNALS)
     lines: list[str] = []
     for symbol in venue.settings.symbols:
-        book = _levels(symbol.name, DecimalGrid(symbol.tick_size), stored.opens)
+        book = _levels(shard.matcher(symbol.name).book, DecimalGrid(symbol.tick_size))
         replica = subscriber.replicas[symbol.name]
         deadline_s = time.monotonic() + REPLICA_WAIT_S
         followed = _followed(replica)
@@ -173,24 +174,35 @@ async def _check_market_data(
     return lines
 
 
-def _levels(
-    symbol: str, tick: DecimalGrid, opens: Mapping[int, Mapping[str, str]]
-) -> dict[Side, list[LevelText]]:
-    """Add resting orders up to a book of levels, best first. Lots are whole units."""
-    sums: dict[Side, dict[int, tuple[int, int]]] = {Side.BUY: {}, Side.SELL: {}}
-    for of in opens.values():
-        for name, text in of.items():
-            if name.partition("|")[0] == symbol:
-                order = parse_open_order(f"{text} 0".encode())
-                side = sums[Side(order.side)]
-                lots, orders = side.get(order.price_ticks, (0, 0))
-                side[order.price_ticks] = lots + order.leaves_lots, orders + 1
+def _shard_of(journals: Path) -> Shard:
+    """Return every symbol as the commands in the engines' journals leave it."""
+    sources, _ = choose_sources(journals_in(journals))
+    by_journal: dict[Path, set[str]] = {}
+    for key, journal in sources.items():
+        by_journal.setdefault(journal, set()).add(key)
+    shard = Shard()
+    for journal, symbols in by_journal.items():
+        skips = read_skips(JournalReader(journal))
+        for record in JournalReader(journal):
+            if record.key == LEDGER or record.key not in symbols:
+                continue
+            symbol, seq, ts_us = record.key, record.seq, record.ts_ns // 1_000
+            reason = skips.get(symbol, {}).get(seq)
+            if reason is None:
+                shard.apply(symbol, seq, ts_us, decode_command(record.payload))
+            else:
+                shard.skip(symbol, seq, ts_us, record.payload, reason)
+    return shard
+
+
+def _levels(book: LimitBook[OpenOrder], tick: DecimalGrid) -> dict[Side, list[LevelText]]:
+    """Return what a book shows, best first. Lots are whole units."""
     return {
         side: [
             (tick.format(price), str(lots), orders)
-            for price, (lots, orders) in sorted(levels.items(), reverse=side is Side.BUY)
+            for price, lots, orders in book.levels(side, LEVELS_MAX)
         ]
-        for side, levels in sums.items()
+        for side in (Side.BUY, Side.SELL)
     }
 
 

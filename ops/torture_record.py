@@ -77,10 +77,13 @@ class Record:
         self.unavailable: set[tuple[str, str, str]] = set()
         self.answered_s: dict[str, float] = {}
         self._names: dict[int, str] = {}
+        self._mass_cancels: set[str] = set()
 
     def note_sent(self, name: str, msg_seq_num: int, sent: Sent) -> None:
         """Note a message that has been sent; ``name`` is the id in its answer."""
         self.unanswered[name] = sent
+        if sent.kind == "q":
+            self._mass_cancels.add(name)
         self._names[msg_seq_num] = name
 
     def note_reset(self) -> None:
@@ -101,6 +104,8 @@ class Record:
         elif msg_type == b"9":
             self.cancel_rejects += 1
             self._answered(fields["11"], fields, "FG")
+        elif msg_type == b"r":
+            self._answered(fields["11"], fields, "q")
         elif msg_type == b"j" and fields["380"] == _NOT_AVAILABLE:
             refused = (fields["45"], fields["372"], fields.get("379", ""))
             if refused in self.unavailable:
@@ -124,7 +129,7 @@ class Record:
             self._answered(fields["11"], fields, "D")
         elif exec_type == "5":
             self._answered(fields["11"], fields, "G")
-        elif exec_type == "4" and "41" in fields:
+        elif exec_type == "4" and "41" in fields and fields["11"] not in self._mass_cancels:
             self._answered(fields["11"], fields, "F")
         if fields["37"] != "NONE":
             self._note_order(fields)
@@ -175,6 +180,6 @@ class Record:
             self.complain(f"not a first answer (to {sent}): {fields}")
             return
         self.answers[sent.kind] = self.answers.get(sent.kind, 0) + 1
-        if fields.get("37", "NONE") != "NONE":
+        if sent.symbol and fields.get("37", "NONE") != "NONE":
             # An order of the book: it is its engine that answered.
             self.answered_s[sent.symbol] = max(self.answered_s.get(sent.symbol, 0.0), sent.at_s)

@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from gateway.fix_message import FixMessage
-from gateway.fix_time import UtcTimestampWriter
 from ops.endpoints import Credentials
 from ops.errors import FixClientFailed
 from ops.fix_client import FixClient
@@ -138,7 +137,6 @@ class Trader:
         self._roams = roams
         self._choose = random.Random(seed)
         self._requests = RandomRequests(self._choose, symbols)
-        self._times = UtcTimestampWriter()
         self._abandoned: list[Line] = []
         self._sent = 0
         self._retry_s = RETRY_MIN_S
@@ -312,13 +310,13 @@ class Trader:
         """Send some messages, unless too many are unanswered."""
         line = self.line
         assert line is not None, "a trader is logged on first"
-        now = self._times.write(time.time_ns())
+        now_ns = time.time_ns()
         for _ in range(self._choose.randint(1, BURST_MAX)):
             if len(self.record.unanswered) >= UNANSWERED_MAX:
                 break
             self._sent += 1
             name = f"{self._sent}"
-            request = self._requests.draw(name, self.record.open, time=now)
+            request = self._requests.draw(name, self.record.open, now_ns=now_ns)
             number = line.send(*request.message)
             sent = Sent(request.kind, request.symbol, time.monotonic())
             self.record.note_sent(name, number, sent)
