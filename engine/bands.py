@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.checks import Refusal
+from engine.conditions import Refusal
 from engine.enums import OrdRejReason, Side
 from engine.instrument import PPM, DecimalGrid, SymbolRules
 

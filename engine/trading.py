@@ -22,16 +22,20 @@ from itertools import chain
 from typing import Final
 
 from engine import reports
+from engine.bands import check_band, clamp
 from engine.book import NO_OWNER, LimitBook
 from engine.enums import (
     CancelReason,
     Liquidity,
     OrdStatus,
     OrdType,
+    PhaseReason,
     SelfTradePrevention,
     Side,
     TimeInForce,
+    TradingPhase,
 )
+from engine.events import PhaseChanged
 from engine.expiry import NEVER, Expiry
 from engine.fees import FEE_ACCOUNT
 from engine.instrument import SymbolRules
@@ -49,6 +53,7 @@ from engine.turn import AVAILABLE, BASE, HELD, QUOTE, Turn
 _BUY: Final = Side.BUY
 _GTC: Final = TimeInForce.GTC
 _STOP: Final = OrdType.STOP
+_CONTINUOUS: Final = TradingPhase.CONTINUOUS
 _IMMEDIATE: Final = (TimeInForce.IOC, TimeInForce.FOK)
 _MAKER: Final = Liquidity.MAKER
 _TAKER: Final = Liquidity.TAKER
@@ -69,9 +74,10 @@ class Trading:
         expiry: When open orders end because of the time.
         accounts: What each account has open and has had.
         last_ticks: Price of the last trade; 0 before the first.
+        phase: What the symbol takes; orders match as they come in CONTINUOUS only.
     """
 
-    __slots__ = ("accounts", "book", "expiry", "last_ticks", "rules", "stops")
+    __slots__ = ("accounts", "book", "expiry", "last_ticks", "phase", "rules", "stops")
 
     def __init__(self, rules: SymbolRules) -> None:
         self.rules = rules
@@ -80,6 +86,7 @@ class Trading:
         self.expiry = Expiry()
         self.accounts: dict[int, AccountOrders] = {}
         self.last_ticks = 0
+        self.phase = TradingPhase.CONTINUOUS
 
     def open_orders(self) -> Iterator[OpenOrder]:
         """Iterate over all orders that rest or wait, in no order that means anything."""
@@ -89,7 +96,11 @@ class Trading:
         """Trade what crosses of an order that is nowhere; then its rest rests, or ends."""
         book = self.book
         own, opposite = (book.bids, book.asks) if order.side == _BUY else (book.asks, book.bids)
-        if opposite.best.key <= order.price_ticks * opposite.sign and self._take(turn, order):
+        if (
+            opposite.best.key <= order.price_ticks * opposite.sign
+            and self.phase is _CONTINUOUS
+            and self._take(turn, order)
+        ):
             return
         time_in_force = order.time_in_force
         if (time_in_force is not _GTC and time_in_force in _IMMEDIATE) or order.ord_type is _STOP:
@@ -192,19 +203,50 @@ class Trading:
     def trigger_stops(self, turn: Turn) -> None:
         """Send the stop orders that the last trade has reached to work, one after the other.
 
-        Each may move the last trade. Ends when none is reached any more, or at the limits of one
-        input; what is left then stays reached.
+        Each may move the last trade. Ends when none is reached any more, at the limits of one
+        input, or when the symbol is halted; what is left then stays reached.
         """
         stops = self.stops
+        stops.observe(self.last_ticks)
         triggers_left = STOP_TRIGGERS_PER_INPUT_MAX
-        while (order := stops.reached(self.last_ticks)) is not None:
+        while (order := stops.reached()) is not None:
             if not triggers_left or len(turn.events) >= STOP_TRIGGERS_EVENTS_MAX:
                 return
             triggers_left -= 1
             stops.remove(order)
             turn.touched[order.order_id] = order
+            if order.ord_type is _STOP:
+                self._protect(turn, order)
             reports.triggered(turn, order)
-            self.match(turn, order)
+            side, price_ticks = order.side, order.price_ticks
+            if check_band(self.rules, self.last_ticks, side, price_ticks) is None:
+                self.match(turn, order)
+                stops.observe(self.last_ticks)
+                continue
+            self.end(turn, order, CancelReason.PRICE_BAND)
+            self.halt_beyond_band(turn, side, price_ticks)
+            if self.phase is not _CONTINUOUS:
+                return
+        stops.forget()
+
+    def change_phase(
+        self,
+        turn: Turn,
+        phase: TradingPhase,
+        reason: PhaseReason,
+        auction_ticks: int = 0,
+        auction_lots: int = 0,
+    ) -> None:
+        """Be in another phase from here on."""
+        self.phase = phase
+        index = len(turn.events)
+        turn.events.append(PhaseChanged(index, phase, reason, auction_ticks, auction_lots))
+
+    def halt_beyond_band(self, turn: Turn, side: Side, price_ticks: int) -> None:
+        """Halt the symbol, if its rules say so, for an order beyond the band that would trade."""
+        halts = self.rules.band_halts and self.phase is _CONTINUOUS
+        if halts and self.book.crosses(side, price_ticks):
+            self.change_phase(turn, TradingPhase.HALTED, PhaseReason.PRICE_BAND)
 
     def due_us(self) -> int:
         """Return when there is something to do though no input comes, µs since 1970 UTC.
@@ -212,7 +254,9 @@ class Trading:
         Returns:
             0: never; 1: now; else the earliest expiry time, which may have passed.
         """
-        if self.expiry.sweeps or self.stops.reached(self.last_ticks) is not None:
+        if self.expiry.sweeps or self.phase is TradingPhase.OPENING_AUCTION:
+            return 1
+        if self.phase is _CONTINUOUS and self.stops.reached() is not None:
             return 1
         first_us = self.expiry.first_us(self._find_open)
         return 0 if first_us == NEVER else first_us
@@ -228,6 +272,9 @@ class Trading:
             for maker, lots in fills:
                 self._trade(turn, maker, order, lots)
             assert order.leaves_qty_lots == left, "Invariant: an order trades what the book gave"
+            if fills and self.stops.orders:
+                # An order's prices go one way only: its first is an extreme, its last the other.
+                self.stops.observe(fills[0][0].price_ticks)
             if stopped is None:
                 return not left
             matches_left -= len(fills)
@@ -256,6 +303,19 @@ class Trading:
         turn.touched[maker.order_id] = maker
         turn.moves(FEE_ACCOUNT)[QUOTE + AVAILABLE] += fees
         turn.trade_count += 1
+
+    def _protect(self, turn: Turn, order: OpenOrder) -> None:
+        # A stop order that becomes a market order trades no further than the bands let it.
+        price_ticks = clamp(self.rules, self.last_ticks, order.side, order.price_ticks)
+        if price_ticks == order.price_ticks:
+            return
+        order.price_ticks = price_ticks
+        hold = order.hold_for(self.rules, price_ticks, order.leaves_qty_lots)
+        moves = turn.moves(order.owner)
+        asset = QUOTE if order.side == _BUY else BASE
+        moves[asset + AVAILABLE] += order.hold - hold
+        moves[asset + HELD] -= order.hold - hold
+        order.hold = hold
 
     def _show_part(self, order: OpenOrder) -> None:
         assert order.conditions is not None, "Invariant: what shows a part has a MaxFloor"
