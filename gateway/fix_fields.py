@@ -73,8 +73,8 @@ _NAMES = {
         222 BenchmarkCurvePoint 233 StipulationType 234 StipulationValue 235 YieldType
         239 RepoCollateralSecurityType 243 UnderlyingRepoCollateralSecurityType
         250 LegRepoCollateralSecurityType 255 CreditRating 256 UnderlyingCreditRating
-        257 LegCreditRating 278 MDEntryID 305 UnderlyingSecurityIDSource 306 UnderlyingIssuer
-        307 UnderlyingSecurityDesc 309 UnderlyingSecurityID 310 UnderlyingSecurityType
+        257 LegCreditRating 278 MDEntryID 299 QuoteEntryID 305 UnderlyingSecurityIDSource
+        306 UnderlyingIssuer 307 UnderlyingSecurityDesc 309 UnderlyingSecurityID 310 UnderlyingSecurityType
         311 UnderlyingSymbol 312 UnderlyingSymbolSfx 322 SecurityResponseID
         336 TradingSessionID 347 MessageEncoding 372 RefMsgType 376 ComplianceID
         379 BusinessRejectRefID 448 PartyID 455 SecurityAltID 456 SecurityAltIDSource
@@ -114,7 +114,7 @@ _NAMES = {
         13 CommType 21 HandlInst 39 OrdStatus 40 OrdType 54 Side 59 TimeInForce 63 SettlType
         77 PositionEffect 81 ProcessCode 150 ExecType 206 OptAttribute
         263 SubscriptionRequestType 269 MDEntryType 279 MDUpdateAction 281 MDReqRejReason
-        317 UnderlyingOptAttribute 327 HaltReasonChar 385 MsgDirection 388 DiscretionInst
+        317 UnderlyingOptAttribute 385 MsgDirection 388 DiscretionInst
         434 CxlRejResponseTo 447 PartyIDSource 468 RoundingDirection 480 CancellationRights
         481 MoneyLaunderingStatus 497 FundRenewWaiv 525 NestedPartyIDSource 528 OrderCapacity
         530 MassCancelRequestType 531 MassCancelResponse 544 CashMargin 589 DayBookingInst
@@ -129,7 +129,7 @@ _NAMES = {
     "INT": """
         98 EncryptMethod 102 CxlRejReason 103 OrdRejReason 108 HeartBtInt 201 PutOrCall
         203 CoveredOrUncovered 226 RepurchaseTerm 244 UnderlyingRepurchaseTerm
-        251 LegRepurchaseTerm 264 MarketDepth 265 MDUpdateType 290 MDEntryPositionNo
+        251 LegRepurchaseTerm 264 MarketDepth 265 MDUpdateType
         315 UnderlyingPutOrCall 326 SecurityTradingStatus 338 TradSesMethod 339 TradSesMode
         340 TradSesStatus 346 NumberOfOrders 371 RefTagID 373 SessionRejectReason
         378 ExecRestatementReason 380 BusinessRejectReason 393 TotNoRelatedSym 423 PriceType
@@ -223,7 +223,6 @@ _PLAIN_VALUES = {
     "0..6": "81 388",
     "0 1": "201 203 591 835 841 854",
     "0..5": "286",
-    "D E I M P X": "327",
     "R S": "385",
     "1..11": "423",
     "0..2": "427 468 589 590 775 837 843",
