@@ -74,7 +74,8 @@ _NAMES = {
         239 RepoCollateralSecurityType 243 UnderlyingRepoCollateralSecurityType
         250 LegRepoCollateralSecurityType 255 CreditRating 256 UnderlyingCreditRating
         257 LegCreditRating 278 MDEntryID 299 QuoteEntryID 305 UnderlyingSecurityIDSource
-        306 UnderlyingIssuer 307 UnderlyingSecurityDesc 309 UnderlyingSecurityID 310 UnderlyingSecurityType
+        306 UnderlyingIssuer 307 UnderlyingSecurityDesc 309 UnderlyingSecurityID
+        310 UnderlyingSecurityType
         311 UnderlyingSymbol 312 UnderlyingSymbolSfx 322 SecurityResponseID
         336 TradingSessionID 347 MessageEncoding 372 RefMsgType 376 ComplianceID
         379 BusinessRejectRefID 448 PartyID 455 SecurityAltID 456 SecurityAltIDSource
