@@ -45,9 +45,10 @@ class ListWriter:
         if not orders.total:
             return [_no_orders(query, account, orders.number, time)]
         request_id, bodies = query.mass_status_req_id.encode(), []
+        name = _name(account)
         for index, one in enumerate(orders.orders):
             texts = self._symbols[one.symbol]
-            entry = ReportEntry(one.symbol, 0, orders.number, texts, time, account)
+            entry = ReportEntry(one.symbol, orders.number, orders.number, texts, time, name)
             body = status_fields(entry, _status_of(one, account, index), self._expiries)
             is_last = orders.first + index + 1 == orders.total
             last = b"Y" if is_last else b"N"
@@ -81,9 +82,14 @@ def _status_of(listed: ListedOrder, account: int, index: int) -> OrderStatusRepo
     )
 
 
+def _name(account: int) -> bytes:
+    """Return the beginning of the ExecIDs of a list: no symbol has a small letter."""
+    return b"m%d" % account
+
+
 def _no_orders(query: MassStatusQuery, account: int, outbox_number: int, time: bytes) -> bytes:
     return _NO_ORDERS % (
-        b"m%d-%d-0" % (account, outbox_number),
+        b"%b-%d-0" % (_name(account), outbox_number),
         (query.symbol or _NO_SYMBOL).encode(),
         query.side or _SIDE_UNDISCLOSED,
         time,

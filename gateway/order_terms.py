@@ -13,9 +13,13 @@ from engine.enums import OrdRejReason, OrdType
 from gateway.fix_tags import (
     TAG_ACCOUNT,
     TAG_CASH_ORDER_QTY,
+    TAG_EXEC_INST,
+    TAG_ORD_TYPE,
     TAG_ORDER_ID,
     TAG_PRICE,
+    TAG_SIDE,
     TAG_SYMBOL,
+    TAG_TIME_IN_FORCE,
 )
 from gateway.order_conditions import CONDITION_TAGS, ConditionReader, problem_of_combination
 from gateway.order_kinds import KINDS, PLAIN_KINDS, STOPS, Kind, key_of, problem_of_kind
@@ -68,7 +72,10 @@ class TermsReader:
             texts: the symbol's rules and texts.
             received_ns: when the message came.
         """
-        kind = PLAIN_KINDS.get(key_of(fields))
+        get = fields.get
+        kind = PLAIN_KINDS.get(
+            (get(TAG_SIDE), get(TAG_ORD_TYPE), get(TAG_TIME_IN_FORCE), get(TAG_EXEC_INST))
+        )
         if kind is None or not CONDITION_TAGS.isdisjoint(fields):
             return self._read_conditional(fields, texts, received_ns)
         qty_lots = read_quantity(fields, texts)

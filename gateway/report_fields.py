@@ -34,12 +34,16 @@ _LIMIT = OrdType.LIMIT
 class ReportEntry:
     """What the events of one outbox entry share.
 
-    Attributes:
-        exec_name, exec_number: the beginning of the ExecIDs of reports about orders. No symbol has
-            a small letter in its name, so those of lists are no others.
+    Args:
+        symbol: that it is about.
+        seq: the symbol's input; of a list of orders, the entry's place in its outbox.
+        outbox_number: the entry's place in its outbox.
+        texts: of the symbol, where the venue has it.
+        time: TransactTime (60).
+        list_name: of a list of orders, what its ExecIDs begin with in place of the symbol.
     """
 
-    __slots__ = ("_outbox_number", "_texts", "exec_name", "exec_number", "seq", "symbol", "time")
+    __slots__ = ("_outbox_number", "_texts", "list_name", "seq", "symbol", "time")
 
     def __init__(
         self,
@@ -48,17 +52,14 @@ class ReportEntry:
         outbox_number: int,
         texts: SymbolTexts | None,
         time: bytes,
-        account_of_list: int = 0,
+        list_name: bytes = b"",
     ) -> None:
         self.symbol = symbol
         self.seq = seq
         self.time = time
         self._texts = texts
         self._outbox_number = outbox_number
-        if account_of_list:
-            self.exec_name, self.exec_number = b"m%d" % account_of_list, outbox_number
-        else:
-            self.exec_name, self.exec_number = symbol.encode(), seq
+        self.list_name = list_name
 
     def known_symbol(self) -> SymbolTexts:
         """Return the symbol's texts; only refusals name symbols that the venue does not have."""
@@ -86,8 +87,8 @@ def order_fields(entry: ReportEntry, event: OrderState, exec_type: bytes, status
         name,
         event.order_seq,
         event.cl_ord_id.encode(),
-        entry.exec_name,
-        entry.exec_number,
+        entry.list_name or name,
+        entry.seq,
         event.index,
         exec_type,
         status,

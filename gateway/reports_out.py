@@ -33,7 +33,6 @@ from typing import Any
 
 from engine.enums import (
     CancelReason,
-    Liquidity,
     MassCancelRequestType,
     OrdRejReason,
 )
@@ -89,11 +88,8 @@ _MASS_CANCEL = b"37=%b\x0111=%b\x01530=%d\x01531=%d\x01%b60=%b\x01"
 
 _POST_ONLY = b"18=6\x01"
 _TRIGGERED = b"636=Y\x01378=99\x0158=Stop price reached\x01"
-_LIQUIDITIES = {
-    Liquidity.MAKER: b"851=1\x01",
-    Liquidity.TAKER: b"851=2\x01",
-    Liquidity.AUCTION: b"",
-}
+_LIQUIDITIES = (b"", b"851=1\x01", b"851=2\x01", b"", b"")
+"""By Liquidity. A tuple, because the hash of an enumeration is slow; the last is AUCTION."""
 _ASKED_FOR = (CancelReason.REQUESTED, CancelReason.MASS_CANCEL)
 _EXPIRED = (CancelReason.EXPIRED, CancelReason.TIME_EXPIRED)
 _UNSOLICITED_TEXTS = {
