@@ -152,6 +152,11 @@ class MarketDesk:
         return None if known is None else known.changed_seq
 
     @property
+    def phases_known(self) -> int:
+        """Return of how many symbols the trading phase is known."""
+        return len(self._phases)
+
+    @property
     def subscriptions(self) -> int:
         """Return how many there are."""
         return sum(client.count() for client in self._clients.values())
