@@ -19,6 +19,7 @@ from engine.commands import NewOrder, ReplaceOrder
 from engine.enums import OrdRejReason
 from gateway.refusals import Problem
 from gateway.symbol_texts import SymbolTexts
+from router.user_settings import UserSettings
 
 
 class AccountLimits(msgspec.Struct, frozen=True):
@@ -37,6 +38,14 @@ class AccountLimits(msgspec.Struct, frozen=True):
 
 
 NO_LIMITS = AccountLimits()
+
+
+def limits_of(settings: UserSettings) -> AccountLimits:
+    """Return the limits among a user's settings; NO_LIMITS itself where there are none."""
+    limits = AccountLimits(
+        settings.max_open_orders, settings.max_order_value, settings.orders_per_s
+    )
+    return NO_LIMITS if limits == NO_LIMITS else limits
 
 
 def rate_of(limits: AccountLimits, *, orders_per_s_max: int) -> int:

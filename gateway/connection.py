@@ -12,12 +12,13 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
-from gateway.account_limits import NO_LIMITS, AccountLimits, rate_of
+from gateway.account_limits import NO_LIMITS, AccountLimits, limits_of, rate_of
 from gateway.fix_time import NS_PER_SECOND
 from gateway.session import FixSession
 from gateway.session_events import Event, Outbound, SessionRules
 from gateway.throttle import TokenBucket
 from gateway.tls import certificate_name
+from router.user_settings import UserSettings
 
 
 class Host(Protocol):
@@ -85,7 +86,9 @@ class Connection(asyncio.Protocol):
         in_flight: ClOrdIDs of orders and replaces that nobody has answered yet.
         new_in_flight: those of them that are new orders, where the account's limits count them.
         limits: of the account.
-        open_orders: of the account, counted while ``limits.max_open_orders`` is set.
+        open_orders: of the account, as far as its session has been told.
+        counted_to: the outbox entry up to which they were counted at logon.
+        only_reads: a drop-copy session: it sends no orders.
         bucket: limits the rate of orders and replaces.
         storing_from: the first MsgSeqNum of the batch that is being stored; 0 = none is.
         numbers_wanted: MsgSeqNums that must be leased before reporting can go on.
@@ -107,6 +110,7 @@ class Connection(asyncio.Protocol):
         "address",
         "bucket",
         "certificate_name",
+        "counted_to",
         "cursor",
         "epoch",
         "in_flight",
@@ -115,6 +119,7 @@ class Connection(asyncio.Protocol):
         "new_in_flight",
         "number",
         "numbers_wanted",
+        "only_reads",
         "open_orders",
         "session",
         "storing_from",
@@ -146,6 +151,8 @@ class Connection(asyncio.Protocol):
         self.in_flight: set[str] = set()
         self.new_in_flight: set[str] = set()
         self.open_orders = 0
+        self.counted_to = 0
+        self.only_reads = False
         self.set_limits(NO_LIMITS)
 
     # ------------------------------------------------------------ asyncio.Protocol
@@ -209,6 +216,11 @@ class Connection(asyncio.Protocol):
         """Whether what the session says waits for a batch that is being stored."""
         return self._held
 
+    def settle_in(self, settings: UserSettings) -> None:
+        """Serve a user under these settings; the count of the rate starts over."""
+        self.only_reads = bool(settings.drop_copy)
+        self.set_limits(limits_of(settings))
+
     def set_limits(self, limits: AccountLimits) -> None:
         """Take the limits of the account; the count of its rate starts over."""
         self.limits = limits
@@ -244,7 +256,7 @@ class Connection(asyncio.Protocol):
         assert not self._held, "Invariant: one batch of a connection is stored at a time"
         self._held = True
         messages = self.session.data_to_send()
-        self.storing_from = messages[0].msg_seq_num
+        self.storing_from = messages[0].msg_seq_num if messages else 0
         return messages
 
     def release_output(self, messages: Sequence[Outbound]) -> None:
@@ -253,6 +265,11 @@ class Connection(asyncio.Protocol):
         now_ns = self._limits.now_ns()
         self._write(messages, now_ns)
         self._settle(now_ns)
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the peer has read nearly all."""
+        return self._writable.is_set()
 
     async def writable(self) -> None:
         """Wait until the peer has read nearly all; a peer that is gone ends the wait too."""

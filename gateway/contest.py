@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
 from gateway.connection import Connection
 from router.errors import OutOfMemory, RedisUnavailable
-from router.sessions import Disabled, Opened, Sessions, Taken
+from router.sessions import Disabled, OnDisconnect, Opened, Sessions, Taken
 
 PROBE_TIMEOUT_S = 1.0
 """How long the first client may take to say something before it counts as gone."""
@@ -64,7 +64,12 @@ class Contests:
         self._probed: set[Connection] = set()
 
     async def take(
-        self, account: int, connection: Connection, *, reset: bool
+        self,
+        account: int,
+        connection: Connection,
+        *,
+        reset: bool,
+        on_disconnect: OnDisconnect,
     ) -> Opened | Taken | Disabled:
         """Take an account's session, if need be after whoever has it turned out to be gone.
 
@@ -72,12 +77,16 @@ class Contests:
             account: authenticated; one connection per account and gateway waits, others are told
                 at once that the session is taken.
             connection: which wants it; when it is gone nobody waits any more.
-            reset: see ``Sessions.logon``.
+            reset, on_disconnect: see ``Sessions.logon``.
 
         Raises:
             RedisUnavailable: no reply.
         """
-        outcome = await self._sessions.logon(account, reset=reset)
+
+        def log_on() -> Awaitable[Opened | Taken | Disabled]:
+            return self._sessions.logon(account, reset=reset, on_disconnect=on_disconnect)
+
+        outcome = await log_on()
         if not isinstance(outcome, Taken) or account in self._waiting:
             return outcome
         alive = self._waiting[account] = asyncio.Event()
@@ -91,7 +100,7 @@ class Contests:
                         await alive.wait()
                 if alive.is_set() or not connection.session.awaits_decision:
                     break
-                outcome = await self._sessions.logon(account, reset=reset)
+                outcome = await log_on()
         finally:
             del self._waiting[account]
         return outcome

@@ -43,7 +43,7 @@ from gateway.refusals import Origin, Request, not_available
 from gateway.reports_out import business_reject_body
 from gateway.session_events import AppMessage, Closed, LogonRequested
 from gateway.symbol_texts import SymbolTable
-from router.admission import FENCED, REFUSED, SKIPPED, Admission, AdmissionItem
+from router.admission import ANSWERED, FENCED, REFUSED, SKIPPED, Admission, AdmissionItem
 from router.errors import OutOfMemory, RedisUnavailable, RulesChanged
 from router.homes import Home
 
@@ -222,8 +222,9 @@ class Dispatcher:
         for entry, result in zip(requests, results, strict=True):
             if result > 0:
                 self.admitted += 1
-            elif result == REFUSED:
-                self.refused += 1
+            elif result in (ANSWERED, REFUSED):
+                self.admitted += result == ANSWERED
+                self.refused += result == REFUSED
                 self._on_refused(entry.connection)
             elif result == SKIPPED:
                 _forget_in_flight(entry)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from engine.commands import MassCancel, NewOrder, ReplaceOrder, encode_command
-from engine.enums import OrdRejReason, OrdType
+from engine.enums import BusinessRejectReason, OrdRejReason, OrdType
 from engine.events import (
     BusinessRejected,
     CancelRejected,
@@ -47,6 +47,7 @@ from router.admission import (
 _ORDERS = (NewOrder, ReplaceOrder)
 _REFUSALS = (OrderRejected, CancelRejected, BusinessRejected, MassCancelReported)
 _TO_COMPLETE = (ReplaceOrder, CancelRejected)
+_DROP_COPY = Problem(BusinessRejectReason.NOT_AUTHORIZED, "Drop copy: this session sends no orders")
 _LIMITED = (NEW_ORDER_SINGLE, ORDER_CANCEL_REPLACE_REQUEST)
 
 
@@ -94,6 +95,10 @@ class Encoder:
 
     def _encode(self, entry: Inbound, event: AppMessage) -> None:
         connection = entry.connection
+        if connection.only_reads:
+            refusal = refuse(event.message, self._origin(entry, event), _DROP_COPY)
+            self._set_request(entry, refusal)
+            return
         if event.message.msg_type in _LIMITED:
             problem = None
             if not connection.bucket.take(entry.received_ns):

@@ -19,35 +19,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
-from engine.commands import Command, NewOrder, ReplaceOrder, decode_command
 from engine.events import (
     BusinessRejected,
     CancelRejected,
+    Event,
     OrderAccepted,
+    OrderCanceled,
     OrderFilled,
     OrderRejected,
     OrderReplaced,
     Output,
     Skipped,
-    decode_output,
 )
 from engine.limits import READ_BATCH_MAX
 from gateway.connection import Connection
 from gateway.fix_message import as_poss_dup
 from gateway.fix_tags import NEW_ORDER_SINGLE, ORDER_CANCEL_REPLACE_REQUEST
 from gateway.fix_time import UtcTimestampWriter
-from gateway.refusals import NewCommand, Refusal, refused_while_away
-from gateway.reports_out import ReportWriter
-from gateway.reservations import refused_for_backlog, refused_for_funds, with_order
+from gateway.outbox_reports import OutboxReports, Told
 from gateway.session_events import Outbound
-from gateway.symbol_texts import SymbolTable, SymbolTexts
+from gateway.symbol_texts import SymbolTable
 from router.errors import RedisUnavailable, ServerChanged, StreamGap
-from router.open_orders import read_open_orders
-from router.outbox import OutboxEntry, RefusedCommand, Report, read_outboxes
+from router.outbox import OrderList, OutboxEntry, read_outboxes
 from router.redis_client import RedisLink, retry_while_away
 from router.sessions import Sessions, Store
 
@@ -82,6 +80,7 @@ class Reporter:
         sessions: stores what is sent.
         symbols: rules and texts of every symbol.
         active: account → connection of every session that is logged on here.
+        spawn: runs a coroutine as a task that stops the gateway if it fails.
         now_ns: the clock.
         on_numbers: told that a connection needs ``numbers_wanted`` MsgSeqNums.
         on_fenced: told that a connection does not own its session any more.
@@ -98,6 +97,7 @@ class Reporter:
         symbols: SymbolTable,
         active: Mapping[int, Connection],
         *,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
         now_ns: Callable[[], int],
         on_numbers: Callable[[Connection], None],
         on_fenced: Callable[[Connection], None],
@@ -106,8 +106,9 @@ class Reporter:
         self._link = link
         self._sessions = sessions
         self._symbols = symbols
-        self._writer = ReportWriter(symbols)
+        self._reports = OutboxReports(link, symbols)
         self._active = active
+        self._spawn = spawn
         self._now_ns = now_ns
         self._on_numbers = on_numbers
         self._on_fenced = on_fenced
@@ -169,16 +170,11 @@ class Reporter:
         )
         batches = []
         for account, entries in found.items():
-            outputs = [
-                decode_output(entry.output)
-                if isinstance(entry, Report)
-                else await self._refusal_of(account, entry)
-                for entry in entries
-            ]
-            batch = self._number(connections[account], entries, outputs)
+            told = [await self._reports.told(account, entry) for entry in entries]
+            batch = self._number(connections[account], entries, told)
             if batch is not None:
                 batches.append(batch)
-            if len(entries) == READ_BATCH_MAX:
+            if len(entries) == READ_BATCH_MAX or isinstance(entries[-1], OrderList):
                 self.mark(account)
         if batches:
             await self._store(batches)
@@ -206,21 +202,8 @@ class Reporter:
                     del cursors[account]
                     self._on_fenced(connections[account])
 
-    async def _refusal_of(self, account: int, entry: OutboxEntry) -> Output:
-        """Return the refusal of a command that admission did not publish."""
-        assert isinstance(entry, RefusedCommand), "Invariant: no message asks for lists of orders"
-        command = decode_command(entry.command)
-        refusal = _refusal(command, entry.why, self._symbols.by_name[entry.symbol])
-        if isinstance(refusal, CancelRejected):
-            wanted = [(account, entry.symbol, refusal.orig_cl_ord_id)]
-            (order,) = await retry_while_away(
-                lambda: read_open_orders(self._link, wanted), what="open orders"
-            )
-            refusal = with_order(refusal, order)
-        return Output(entry.symbol, 0, entry.ts_us, [refusal], [])
-
     def _number(
-        self, connection: Connection, entries: Sequence[OutboxEntry], outputs: Sequence[Output]
+        self, connection: Connection, entries: Sequence[OutboxEntry], told: Sequence[Told]
     ) -> _Batch | None:
         """Give numbers to as much as the lease allows; hold the connection's output from there."""
         session = connection.session
@@ -229,22 +212,23 @@ class Reporter:
         now_ns = self._now_ns()
         first, before = session.next_out, connection.cursor
         send = session.send_application
-        for entry, output in zip(entries, outputs, strict=True):
-            bodies = self._writer.bodies(output, entry.number)
+        for entry, one in zip(entries, told, strict=True):
+            if type(one) is OrderList and not connection.is_writable:
+                self._spawn(self._mark_when_writable(connection))
+                break
+            bodies = self._reports.bodies(connection.account, entry, one)
             if len(bodies) > session.out_remaining:
                 connection.numbers_wanted = len(bodies)
                 self._on_numbers(connection)
                 break
             for msg_type, body in bodies:
                 send(msg_type, body, now_ns=now_ns)
-            for event in output.events:
-                # Most are fills, and the events' metaclass makes a miss of isinstance slow.
-                if type(event) is not OrderFilled and isinstance(event, _ANSWERS):
-                    connection.answered(event.cl_ord_id)
-                elif type(event) is BusinessRejected and event.ref_msg_type in _LIMITED:
-                    connection.answered(event.ref_id)
+            if type(one) is Output and not entry.copy_of:
+                is_counted = entry.number <= connection.counted_to
+                for event in one.events:
+                    _note(connection, event, is_counted=is_counted)
             connection.cursor = entry.number
-        if session.next_out == first:
+        if connection.cursor == before:
             return None
         messages = connection.hold_output()
         store = Store(
@@ -257,6 +241,10 @@ class Reporter:
         )
         numbered = entries[: connection.cursor - before]
         return _Batch(connection, messages, store, before, numbered)
+
+    async def _mark_when_writable(self, connection: Connection) -> None:
+        await connection.writable()
+        self.mark(connection.account)
 
     async def _store(self, batches: Sequence[_Batch]) -> None:
         late = False
@@ -356,13 +344,22 @@ class Reporter:
         ]
 
 
-def _refusal(command: Command, why: str, texts: SymbolTexts) -> Refusal:
-    """Return the refusal of a command for the reason that its outbox entry gives."""
-    assert isinstance(command, NewCommand), "Invariant: a client sent it"
-    if why == "away":
-        return refused_while_away(command)
-    assert isinstance(command, NewOrder | ReplaceOrder), "Invariant: only these can be too much"
-    if why == "backlog":
-        return refused_for_backlog(command)
-    assert why == "funds", f"Invariant: a known reason, not {why!r}"
-    return refused_for_funds(command, texts)
+def _note(connection: Connection, event: Event, *, is_counted: bool) -> None:
+    """Keep count of what is in flight, and of open orders.
+
+    Args:
+        is_counted: the open orders that were counted at logon are as of this event, or later.
+    """
+    opened = 0
+    if type(event) is OrderFilled:
+        # Most are fills, and the events' metaclass makes a miss of isinstance slow.
+        opened = 0 if event.leaves_lots else -1
+    elif type(event) is OrderCanceled:
+        opened = -1
+    elif isinstance(event, _ANSWERS):
+        connection.answered(event.cl_ord_id)
+        opened = 1 if type(event) is OrderAccepted else 0
+    elif type(event) is BusinessRejected and event.ref_msg_type in _LIMITED:
+        connection.answered(event.ref_id)
+    if opened and not is_counted:
+        connection.open_orders += opened

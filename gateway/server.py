@@ -23,6 +23,7 @@ from engine.journal_writer import FsyncPolicy, JournalWriter
 from gateway.auth import Authenticator
 from gateway.connection import Connection, ConnectionLimits
 from gateway.daily_reset import run_daily_resets
+from gateway.disconnects import Disconnects
 from gateway.dispatch import Dispatcher
 from gateway.encoder import Encoder
 from gateway.fixlog import JOURNAL_KIND
@@ -101,7 +102,7 @@ class Gateway:
         self._ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.listening = asyncio.Event()
         self.bound_port = 0
-        uses = ("admission", "reader", "sessions", "reports", "market")
+        uses = ("admission", "reader", "sessions", "reports", "disconnects", "market")
         self._links = {
             use: RedisLink(
                 redis_url,
@@ -165,6 +166,7 @@ class Gateway:
             Sessions(links["reports"], owner=owner, ttl_ms=ttl_ms),
             symbols,
             self._keeper.active,
+            spawn=self.spawn,
             now_ns=now_ns,
             on_numbers=self._keeper.lease_numbers,
             on_fenced=self._keeper.fenced,
@@ -188,6 +190,9 @@ class Gateway:
         encoder = Encoder(symbols, settings)
         protection_ppm = settings.market_protection_ppm
         self._admission = Admission(links["admission"], homes, backlog_max=settings.backlog_max)
+        self._disconnects = Disconnects(
+            links["disconnects"], lambda: self._admission.homes, lease_s=ttl_ms / 1_000
+        )
         self._dispatcher = Dispatcher(
             self._admission,
             symbols,
@@ -314,6 +319,7 @@ class Gateway:
             "refused": self._dispatcher.refused,
             "unavailable": self._dispatcher.unavailable,
             "reports": self._reporter.reports,
+            "disconnected": self._disconnects.canceled,
             "market_subscriptions": self._desk.subscriptions,
             "market_messages": self._desk.messages,
             "ring_used": self._pipeline.used,
@@ -331,6 +337,7 @@ class Gateway:
             self._reporter.run(),
             self._reporter.run_sweeps(self._settings.sweep_interval_ms / 1_000),
             self._keeper.run_renewals(self._redis.session_ttl_ms / 1_000 / _RENEWALS_PER_TTL),
+            self._disconnects.run(),
             self._feeds.run_rounds(),
             self._feeds.run_phases(),
             run_daily_resets(self._sessions, self._keeper.active, self._now_ns),
@@ -341,6 +348,7 @@ class Gateway:
                     b"disabled": self._keeper.disabled,
                     b"contested": self._keeper.contests.contested,
                     b"alive": self._keeper.contests.alive,
+                    b"limits": self._keeper.settings_changed,
                 },
                 on_subscribed=self._reporter.mark_all,
             ),

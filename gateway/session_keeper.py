@@ -17,16 +17,22 @@ from typing import Any, Protocol
 from gateway.auth import Authenticator, Caller, Denied
 from gateway.connection import Connection
 from gateway.contest import Contests
-from gateway.fix_framer import FixFramer
+from gateway.resends import resend_stored
 from gateway.session_events import LogonRequested, NeedOutLimit, ResendRequested, SessionRules
 from router.errors import Fenced, OutOfMemory, RedisUnavailable
 from router.redis_client import RedisLink, retry_while_away
-from router.sessions import Disabled, Opened, SentMessages, Sessions, Taken
+from router.sessions import Disabled, OnDisconnect, Opened, Sessions, Taken
+from router.user_settings import read_settings
 from router.users import read_user
 
 _UNAVAILABLE = "The exchange cannot reach its sessions; try again"
 _LOST = "The exchange has lost a part of this session: log on again"
 _DISABLED = "User disabled"
+_ON_DISCONNECT = {
+    None: OnDisconnect.AS_SET,
+    True: OnDisconnect.CANCEL,
+    False: OnDisconnect.KEEP,
+}
 
 logger = logging.getLogger("gateway")
 
@@ -117,17 +123,24 @@ class SessionKeeper:
         1 where the session is not to be had: somebody is logged on, or the user is disabled. The
         number of the refused Logon stays open. Nobody has proved who sent it, and a stranger could
         else put the user's next Logon below what is expected; a number that is left open is filled
-        by the resend that the next Logon brings about.
+        by the resend that the next Logon brings about. What waits for a client that is gone goes on
+        waiting, too.
 
         Raises:
             RedisUnavailable: no reply.
             OutOfMemory: no number was taken.
         """
-        opened = await self._sessions.logon(account, reset=False)
+        opened = await self._sessions.logon(
+            account, reset=False, on_disconnect=OnDisconnect.UNCHANGED
+        )
         if not isinstance(opened, Opened):
             return 1
         await self._release(
-            account, opened.epoch, dealt=opened.next_in - 1, next_out=opened.next_out + 1
+            account,
+            opened.epoch,
+            dealt=opened.next_in - 1,
+            next_out=opened.next_out + 1,
+            is_gone=False,
         )
         return opened.next_out
 
@@ -142,7 +155,12 @@ class SessionKeeper:
         self._opening += 1
         try:
             return _opened_or_denied(
-                await self.contests.take(account, connection, reset=logon.reset)
+                await self.contests.take(
+                    account,
+                    connection,
+                    reset=logon.reset,
+                    on_disconnect=_ON_DISCONNECT[logon.cancel_on_disconnect],
+                )
             )
         finally:
             self._opening -= 1
@@ -154,12 +172,19 @@ class SessionKeeper:
         await self._stages.stored(connection, sys.maxsize)
         try:
             await self._sessions.release(
-                account, epoch, dealt=session.next_in - 1, next_out=session.next_out
+                account,
+                epoch,
+                dealt=session.next_in - 1,
+                next_out=session.next_out,
+                is_gone=False,
             )
         except Fenced:
             return Denied(None)
         connection.epoch = 0
-        return _opened_or_denied(await self._sessions.logon(account, reset=True))
+        on_disconnect = _ON_DISCONNECT[logon.cancel_on_disconnect]
+        return _opened_or_denied(
+            await self._sessions.logon(account, reset=True, on_disconnect=on_disconnect)
+        )
 
     async def _accept(self, connection: Connection, logon: LogonRequested, opened: Opened) -> None:
         account, session = logon.sender_comp_id, connection.session
@@ -174,6 +199,8 @@ class SessionKeeper:
         connection.number = opened.number
         connection.cursor = opened.cursor
         connection.unanswered_from = 0
+        connection.open_orders, connection.counted_to = opened.open_orders, opened.counted_to
+        connection.settle_in(opened.settings)
         session.accept_logon(
             next_in=opened.next_in,
             next_out=opened.next_out,
@@ -222,10 +249,14 @@ class SessionKeeper:
             next_out=session.next_out,
         )
 
-    async def _release(self, account: int, epoch: int, *, dealt: int, next_out: int) -> None:
+    async def _release(
+        self, account: int, epoch: int, *, dealt: int, next_out: int, is_gone: bool = True
+    ) -> None:
         try:
             await retry_while_away(
-                lambda: self._sessions.release(account, epoch, dealt=dealt, next_out=next_out),
+                lambda: self._sessions.release(
+                    account, epoch, dealt=dealt, next_out=next_out, is_gone=is_gone
+                ),
                 what=f"release of session {account}",
                 out_of_memory_too=True,
             )
@@ -271,6 +302,19 @@ class SessionKeeper:
         if connection is not None:
             self._log_out(connection, _DISABLED)
 
+    def settings_changed(self, account: int) -> None:
+        """Read the settings of a user again that an operator has changed."""
+        connection = self.active.get(account)
+        if connection is not None:
+            self._stages.spawn(self._read_settings(connection))
+
+    async def _read_settings(self, connection: Connection) -> None:
+        account = connection.account
+        settings = await retry_while_away(
+            lambda: read_settings(self._link, account), what=f"settings of {account}"
+        )
+        connection.settle_in(settings)
+
     def _log_out(self, connection: Connection, text: str) -> None:
         connection.session.logout(text, now_ns=self._now_ns())
         connection.settle()
@@ -301,7 +345,15 @@ class SessionKeeper:
     def serve(self, connection: Connection, request: ResendRequested | NeedOutLimit) -> None:
         """Give a session what it asks for: old messages, or numbers."""
         if isinstance(request, ResendRequested):
-            self._stages.spawn(self._resend(connection, request.begin, request.end))
+            work = resend_stored(
+                connection,
+                self._sessions,
+                stored=self._stages.stored,
+                begin=request.begin,
+                end=request.end,
+                now_ns=self._now_ns,
+            )
+            self._stages.spawn(work)
         else:
             self.lease_numbers(connection)
 
@@ -335,42 +387,6 @@ class SessionKeeper:
             what=f"numbers of session {account}",
             out_of_memory_too=True,
         )
-
-    async def _resend(self, connection: Connection, begin: int, end: int) -> None:
-        """Send old messages again, page by page, and fill the gaps between them."""
-        number, session = connection.number, connection.session
-        await self._stages.stored(connection, end)
-
-        def give(messages: list[tuple[int, bytes]], last: int) -> bool:
-            nonlocal begin
-            if connection.number != number or not session.can_send:
-                return False
-            session.resend(messages, begin, last, now_ns=self._now_ns())
-            begin = last + 1
-            connection.settle()
-            return True
-
-        async def give_stored() -> None:
-            pages = self._sessions.sent_between(connection.account, number, begin=begin, end=end)
-            async for sent in pages:
-                last = min(sent.last, end)
-                if last >= begin and not give(split_stored(sent), last):
-                    return
-                await connection.writable()
-
-        await retry_while_away(give_stored, what=f"resend for session {connection.account}")
-        if begin <= end:
-            give([], end)
-
-
-def split_stored(sent: SentMessages) -> list[tuple[int, bytes]]:
-    """Return the messages of a stored batch with their MsgSeqNums."""
-    size = len(sent.messages)
-    framer = FixFramer(max_message_bytes=size, max_garbled_bytes=0)
-    framer.receive_data(sent.messages)
-    messages = list(iter(framer.next_message, None))
-    assert len(messages) == sent.last - sent.first + 1, "Invariant: a batch is stored whole"
-    return list(zip(range(sent.first, sent.last + 1), messages, strict=True))
 
 
 def _opened_or_denied(outcome: Opened | Taken | Disabled) -> Opened | Denied:

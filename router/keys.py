@@ -20,17 +20,18 @@ Accounts database (DB 0)::
                                 drop copy begins with a whose it is, i the number of the original
     copies              hash    account -> the accounts that get copies of what it is told
     session:{account}   hash    the FIX session: epoch, owner, until_ms, number, dealt, out_limit,
-                                next_out, cursor; began_ms: since when the numbers go on; listed: the last outbox entry with open orders,
-                                listing: the work that those ahead of the cursor were;
-                                signed_us: SendingTime of the last signed Logon;
-                                grace_ms: of cancel on disconnect ('' = off), missed: symbols in
-                                which that is still to be done
+                                next_out, cursor; began_ms: since when the numbers go on; listed:
+                                the last outbox entry with open orders, listing: the work that those
+                                ahead of the cursor were; signed_us: SendingTime of the last signed
+                                Logon; grace_ms: of cancel on disconnect ('' = off), missed: symbols
+                                in which that is still to be done
     sent:{account}:{number}
                         stream  {last MsgSeqNum}-0: m whole FIX messages, f MsgSeqNum of the first
     disconnects         zset    account -> ms since 1970 at which it counts as gone, where that
                                 cancels its orders
-    user:{account}      hash    username, password_hash, created_us, disabled; keys, addresses
-                                (separated by spaces)
+    user:{account}      hash    username, password_hash, created_us, disabled; keys, addresses,
+                                drop_copy (separated by spaces); max_open_orders, max_order_value
+                                ("{asset}={amount} …"), orders_per_s, cancel_on_disconnect_s
     usernames           hash    username -> account
     user_ids            counter the last account given; they start at 1, account 0 takes the fees
     ledger              stream  dense n-0: users, credentials, deposits, withdrawals
@@ -63,7 +64,7 @@ Shard database (DB n)::
 The last entry of a dense stream is never trimmed: the next number is read off it.
 
 Pub/sub channels do not know databases: ``wake`` (accounts with news, separated by spaces),
-``control`` (to gateways: ``disabled``, ``contested`` or ``alive``, and an account),
+``control`` (to gateways: ``disabled``, ``limits``, ``contested`` or ``alive``, and an account),
 ``md:{symbol}:trades``, ``:bbo``, ``:depth``, ``:status``; ``md:control`` (to market data: a symbol
 whose ``md:{symbol}:orders`` is wanted).
 """

@@ -119,7 +119,8 @@ async def read_outboxes(
     Args:
         link: accounts database.
         cursors: account → number of the last entry seen; 0 = none.
-        count: at most so many entries per account; the rest comes with the next read.
+        count: at most so many entries per account, up to the first list of orders, which is a
+            thousand messages; the rest comes with the next read.
 
     Raises:
         StreamGap: an outbox does not go on at its cursor.
@@ -133,7 +134,11 @@ async def read_outboxes(
     found: dict[int, list[OutboxEntry]] = {}
     for key, entries in reply or ():
         account = int(key.rpartition(b":")[2])
-        parsed = [_parse(entry_number(entry_id), fields) for entry_id, fields in entries]
+        parsed: list[OutboxEntry] = []
+        for entry_id, fields in entries:
+            parsed.append(_parse(entry_number(entry_id), fields))
+            if type(parsed[-1]) is OrderList:
+                break
         expected = cursors[account] + 1
         if (parsed[0].number, parsed[-1].number) != (expected, expected + len(parsed) - 1):
             raise StreamGap(keys.outbox(account), expected, parsed[0].number)

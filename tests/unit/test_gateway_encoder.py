@@ -42,6 +42,7 @@ class World:
             in_flight=set(),
             new_in_flight=set(),
             open_orders=0,
+            only_reads=False,
             limits=NO_LIMITS,
             bucket=TokenBucket(settings.orders_per_s_max, period_ns=NS_PER_SECOND),
         )

@@ -94,6 +94,7 @@ class World:
             self.outbox,
             SymbolTable([rules_of()]),
             self.active,
+            spawn=asyncio.ensure_future,
             now_ns=lambda: self.client.now_ns,
             on_numbers=lambda connection: self.wants_numbers.append(connection.numbers_wanted),
             on_fenced=self.fenced.append,

@@ -13,10 +13,11 @@ from gateway import contest
 from gateway.auth import Caller, Denied
 from gateway.connection import Connection
 from gateway.fix_message import encode_fields, frame
+from gateway.resends import split_stored
 from gateway.session_events import LogonRequested, NeedOutLimit, ResendRequested, SessionRules
-from gateway.session_keeper import SessionKeeper, split_stored
+from gateway.session_keeper import SessionKeeper
 from router.errors import Fenced, RedisUnavailable
-from router.sessions import Opened, SentMessages, Taken
+from router.sessions import OnDisconnect, Opened, SentMessages, Taken
 from tests.helpers import eventually_async
 from tests.unit.test_gateway_connection import TIME, World, message
 
@@ -28,6 +29,8 @@ class Store:
 
     def __init__(self) -> None:
         self.answer: Opened | Taken = Opened(1, 1, 1, 1, 1_000, 0)
+        self.on_disconnect: list[OnDisconnect] = []
+        self.gone: list[bool] = []
         self.released: list[tuple[int, int, int, int]] = []
         self.limits: list[int] = []
         self.lost: list[int] = []
@@ -36,7 +39,10 @@ class Store:
         self.contested: list[int] = []
         self.confirmed: list[int] = []
 
-    async def logon(self, account: int, *, reset: bool) -> Opened | Taken:
+    async def logon(
+        self, account: int, *, reset: bool, on_disconnect: OnDisconnect
+    ) -> Opened | Taken:
+        self.on_disconnect.append(on_disconnect)
         if reset:
             self.answer = Opened(2, 2, 1, 1, 1_000, 0)
         return self.answer
@@ -47,8 +53,11 @@ class Store:
     async def confirm(self, account: int) -> None:
         self.confirmed.append(account)
 
-    async def release(self, account: int, epoch: int, *, dealt: int, next_out: int) -> None:
+    async def release(
+        self, account: int, epoch: int, *, dealt: int, next_out: int, is_gone: bool
+    ) -> None:
         self._check()
+        self.gone.append(is_gone)
         self.released.append((account, epoch, dealt, next_out))
 
     async def raise_limit(self, account: int, epoch: int, *, out_limit: int) -> int:
@@ -178,6 +187,9 @@ async def test_refusing_logout_takes_the_next_number_and_leaves_the_logons_open(
     await keeping.done()
     assert b"\x0134=17\x01" in keeping.world.transport.written[-1]
     assert keeping.store.released == [(7, 4, 5, 18)]
+    # Nobody has proved who it was: a client that is gone stays so.
+    assert keeping.store.gone == [False]
+    assert keeping.store.on_disconnect[-1] is OnDisconnect.UNCHANGED
 
 
 @pytest.mark.parametrize("why", ["reset", "taken"])
@@ -270,6 +282,7 @@ async def test_closed_session_is_released_where_it_stands(keeping: Keeping) -> N
     keeping.keeper.closed(keeping.connection)
     await keeping.keeper.all_released()
     assert keeping.store.released == [(7, 1, 2, 3)] and not keeping.keeper.active
+    assert keeping.store.gone == [True]
 
 
 async def test_reset_drops_the_fetch_of_a_resend_that_is_under_way(keeping: Keeping) -> None:
@@ -306,7 +319,7 @@ async def test_reset_forgets_what_could_not_be_answered_before(keeping: Keeping)
     await keeping.log_on(1, (b"141", b"Y"))
     await keeping.done()
     assert keeping.connection.unanswered_from == 0
-    assert keeping.store.released == [(7, 1, 1, 2)]
+    assert keeping.store.released == [(7, 1, 1, 2)] and keeping.store.gone == [False]
 
 
 async def test_reset_of_a_session_that_is_lost_ends_the_connection(keeping: Keeping) -> None:
