@@ -116,12 +116,12 @@ def conditions_after(command: ReplaceOrder, order: OpenOrder) -> OrderConditions
     """Return the conditions that an open order has from its replace on.
 
     They are the replace's own, but a stop order that was triggered keeps its stop price as long as
-    it is called one.
+    it is called one. One that waits always gets a stop price from its replace.
     """
     was = order.conditions
-    if order.waits or was is None or command.ord_type != _STOP_LIMIT:
-        return command.conditions
     given = command.conditions or OrderConditions()
+    if given.stop_ticks or was is None or command.ord_type != _STOP_LIMIT:
+        return command.conditions
     return msgspec.structs.replace(given, stop_ticks=was.stop_ticks)
 
 

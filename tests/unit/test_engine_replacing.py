@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from engine.book import LimitBook
-from engine.enums import CxlRejReason, OrdStatus, Side
+from engine.commands import OrderConditions
+from engine.enums import CxlRejReason, OrdStatus, OrdType, Side
 from engine.open_order import AccountOrders, OpenOrder
-from engine.replacing import Replacement, ReplaceRefusal, plan_replace
+from engine.replacing import Replacement, ReplaceRefusal, conditions_after, plan_replace
 from tests.matching_world import rules
 from tests.unit.test_engine_checks import REPLACE
 from tests.unit.test_engine_open_order import order
@@ -92,3 +93,17 @@ def test_only_less_at_the_same_price_keeps_the_place(
     assert (made.leaves_lots, made.keeps_priority) == (leaves_lots, keeps)
     _, found = resting()
     assert made.hold == found.hold_for(RULES, changes.get("price_ticks", 100), leaves_lots)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(None, 105), (OrderConditions(max_floor_lots=1), 105), (OrderConditions(stop_ticks=104), 104)],
+)
+def test_stop_limit_has_the_stop_price_of_its_replace_or_keeps_its_own(
+    given: OrderConditions | None, expected: int
+) -> None:
+    found = order(2)
+    found.ord_type, found.conditions = OrdType.STOP_LIMIT, OrderConditions(stop_ticks=105)
+    command = msgspec.structs.replace(REPLACE, ord_type=OrdType.STOP_LIMIT, conditions=given)
+    after = conditions_after(command, found)
+    assert after is not None and after.stop_ticks == expected
