@@ -27,6 +27,7 @@ from engine.limits import ADMISSION_BATCH_MAX, RING_SLOTS
 from engine.ring import RingBuffer
 from engine.ring_loop import BatchHandler, run_consumer, wait_for_capacity
 from gateway.connection import Connection
+from gateway.fix_message import without_secrets
 from gateway.fix_tags import MARKET_DATA_INCREMENTAL_REFRESH, MARKET_DATA_SNAPSHOT
 from gateway.fixlog import INBOUND, OUTBOUND
 from gateway.refusals import Request
@@ -37,6 +38,7 @@ from gateway.session_events import (
     LogonRequested,
     NeedOutLimit,
     Outbound,
+    RejectedMessage,
     ResendRequested,
 )
 from router.admission import AdmissionItem
@@ -258,4 +260,8 @@ def _record(entry: Inbound) -> Record:
     if isinstance(event, LogonRequested):
         key = str(event.sender_comp_id)
     seq = 0 if isinstance(event, IgnoredMessage) else event.msg_seq_num
-    return Record(key, seq, entry.received_ns, INBOUND, event.raw)
+    raw = event.raw
+    if isinstance(event, RejectedMessage | IgnoredMessage):
+        # What is refused may have a password where none belongs.
+        raw = without_secrets(raw)
+    return Record(key, seq, entry.received_ns, INBOUND, raw)

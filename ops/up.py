@@ -29,7 +29,7 @@ from ops.wiring import accounts_link, define_venue, shard_map
 from router import keys
 from router.errors import RedisUnavailable
 from router.process_registry import ProcessState, read_processes
-from router.redis_client import RedisLink, retry_while_away
+from router.redis_client import RedisLink, retry_while_away, url_without_secrets
 from router.trimming import OrderStreams
 
 CATCH_UP_TIMEOUT_S = 5
@@ -330,10 +330,11 @@ class _Exchange:
             ids = ", ".join(map(str, self._users.visitors))
             lines.append(f"  log on as   SenderCompID = Username: one of {ids}")
             lines.append(f"              Password: {self._users.password}")
+        redis = url_without_secrets(self._redis_url)
         lines += [
-            f"  Redis       {self._redis_url}   channels md:SYMBOL:trades, :bbo, :depth",
-            f"  PostgreSQL  {self._postgres_url}",
-            f"  also in     {endpoints_path(settings.var_dir)}; logs in {self._logs}",
+            f"  Redis       {redis}   channels md:SYMBOL:trades, :bbo, :depth",
+            f"  PostgreSQL  {url_without_secrets(self._postgres_url)}",
+            f"  passwords   {endpoints_path(settings.var_dir)}; logs in {self._logs}",
             "",
         ]
         return "\n".join(lines)

@@ -117,7 +117,8 @@ async def open_wire(
             ssl = True if parts.scheme == "rediss" else None
             return (await loop.create_connection(wire, host, port, ssl=ssl))[1]
     except (OSError, TimeoutError) as error:
-        raise RedisUnavailable(f"cannot reach Redis at {_without_secrets(url)}: {error}") from error
+        where = url_without_secrets(url)
+        raise RedisUnavailable(f"cannot reach Redis at {where}: {error}") from error
 
 
 def greeting(url: str, *, db: int, name: str) -> list[tuple[Argument, ...]]:
@@ -394,6 +395,7 @@ async def retry_while_away(
         return result
 
 
-def _without_secrets(url: str) -> str:
+def url_without_secrets(url: str) -> str:
+    """Return where a URL leads, for people and logs."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname or ''}:{parts.port or ''}{parts.path}"

@@ -26,7 +26,6 @@ from tests.certificates import Authority
 from tests.helpers import eventually_async
 from tests.venue import BTC, PASSWORD, USD, Peer, Venue, limit_order
 
-
 # Of links to Redis, which a cancelled engine leaves to the end of its process.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed resource <TCPTransport:ResourceWarning")
 
