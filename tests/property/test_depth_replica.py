@@ -33,6 +33,11 @@ from marketdata.feed_codec import (
 from marketdata.replica import CHANNELS, MarketReplica
 from marketdata.updates import ChannelSeqs, Update
 from tests.market_events import INCARNATION, SYMBOL, TS_US, rules
+from tests.matching_world import SYMBOL as WORLD_SYMBOL
+from tests.matching_world import World
+from tests.matching_world import rules as world_rules
+from tests.property.test_shard_conservation import KINDS_OF_STEPS, Step, steps_of
+from tests.property.test_shard_conservation import outputs as outputs_of
 
 RULES = rules()
 LEVELS = 1_000
@@ -131,6 +136,34 @@ def test_order_replica_equals_the_engines_book_after_every_output(drawn: list[tu
         assert depth.bids.top(LEVELS) == bids
         assert depth.asks.top(LEVELS) == asks
         assert depth.bbo() == _best(bids, asks)
+
+
+@given(
+    st.lists(steps_of([*KINDS_OF_STEPS, *["new"] * 8, *["phase"] * 4]), max_size=60),
+    st.booleans(),
+    st.integers(0, 60),
+)
+@settings(max_examples=200, deadline=None)
+def test_order_replica_shows_what_the_engine_shows_of_every_kind_of_order(
+    drawn: list[Step], halts: bool, restored_at: int
+) -> None:
+    world = World(world_rules(band_ppm=100_000 if halts else 0, halts=halts))
+    replica = OrderReplica()
+    for number, output in enumerate(outputs_of(world, drawn)):
+        changes = replica.apply(output.events)
+        book = world.shard.matcher(WORLD_SYMBOL).book
+        shown = [(one.order_id, one.price_ticks, one.leaves_qty_lots) for one in book.by_priority()]
+        assert [
+            (one.order_seq, one.price_ticks, one.qty_lots)
+            for side, levels in ((Side.BUY, replica.bids), (Side.SELL, replica.asks))
+            for level in levels.top(LEVELS)
+            for one in replica.queue(side, level.price_ticks)
+        ] == shown
+        for side, levels in ((Side.BUY, replica.bids), (Side.SELL, replica.asks)):
+            assert [astuple(level) for level in levels.top(LEVELS)] == book.levels(side, LEVELS)
+        assert {one.order_seq for one in changes.orders if one.qty_lots} <= replica.orders.keys()
+        if number == restored_at:
+            replica = OrderReplica(replica.orders.values())
 
 
 class _Subscriber:
