@@ -29,6 +29,7 @@ from gateway.fix_tags import (
     TAG_CASH_ORDER_QTY,
     TAG_CL_ORD_ID,
     TAG_EXEC_INST,
+    TAG_EXPIRE_DATE,
     TAG_EXPIRE_TIME,
     TAG_MASS_CANCEL_REQUEST_TYPE,
     TAG_MAX_FLOOR,
@@ -58,6 +59,7 @@ MESSAGE_TYPES: dict[type, bytes] = {
 
 _PRICED = (OrdType.LIMIT, OrdType.STOP_LIMIT)
 _NO_CONDITIONS = OrderConditions()
+_DAY_US = 86_400_000_000
 
 _Pair = tuple[str, object, object]
 """Name of a field, what the command has, and what the message says."""
@@ -158,6 +160,14 @@ def _terms(command: NewOrder | ReplaceOrder, grids: Grids, fields: Fields) -> It
         ("CashOrderQty (152) in units", conditions.cash, grids.amounts, TAG_CASH_ORDER_QTY),
     ):
         yield name, value, grid.parse(text_of(fields, tag) or "0")
+    yield "ExpireTime (126) in µs", conditions.expire_us, _expire_us(fields)
+
+
+def _expire_us(fields: Fields) -> int:
+    """Return when an order expires, by ExpireTime or at the end of its ExpireDate; 0 = never."""
+    read_ns = UtcTimestampReader().read_ns
+    expire_date = fields.get(TAG_EXPIRE_DATE)
+    if expire_date:
+        return read_ns(expire_date + b"-00:00:00") // 1_000 + _DAY_US
     expire_time = fields.get(TAG_EXPIRE_TIME)
-    expire_us = UtcTimestampReader().read_ns(expire_time) // 1_000 if expire_time else 0
-    yield "ExpireTime (126) in µs", conditions.expire_us, expire_us
+    return read_ns(expire_time) // 1_000 if expire_time else 0

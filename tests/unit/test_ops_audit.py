@@ -329,8 +329,11 @@ def test_a_mass_cancel_is_answered_by_its_report_where_it_has_no_command() -> No
         ({"cash": 1}, "CashOrderQty (152)"),
     ],
 )
-def test_conditions_are_read_off_the_message(change: dict[str, int], name: str) -> None:
-    text = "35=D|11=x|55=ALFA-USD|54=1|38=5|40=2|44=1.00|59=6|126=20260101-00:00:00"
+@pytest.mark.parametrize("expiry", ["126=20260101-00:00:00", "432=20251231"])
+def test_conditions_are_read_off_the_message(
+    expiry: str, change: dict[str, int], name: str
+) -> None:
+    text = f"35=D|11=x|55=ALFA-USD|54=1|38=5|40=2|44=1.00|59=6|{expiry}"
     conditions = OrderConditions(expire_us=1_767_225_600_000_000)
     order = new_order(2, "x", time_in_force=TimeInForce.GTD, conditions=conditions)
     grids, fields = {1: Grids(rules())}, fields_of(message(text, 2))
