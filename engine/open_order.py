@@ -218,10 +218,11 @@ class OpenOrder(RestingOrder):
 
     def text(self) -> str:
         """Return its value in the hash of its account's open orders."""
+        # A plus makes a plain int of a member, which takes 0.1 µs less to format.
         text = (
-            f"{self.order_id} {self.side} {self.price_ticks}"
+            f"{self.order_id} {+self.side} {self.price_ticks}"
             f" {self.leaves_qty_lots + self.hidden_lots} {self.cum_lots} {self.hold}"
-            f" {self.ord_type} {self.time_in_force} {self.cum_price_qty}"
+            f" {+self.ord_type} {+self.time_in_force} {self.cum_price_qty}"
         )
         conditions = self.conditions
         if conditions is None:
