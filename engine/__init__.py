@@ -21,7 +21,9 @@ checks.py          orders against the rules of their symbol
 conditions.py      stops, icebergs, expiry, minimum, cash: what goes together
 bands.py           how far from the last trade an order may be priced
 phases.py          what each trading phase takes
-auction.py         the opening auction: one price, then trade after trade
+auction.py         an auction: one price, then trade after trade
+opening.py         changes of the trading phase, and the auction that an opening begins with
+matcher_content.py one symbol's state as plain values
 open_order.py      orders with accounts and money; used ClOrdIDs
 turn.py            what one input does, while it is being applied
 reports.py         events made from orders

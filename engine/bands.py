@@ -4,7 +4,8 @@ Two bands. The static one, from ``min_price_ticks`` to ``max_price_ticks``, is a
 (`engine.checks`). The band around the last trade moves with it: a buy may not be priced above
 last × (1 + band), a sell not below last × (1 - band), because so far and no further may the price
 move at once. The other direction is free: an order priced away from the market only rests. Without
-a last trade, or without ``band_ppm``, there is only the static band.
+a last trade, or without ``band_ppm``, there is only the static band; so it is before an opening,
+because the auction is how a price finds its way out of a band that it has left.
 
 A limit order beyond is refused. A market order, or a stop order that becomes one, has no price of
 its own, only a protection: that is moved to the edge of both bands instead. Edges are rounded

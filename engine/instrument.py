@@ -107,9 +107,9 @@ class SymbolRules(msgspec.Struct, frozen=True, array_like=True, gc=False):
     Units: amounts in the smallest unit of their asset, prices in ticks, quantities in lots, fees
     in parts per million of the notional, both sides paying in the quote asset. ``version`` starts
     at 1 and rises by one with each change. Prices are from ``min_price_ticks`` to
-    ``max_price_ticks`` (the static band), and no order may trade further from the last trade than
-    ``band_ppm`` parts per million (0: anywhere): it is refused, and the symbol halts too where
-    ``band_halts``.
+    ``max_price_ticks`` (the static band), and no order may be priced further beyond the last trade
+    than ``band_ppm`` parts per million (0: anywhere): it is refused, and if it would have traded,
+    the symbol halts too where ``band_halts``.
     """
 
     symbol: str
@@ -202,7 +202,6 @@ def define_rules(
     largest = max_qty_lots * unit * (PPM + max(maker_fee_ppm, taker_fee_ppm))
     ceiling_ticks = _ceiling_ticks(max_qty, largest, max_qty_lots * base_unit)
     max_price_ticks = _price("max_price", max_price, prices, ceiling_ticks, ceiling_ticks)
-    min_price_ticks = _price("min_price", min_price, prices, 1, max_price_ticks)
     return SymbolRules(
         symbol=symbol,
         base=base,
@@ -220,7 +219,7 @@ def define_rules(
         maker_fee_ppm=maker_fee_ppm,
         taker_fee_ppm=taker_fee_ppm,
         version=version,
-        min_price_ticks=min_price_ticks,
+        min_price_ticks=_price("min_price", min_price, prices, 1, max_price_ticks),
         band_ppm=_band(price_band_ppm, halts=price_band_halts),
         band_halts=price_band_halts,
     )

@@ -45,6 +45,10 @@ STOP_TRIGGERS_PER_INPUT_MAX = 100
 STOP_TRIGGERS_EVENTS_MAX = 10_000
 """Events of an output from which on it triggers no more stop orders: the next inputs do."""
 
+AUCTION_TRADES_PER_INPUT_MAX = 5_000
+"""Trades of an opening auction in one input, fewer where the input has done much itself; the others
+follow with the next inputs, a Tick of the leading engine where nothing else comes."""
+
 OUTPUT_EVENTS_MAX = 40_002
 """Events of one output: expiries, and an acceptance, three per resting order met (two fills and a
 refill) and a cancel; or expiries and a CancelAll; or triggers up to their limit and a last order
@@ -104,6 +108,9 @@ assert STOP_TRIGGERS_EVENTS_MAX + 2 + 3 * MATCHES_PER_ORDER_MAX <= OUTPUT_EVENTS
 )
 assert EXPIRIES_PER_INPUT_MAX + 1 + OPEN_ORDERS_PER_ACCOUNT_MAX <= OUTPUT_EVENTS_MAX, (
     "Invariant: a mass cancel is one output"
+)
+assert 2 * EXPIRIES_PER_INPUT_MAX + 2 + 4 * AUCTION_TRADES_PER_INPUT_MAX <= OUTPUT_EVENTS_MAX, (
+    "Invariant: a part of an auction, what was due before it and what ends with it are one output"
 )
 assert RING_SLOTS & (RING_SLOTS - 1) == 0, "Invariant: a ring has a power of two of slots"
 assert ADMISSION_BATCH_MAX <= RING_SLOTS, "Invariant: a whole admission batch fits in the ring"

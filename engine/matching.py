@@ -16,8 +16,9 @@ cancel both), past it (cancel oldest); where that is too little, nothing happens
 post-only order is refused whoever owns the order that it would cross. A market order for an amount
 of cash is accepted with the quantity that the book sells for it; what it holds meanwhile, by its
 limit price, may be more than the cash, but it is done with the same input and pays less. Refusals
-are in the order of the code: the rules (`engine.checks`), the ClOrdID, the number of open orders,
-post-only.
+are in the order of the code: the trading phase (`engine.phases`), the rules (`engine.checks`), the
+ClOrdID, the number of open orders, post-only, the band around the last trade (`engine.bands`); an
+order beyond that may halt the symbol, which its owner is told first.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from typing import Any, Final
 import msgspec
 
 from engine import reports
-from engine.checks import Refusal, check_new_order
+from engine.bands import check_band, clamp
+from engine.checks import check_new_order
 from engine.commands import (
     CancelAll,
     CancelOrder,
@@ -37,54 +39,44 @@ from engine.commands import (
     NewOrder,
     QueryOrder,
     ReplaceOrder,
+    SetPhase,
     Tick,
 )
+from engine.conditions import Refusal
 from engine.enums import (
     CancelReason,
     CxlRejReason,
     MassCancelRequestType,
     OrdRejReason,
+    OrdType,
     Side,
     TimeInForce,
+    TradingPhase,
 )
-from engine.expiry import Sweep
 from engine.instrument import SymbolRules
 from engine.limits import OPEN_ORDERS_PER_ACCOUNT_MAX
 from engine.lookahead import can_trade, lots_for_cash
-from engine.open_order import AccountOrders, DoneOrder, OpenOrder, OrderContent
-from engine.replacing import Replacement, conditions_after, plan_replace
-from engine.trading import Trading
+from engine.matcher_content import MatcherContent, content_of, fill_from
+from engine.open_order import AccountOrders, DoneOrder, OpenOrder
+from engine.opening import Opening
+from engine.phases import check_cancel, check_order
+from engine.replacing import Replacement, ReplaceRefusal, conditions_after, plan_replace
 from engine.turn import AVAILABLE, BASE, HELD, PENDING, QUOTE, Turn
 
 # Members as globals: reading one through its class costs 70 ns on CPython 3.11.
 _BUY: Final = Side.BUY
 _FOK: Final = TimeInForce.FOK
+_OPG: Final = TimeInForce.OPG
+_LIMIT: Final = OrdType.LIMIT
+_MARKET: Final = OrdType.MARKET
+_STOP: Final = OrdType.STOP
+_STOPS: Final = (OrdType.STOP, OrdType.STOP_LIMIT)
+_CONTINUOUS: Final = TradingPhase.CONTINUOUS
+_OPENING_AUCTION: Final = TradingPhase.OPENING_AUCTION
 _IMMEDIATE: Final = (TimeInForce.IOC, TimeInForce.FOK)
 
 
-class MatcherContent(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """All of a symbol's state as plain values.
-
-    Attributes:
-        rules: In force.
-        orders: Resting ones in priority: bids before asks, best price first, oldest first.
-        done: Accounts, sorted, that have ClOrdIDs gone out of use, and those, oldest first.
-        stops: Waiting ones in priority.
-        last_ticks, high_ticks, low_ticks: Of the trades (`engine.trading`, `engine.stops`).
-        sweeps: Expiries under way.
-    """
-
-    rules: SymbolRules
-    orders: list[OrderContent]
-    done: list[tuple[int, list[tuple[str, DoneOrder | None]]]]
-    stops: list[OrderContent]
-    last_ticks: int
-    high_ticks: int
-    low_ticks: int
-    sweeps: list[Sweep]
-
-
-class Matcher(Trading):
+class Matcher(Opening):
     """The state of one symbol and what commands do to it."""
 
     __slots__ = ()
@@ -94,7 +86,9 @@ class Matcher(Trading):
         if self.expiry.next_us <= turn.ts_us:
             self.expire_due(turn)
         _HANDLERS[type(command)](self, turn, command)
-        if self.stops.orders:
+        if self.phase is _OPENING_AUCTION:
+            self.run_auction(turn)
+        if self.stops.orders and self.phase is _CONTINUOUS:
             self.trigger_stops(turn)
 
     def change_rules(self, rules: SymbolRules) -> None:
@@ -115,10 +109,12 @@ class Matcher(Trading):
         rules = self.rules
         account, side, reserved = command.account, command.side, command.reserved
         orders = self.accounts.get(account)
-        sized = self._sized(command) if command.conditions is not None else command
+        sized = command if command.ord_type is _LIMIT else self._sized(command)
         hold = rules.hold_of(side, sized.price_ticks, sized.qty_lots)
-        refusal = check_new_order(rules, sized, hold, turn.ts_us) or self._check_state(
-            orders, sized
+        refusal = (
+            self._check_phase(command)
+            or check_new_order(rules, sized, hold, turn.ts_us)
+            or self._check_state(orders, sized)
         )
         moves = turn.moves(account)
         asset = QUOTE if side == _BUY else BASE
@@ -126,6 +122,8 @@ class Matcher(Trading):
         if refusal is not None:
             moves[asset + AVAILABLE] += reserved
             reports.rejected(turn, command, refusal.reason, refusal.text)
+            if refusal == self._check_band(sized):
+                self.halt_beyond_band(turn, side, sized.price_ticks)
             return
         moves[asset + AVAILABLE] += reserved - hold
         moves[asset + HELD] += hold
@@ -148,7 +146,10 @@ class Matcher(Trading):
     def cancel(self, turn: Turn, command: CancelOrder) -> None:
         """Cancel an open order, or refuse to."""
         found = self.find(command.account, command.orig_cl_ord_id, command.order_seq)
-        if isinstance(found, OpenOrder):
+        closed = check_cancel(self.rules.symbol, self.phase)
+        if closed is not None:
+            reports.cancel_rejected(turn, command, found, CxlRejReason.BROKER_OPTION, closed)
+        elif isinstance(found, OpenOrder):
             self.withdraw(found)
             self.end(turn, found, CancelReason.REQUESTED, command.cl_ord_id)
         elif found is not None:
@@ -164,13 +165,21 @@ class Matcher(Trading):
         orders = self.accounts.get(command.account)
         found = self.find(command.account, command.orig_cl_ord_id, command.order_seq)
         id_used = orders is not None and orders.has_used(command.cl_ord_id)
-        plan = plan_replace(rules, self.book, command, found, turn.ts_us, id_used=id_used)
+        plan = self._refuse_replace(command) or plan_replace(
+            rules, self.book, command, found, turn.ts_us, id_used=id_used
+        )
+        beyond = None
+        if isinstance(plan, Replacement) and not plan.order.waits:
+            beyond = self._check_band(command)
+            plan = plan if beyond is None else ReplaceRefusal(CxlRejReason.OTHER, beyond.text)
         moves = turn.moves(command.account)
         asset = QUOTE if command.side == _BUY else BASE
         moves[asset + PENDING] -= command.reserved
         if not isinstance(plan, Replacement):
             moves[asset + AVAILABLE] += command.reserved
             reports.cancel_rejected(turn, command, found, plan.reason, plan.text)
+            if beyond is not None:
+                self.halt_beyond_band(turn, command.side, command.price_ticks)
             return
         order = plan.order
         added = plan.hold - order.hold
@@ -218,6 +227,10 @@ class Matcher(Trading):
 
         A request for one symbol is answered here; one for all was answered where it came in.
         """
+        closed = check_cancel(self.rules.symbol, self.phase)
+        if closed is not None:
+            reports.mass_cancel_rejected(turn, command, closed)
+            return
         orders = self._open_of(command.account, command.side)
         if command.request_type == MassCancelRequestType.SECURITY:
             reports.mass_canceled(turn, command, len(orders))
@@ -230,45 +243,13 @@ class Matcher(Trading):
 
     def content(self) -> MatcherContent:
         """Return the whole state as plain values."""
-        accounts, stops = self.accounts, self.stops
-        return MatcherContent(
-            self.rules,
-            [order.content() for order in self.book.by_priority()],
-            [
-                (account, list(accounts[account].done.items()))
-                for account in sorted(accounts)
-                if accounts[account].done
-            ],
-            [order.content() for order in stops.by_priority()],
-            self.last_ticks,
-            stops.high_ticks,
-            stops.low_ticks,
-            list(self.expiry.sweeps),
-        )
+        return content_of(self)
 
     @classmethod
     def restore(cls, content: MatcherContent) -> Matcher:
         """Return a state of its own that has this content."""
         matcher = cls(content.rules)
-        book, stops, accounts = matcher.book, matcher.stops, matcher.accounts
-        for account, items in content.done:
-            accounts[account] = AccountOrders.restore(items)
-        for one in (*content.orders, *content.stops):
-            order = OpenOrder.restore(one)
-            if order.waits:
-                stops.add(order)
-            else:
-                own = book.bids if order.side == _BUY else book.asks
-                book.rest(own, order.price_ticks, order)
-            owned = accounts.get(order.owner)
-            if owned is None:
-                owned = accounts[order.owner] = AccountOrders()
-            owned.open[order.cl_ord_id] = order
-            matcher.watch(order)
-        matcher.last_ticks = content.last_ticks
-        stops.high_ticks, stops.low_ticks = content.high_ticks, content.low_ticks
-        for sweep in content.sweeps:
-            matcher.expiry.sweep(sweep.time_in_force, sweep.before_seq)
+        fill_from(matcher, content)
         return matcher
 
     def check_invariants(self) -> None:
@@ -277,7 +258,11 @@ class Matcher(Trading):
         Raises:
             AssertionError: They do not.
         """
-        self.book.check_invariants()
+        if self.phase is _CONTINUOUS:
+            self.book.check_invariants()
+        else:
+            self.book.check_structure()
+        assert bool(self.auction_ticks) == (self.phase is _OPENING_AUCTION), "Invariant: an auction"
         self.stops.check_invariants()
         resting, waiting = self.book.orders, self.stops.orders
         open_orders = [order for orders in self.accounts.values() for order in orders.open.values()]
@@ -319,14 +304,44 @@ class Matcher(Trading):
                 return Refusal(OrdRejReason.EXCEEDS_LIMIT, text)
         if command.post_only and self.book.crosses(command.side, command.price_ticks):
             return Refusal(OrdRejReason.UNSUPPORTED_CHARACTERISTIC, "Post-only: it would trade")
-        return None
+        return self._check_band(command) if self.rules.band_ppm else None
+
+    def _check_phase(self, command: NewOrder | ReplaceOrder) -> Refusal | None:
+        if self.phase is _CONTINUOUS and command.time_in_force is not _OPG:
+            return None
+        return check_order(self.rules.symbol, self.phase, command)
+
+    def _refuse_replace(self, command: ReplaceOrder) -> ReplaceRefusal | None:
+        # A phase that does not take a replace says so whatever else is wrong with it.
+        refusal = self._check_phase(command)
+        if refusal is None:
+            return None
+        closed = refusal.reason is OrdRejReason.EXCHANGE_CLOSED
+        reason = CxlRejReason.BROKER_OPTION if closed else CxlRejReason.OTHER
+        return ReplaceRefusal(reason, refusal.text)
+
+    def _check_band(self, command: NewOrder | ReplaceOrder) -> Refusal | None:
+        # Before an opening prices are free. A stop order is judged when it is triggered, by what
+        # the last trade is then.
+        is_new_stop = isinstance(command, NewOrder) and command.ord_type in _STOPS
+        if is_new_stop or self.phase is not _CONTINUOUS:
+            return None
+        return check_band(self.rules, self.last_ticks, command.side, command.price_ticks)
 
     def _sized(self, command: NewOrder) -> NewOrder:
-        # An order for an amount of cash gets its quantity from the book.
+        # A market order, or a stop order that becomes one, is priced within the bands; an order for
+        # an amount of cash gets its quantity from the book then.
+        rules, price_ticks = self.rules, command.price_ticks
+        if command.ord_type is _MARKET:
+            price_ticks = clamp(rules, self.last_ticks, command.side, price_ticks)
+        elif command.ord_type is _STOP:
+            price_ticks = clamp(rules, 0, command.side, price_ticks)
+        if price_ticks != command.price_ticks:
+            command = msgspec.structs.replace(command, price_ticks=price_ticks)
         cash = command.conditions.cash if command.conditions is not None else 0
         if not cash:
             return command
-        qty_lots = lots_for_cash(self.book, self.rules, command, cash)
+        qty_lots = lots_for_cash(self.book, rules, command, cash)
         return msgspec.structs.replace(command, qty_lots=qty_lots)
 
     def _open_of(self, account: int, side: Side | None) -> list[OpenOrder]:
@@ -362,6 +377,7 @@ _HANDLERS: dict[type, Callable[[Matcher, Turn, Any], None]] = {
     CancelAll: Matcher.cancel_all,
     MassCancel: Matcher.mass_cancel,
     Tick: Matcher.tick,
+    SetPhase: Matcher.set_phase,
 }
 
 

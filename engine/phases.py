@@ -23,8 +23,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.checks import Refusal
 from engine.commands import NewOrder, ReplaceOrder
+from engine.conditions import Refusal
 from engine.enums import OrdRejReason, OrdType, TimeInForce, TradingPhase
 
 _MARKET: Final = OrdType.MARKET

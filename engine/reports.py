@@ -12,6 +12,7 @@ from engine.enums import (
     CxlRejResponseTo,
     Liquidity,
     MassCancelRejectReason,
+    MassCancelRequestType,
     OrdRejReason,
     OrdStatus,
     OrdType,
@@ -228,6 +229,25 @@ def mass_canceled(turn: Turn, command: MassCancel, affected: int) -> None:
             affected,
             MassCancelRejectReason.OTHER,
             "",
+            command.side,
+        )
+    )
+
+
+def mass_cancel_rejected(turn: Turn, command: MassCancel, text: str) -> None:
+    """Report that a mass cancel of one symbol does nothing; one of all was answered before."""
+    if command.request_type is not MassCancelRequestType.SECURITY:
+        return
+    turn.events.append(
+        MassCancelReported(
+            len(turn.events),
+            command.account,
+            command.cl_ord_id,
+            command.request_type,
+            MassCancelRequestType.REJECTED,
+            0,
+            MassCancelRejectReason.OTHER,
+            text,
             command.side,
         )
     )

@@ -18,7 +18,8 @@ import msgspec
 from engine.commands import Command, DefineSymbol
 from engine.errors import SequenceGap
 from engine.events import Output, SymbolDefined
-from engine.matching import Matcher, MatcherContent
+from engine.matcher_content import MatcherContent
+from engine.matching import Matcher
 from engine.skip import skip
 from engine.turn import OpenUpdate, Turn
 

@@ -16,6 +16,7 @@ from engine.commands import (
     OrderConditions,
     QueryOrder,
     ReplaceOrder,
+    SetPhase,
     Tick,
     decode_command,
     encode_command,
@@ -24,9 +25,11 @@ from engine.enums import (
     CancelReason,
     MassCancelRequestType,
     OrdType,
+    PhaseReason,
     SelfTradePrevention,
     Side,
     TimeInForce,
+    TradingPhase,
 )
 from engine.errors import DecodeError
 from engine.events import Output, decode_output
@@ -45,7 +48,14 @@ UNIT = 10
 
 
 def rules(
-    *, version: int = 1, maker_ppm: int = 10_000, taker_ppm: int = 20_000, min_notional: str = "0"
+    *,
+    version: int = 1,
+    maker_ppm: int = 10_000,
+    taker_ppm: int = 20_000,
+    min_notional: str = "0",
+    min_price: str = "1",
+    band_ppm: int = 0,
+    halts: bool = False,
 ) -> SymbolRules:
     """Return rules in which a lot at one tick costs 10 units and fees are 1 % and 2 %."""
     return define_rules(
@@ -63,6 +73,9 @@ def rules(
         maker_fee_ppm=maker_ppm,
         taker_fee_ppm=taker_ppm,
         version=version,
+        min_price=min_price,
+        price_band_ppm=band_ppm,
+        price_band_halts=halts,
     )
 
 
@@ -225,6 +238,10 @@ class World:
     ) -> Output:
         """Cancel what an account asks for."""
         return self.apply(MassCancel(account, account, 0, cl_ord_id, request_type, side))
+
+    def set_phase(self, phase: TradingPhase) -> Output:
+        """Have an operator change the trading phase."""
+        return self.apply(SetPhase(phase, PhaseReason.OPERATOR))
 
     def tick(self, ts_us: int = 0) -> Output:
         """Let the leading engine's Tick come, at a stamp or right after the last input."""

@@ -27,7 +27,8 @@ Commands:
     A mass-cancel ID [buy|sell] [all]
     tick [N]                               the leading engine's Tick, N seconds after the case's
                                            beginning; other inputs come a millisecond apart
-    rules maker=PPM taker=PPM [min_notional=N]
+    phase PHASE                            an operator's, such as pre_open
+    rules [maker=PPM] [taker=PPM] [min_notional=N] [min_price=N] [band=PPM] [halts]
 
 `reserved=N` and `version=N` on an order or replace say what a faulty gateway would have sent.
 """
@@ -47,6 +48,7 @@ from engine.enums import (
     SelfTradePrevention,
     Side,
     TimeInForce,
+    TradingPhase,
 )
 from engine.events import (
     CancelRejected,
@@ -77,6 +79,7 @@ REASONS = {
     CancelReason.USER_DISABLED: "user disabled",
     CancelReason.MASS_CANCEL: "mass cancel",
     CancelReason.TIME_EXPIRED: "time expired",
+    CancelReason.PRICE_BAND: "price band",
 }
 CONDITIONS = {
     "at": "stop_ticks",
@@ -136,15 +139,9 @@ def options(words: list[str]) -> dict[str, Any]:
 def run_command(world: World, words: list[str]) -> Output:
     """Apply a command line."""
     if words[0] == "rules":
-        wanted: dict[str, str] = dict(word.split("=") for word in words[1:])
-        return world.change_rules(
-            rules(
-                version=world.rules.version + 1,
-                maker_ppm=int(wanted["maker"]),
-                taker_ppm=int(wanted["taker"]),
-                min_notional=wanted.get("min_notional", "0"),
-            )
-        )
+        return change_rules(world, words[1:])
+    if words[0] == "phase":
+        return world.set_phase(TradingPhase[words[1].upper()])
     if words[0] == "tick":
         return world.tick(*[1_000_000 * int(word) for word in words[1:]])
     account, verb, rest = ACCOUNTS.index(words[0]), words[1], words[2:]
@@ -178,6 +175,22 @@ def run_command(world: World, words: list[str]) -> Output:
     return world.cancel_all(account)
 
 
+def change_rules(world: World, words: list[str]) -> Output:
+    """Apply other rules."""
+    wanted = {name: value for name, _, value in (word.partition("=") for word in words)}
+    return world.change_rules(
+        rules(
+            version=world.rules.version + 1,
+            maker_ppm=int(wanted.get("maker", world.rules.maker_fee_ppm)),
+            taker_ppm=int(wanted.get("taker", world.rules.taker_fee_ppm)),
+            min_notional=wanted.get("min_notional", "0"),
+            min_price=wanted.get("min_price", "1"),
+            band_ppm=int(wanted.get("band", 0)),
+            halts="halts" in wanted,
+        )
+    )
+
+
 def mass_cancel(world: World, account: int, words: list[str]) -> Output:
     """Apply a mass cancel."""
     cl_ord_id, *of = words
@@ -190,7 +203,12 @@ def describe(event: Event) -> str:
     """Return the report line of an event."""
     if isinstance(event, SymbolDefined):
         return f"rules version {event.rules.version}"
-    assert not isinstance(event, PhaseChanged)
+    if isinstance(event, PhaseChanged):
+        auction = f", auction {event.auction_lots} @ {event.auction_ticks}"
+        return (
+            f"{event.phase.name.lower()}, {event.reason.name.lower()}"
+            f"{auction if event.auction_lots else ''}"
+        )
     assert not isinstance(event, OrderStatusReported) or event.ord_status_req_id
     who = f"{ACCOUNTS[event.account]} {getattr(event, 'cl_ord_id', '')}"
     if isinstance(event, CancelRejected):
@@ -199,6 +217,8 @@ def describe(event: Event) -> str:
             f" {event.reason:d}, status {event.ord_status.name.lower()}: {event.text}"
         )
     if isinstance(event, MassCancelReported):
+        if event.response is MassCancelRequestType.REJECTED:
+            return f"{who} mass cancel refused {event.reason:d}: {event.text}"
         return f"{who} mass cancel of {event.affected}"
     assert isinstance(event, OrderState)
     return f"{who} {describe_order(event)}"

@@ -28,6 +28,7 @@ from engine.enums import (
     SelfTradePrevention,
     Side,
     TimeInForce,
+    TradingPhase,
 )
 from engine.events import (
     CancelRejected,
@@ -45,6 +46,10 @@ from tests.matching_world import SYMBOL, UNIT, World, rules
 
 ACCOUNTS = (1, 2, 3)
 RARE = ["query", "cancel all", "mass cancel", "tick"]
+PHASES = [
+    *[TradingPhase.PRE_OPEN, TradingPhase.CONTINUOUS] * 3,
+    *[phase for phase in TradingPhase if phase is not TradingPhase.PRE_OPEN],
+]
 Step = tuple[str, int, Side, int, int, int, dict[str, object]]
 
 LIMIT, MARKET, STOP, STOP_LIMIT = OrdType.LIMIT, OrdType.MARKET, OrdType.STOP, OrdType.STOP_LIMIT
@@ -78,15 +83,23 @@ TERMS = st.builds(
     st.sampled_from(SelfTradePrevention),
     st.integers(1, 40),
 )
-STEPS = st.tuples(
-    st.sampled_from(["new"] * 8 + ["replace", "stale replace", "lower", "cancel"] * 2 + RARE),
-    st.sampled_from(ACCOUNTS),
-    st.sampled_from(Side),
-    st.integers(1, 8) | st.integers(1, 900),
-    st.integers(95, 105) | st.integers(1, 1000),
-    st.integers(0, 30),
-    TERMS,
-)
+
+
+def steps_of(kinds: list[str]) -> st.SearchStrategy[Step]:
+    """Return steps of these kinds, each as often as it stands there."""
+    return st.tuples(
+        st.sampled_from(kinds),
+        st.sampled_from(ACCOUNTS),
+        st.sampled_from(Side),
+        st.integers(1, 8) | st.integers(1, 900),
+        st.integers(95, 105) | st.integers(1, 1000),
+        st.integers(0, 30),
+        TERMS,
+    )
+
+
+KINDS_OF_STEPS = ["new"] * 8 + ["replace", "stale replace", "lower", "cancel"] * 2 + RARE
+STEPS = steps_of(KINDS_OF_STEPS)
 RULES = st.builds(
     lambda maker, taker: rules(maker_ppm=maker, taker_ppm=taker),
     st.sampled_from([0, 1, 333, 10_000, 1_000_000]),
@@ -124,6 +137,9 @@ def outputs(world: World, steps: list[Step]) -> Iterator[Output]:
             used = cl_ord_id if pick else f"c{number // 2}"
             yield from new_order(world, account, used, side, qty, price, terms)
             continue
+        if kind in ("phase", "tick"):
+            yield from_the_venue(world, kind, pick)
+            continue
         # Mostly an open order of anybody; else one that is done or never was.
         names = [*world.opens, *world.opens, (account, f"c{pick}")]
         account, orig = names[pick % len(names)]
@@ -135,8 +151,6 @@ def outputs(world: World, steps: list[Step]) -> Iterator[Output]:
             yield world.cancel_all(account)
         elif kind == "mass cancel":
             yield world.mass_cancel(account, cl_ord_id, None if qty % 3 else side)
-        elif kind == "tick":
-            yield world.tick(world.ts_us + 1_000 * pick)
         else:
             # A stale replace is reserved for by what the gateway read when the order was new.
             known = first_read.get((account, orig)) if kind == "stale replace" else None
@@ -145,6 +159,13 @@ def outputs(world: World, steps: list[Step]) -> Iterator[Output]:
             )
             if world.can_reserve(command):
                 yield world.apply(command)
+
+
+def from_the_venue(world: World, kind: str, pick: int) -> Output:
+    """Send what no account does: a Tick, or a change of the trading phase."""
+    if kind == "tick":
+        return world.tick(world.ts_us + 1_000 * pick)
+    return world.set_phase(PHASES[pick % len(PHASES)])
 
 
 def new_order(
