@@ -139,7 +139,7 @@ def test_order_replica_equals_the_engines_book_after_every_output(drawn: list[tu
 
 
 @given(
-    st.lists(steps_of([*KINDS_OF_STEPS, *["new"] * 8, *["phase"] * 4]), max_size=60),
+    st.lists(steps_of([*KINDS_OF_STEPS, *["new"] * 8, *["phase"] * 4]), min_size=20, max_size=60),
     st.booleans(),
     st.integers(0, 60),
 )

@@ -14,8 +14,8 @@ from gateway.market_book import NEVER, Mark, MarketBook
 from gateway.market_requests import DEPTH_MAX, Kind
 from router.market_state import OrdersSnapshot, decode_orders_snapshot, encode_orders_snapshot
 from tests.fix_market import FixMarket, Level, Order
-from tests.market_events import INCARNATION, SYMBOL, TS_US
-from tests.property.test_depth_replica import RULES, commands, steps
+from tests.matching_world import SYMBOL, World
+from tests.property.test_shard_conservation import KINDS_OF_STEPS, Step, outputs, steps_of
 
 BOTH = (Side.BUY, Side.SELL)
 kinds = st.builds(
@@ -56,52 +56,47 @@ def _pair(piece: bytes) -> tuple[bytes, bytes]:
 
 
 def levels_of(shard: Shard, side: Side, depth: int) -> list[Level]:
-    """The engine's levels as text."""
+    """The engine's levels as text; ticks and lots are whole units."""
     levels = shard.matcher(SYMBOL).book.levels(side, depth)
-    return [(price(ticks), quantity(lots), orders) for ticks, lots, orders in levels]
+    return [(str(ticks), str(lots), orders) for ticks, lots, orders in levels]
 
 
 def orders_of(shard: Shard, side: Side, depth: int) -> list[Order]:
-    """The engine's orders of its best levels as text, first in priority first."""
+    """The displayed orders of the engine's best levels as text, first in priority first."""
     book = shard.matcher(SYMBOL).book
     prices = [ticks for ticks, _, _ in book.levels(side, depth)]
     return [
-        (f"{SYMBOL}-{order.order_id}", price(order.price_ticks), quantity(order.leaves_qty_lots))
+        (f"{SYMBOL}-{order.order_id}", str(order.price_ticks), str(order.leaves_qty_lots))
         for order in book.by_priority()
         if order.side == side and order.price_ticks in prices
     ]
 
 
-def price(ticks: int) -> str:
-    return f"{ticks // 100}.{ticks % 100:02d}"
-
-
-def quantity(lots: int) -> str:
-    return f"{lots // 10}.{lots % 10}"
-
-
-@given(steps, st.lists(kinds, min_size=1, max_size=4), st.integers(1, 30), st.data())
+@given(
+    st.lists(steps_of([*KINDS_OF_STEPS, *["new"] * 8, *["phase"] * 4]), min_size=20, max_size=60),
+    st.lists(kinds, min_size=1, max_size=4),
+    st.integers(0, 30),
+    st.data(),
+)
 @settings(max_examples=150, deadline=None)
 def test_client_ends_with_the_engines_book_whenever_it_is_told(
-    drawn: list[tuple], wanted: list[Kind], joined_at: int, data: st.DataObject
+    drawn: list[Step], wanted: list[Kind], joined_at: int, data: st.DataObject
 ) -> None:
-    shard, replica = Shard(), OrderReplica()
+    world = World()
+    shard, replica = world.shard, OrderReplica()
     clients = [Client(kind) for kind in wanted]
     book: MarketBook | None = None
     trades: list[tuple[str, str]] = []
-    for seq, command in enumerate(commands(drawn), 1):
-        output = shard.apply(SYMBOL, seq, TS_US, command).output
+    for number, output in enumerate(outputs(world, drawn)):
         if book is None:
             replica.apply(output.events)
-            book = _joined(replica, seq) if seq == joined_at else None
+            book = _joined(world, replica) if number == joined_at else None
         else:
             book.note([output])
             book.apply(99)
-            trades += [
-                (price(trade.price_ticks), quantity(trade.qty_lots)) for trade in trades_of(output)
-            ]
+            trades += [(str(trade.price_ticks), str(trade.qty_lots)) for trade in trades_of(output)]
         for client in clients if book is not None else ():
-            if seq == joined_at or data.draw(st.booleans()):
+            if number == joined_at or data.draw(st.booleans()):
                 client.bring_up_to_date(book)
                 client.check(shard)
     for client in clients if book is not None else ():
@@ -111,9 +106,10 @@ def test_client_ends_with_the_engines_book_whenever_it_is_told(
         assert client.market.snapshots == 1
 
 
-def _joined(replica: OrderReplica, seq: int) -> MarketBook:
+def _joined(world: World, replica: OrderReplica) -> MarketBook:
     """A book made of another one's orders, as market data hands them over."""
     orders = list(replica.orders.values())
-    defined = SymbolDefined(0, INCARNATION, RULES)
+    defined = SymbolDefined(0, "incarnation", world.rules)
+    seq = len(world.commands)
     data = encode_orders_snapshot(OrdersSnapshot(SYMBOL, seq, "server", defined, orders, None))
     return MarketBook(decode_orders_snapshot(data))
