@@ -26,6 +26,7 @@ class Login:
     Args:
         ports: of gateways, or of proxies before them, on the loopback address.
         dictionary: the engine's, or ours; an absolute path.
+        purpose: which of the shipped settings: trading, market-data or drop-copy.
         heart_bt_int_s: HeartBtInt (108).
     """
 
@@ -35,6 +36,7 @@ class Login:
     username: str
     password: str
     dictionary: Path
+    purpose: str = "trading"
     heart_bt_int_s: int = 10
 
 
@@ -108,7 +110,7 @@ class QuickFix:
         return dict(os.environ)
 
     def write_settings(self, login: Login, directory: Path) -> Path:
-        """Write docs/clients/quickfix-trading.cfg for this session."""
+        """Write docs/clients/quickfix-*.cfg for this session."""
         values = {
             "FileStorePath": str(directory / "store"),
             "FileLogPath": str(directory / "log"),
@@ -121,7 +123,7 @@ class QuickFix:
             "SocketConnectPort": str(login.ports[0]),
             "SocketConnectPort1": str(login.ports[-1]),
         }
-        text = (_SHIPPED / "quickfix-trading.cfg").read_text()
+        text = (_SHIPPED / f"quickfix-{login.purpose}.cfg").read_text()
         for key, value in values.items():
             text, count = re.subn(rf"(?m)^{key}=.*$", f"{key}={value}", text)
             assert count == 1, f"Invariant: the shipped settings have {key} once"

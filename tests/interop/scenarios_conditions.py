@@ -46,7 +46,7 @@ async def stop_limit_order_is_amended_and_rests(stage: Stage) -> None:
     ]
     await client.send("G", amend)
     await client.expect(
-        "8", {11: amend[0][1], 41: stop[0][1], 150: "5", 38: "6", 44: "9.20", 99: "9.40", 636: "N"}
+        "8", {11: amend[0][1], 41: stop[0][1], 150: "5", 38: "6", 44: "9.20", 99: "9.40"}
     )
     await _trade_at(stage, maker, client, "9.40")
     await client.expect("8", {11: amend[0][1], 150: "D", 636: "Y"})

@@ -13,7 +13,7 @@ async def snapshot_of_a_book(stage: Stage) -> None:
     """263=0: one W with the book as it stands, by level and by order."""
     trader = await stage.trader()
     await _book(stage, trader)
-    reader = await stage.trader()
+    reader = await stage.trader("market-data")
     await reader.send("V", _request(stage, "s-1", "0"))
     snapshot = await reader.expect("W", {262: "s-1", 55: stage.symbol})
     assert _levels(snapshot) == {("0", "10.00", "5"), ("0", "9.90", "7"), ("1", "11.00", "3")}
@@ -25,7 +25,7 @@ async def snapshot_of_a_book(stage: Stage) -> None:
 
 async def subscription_follows_the_book(stage: Stage) -> None:
     """263=1: W, then X for each change, with trades; 263=2 ends it."""
-    trader, reader = await stage.traders()
+    trader, reader = await stage.trader(), await stage.trader("market-data")
     await _book(stage, trader)
     for req_id, more in (("u-1", []), ("u-2", [(266, "N")])):
         await reader.send("V", _request(stage, req_id, "1", more=[(265, "1"), *more]))
@@ -51,7 +51,7 @@ async def subscription_follows_the_book(stage: Stage) -> None:
 
 async def refused_subscriptions(stage: Stage) -> None:
     """Unknown symbols, entries and ids in use are refused by Y with the reason."""
-    reader = await stage.trader()
+    reader = await stage.trader("market-data")
     await reader.send("V", _request(stage, "r-1", "0", symbol="NO-SUCH"))
     await reader.expect("Y", {262: "r-1", 281: "0"})
     await reader.send("V", _request(stage, "r-2", "1", more=[(265, "1")]))
@@ -76,7 +76,8 @@ async def instruments_and_phases(stage: Stage) -> None:
     await client.send("e", [(324, "e-1"), (263, "1"), (55, stage.symbol)])
     await client.expect("f", {324: "e-1", 55: stage.symbol, 326: "17"})
     await client.send("g", [(335, "g-1"), (263, "0")])
-    await client.expect("h", {335: "g-1"})
+    told = [(await client.expect("h", {335: "g-1", 340: "2"}))[336] for _ in symbols]
+    assert sorted(told) == sorted(symbols), told
     order = await stage.rest(client, BUY, "1", "10.00")
     await stage.set_phase("halted")
     await client.expect("f", {324: "e-1", 55: stage.symbol, 326: "2"})

@@ -65,7 +65,7 @@ async def orders_are_canceled_on_disconnect(stage: Stage) -> None:
 
 async def copies_of_reports_arrive(stage: Stage) -> None:
     """A drop-copy session gets the reports of another account, with Account (1), and resends."""
-    copier, trader = await stage.client(), await stage.client()
+    copier, trader = await stage.client("drop-copy"), await stage.client()
     await stage.shardex("user", "drop-copy", copier.account, "--of", trader.account)
     await copier.connect()
     await trader.connect()

@@ -93,10 +93,11 @@ class Stage:
 
     # ------------------------------------------------------------ clients
 
-    async def client(self, *, both_gateways: bool = False) -> Client:
+    async def client(self, purpose: str = "trading", *, both_gateways: bool = False) -> Client:
         """Make a client with a new user; its program runs, and is not connected yet.
 
         Args:
+            purpose: trading, market-data or drop-copy.
             both_gateways: it goes on to the other gateway when one is lost, by itself or, if it
                 cannot, because its proxy does; otherwise it has a proxy before the first one.
         """
@@ -114,16 +115,17 @@ class Stage:
             username=username,
             password=PASSWORD,
             dictionary=self._dictionary,
+            purpose=purpose,
         )
         client = Client(self.engine, login, self._directory / account)
         self.clients.append(client)
         await client.start()
         return client
 
-    async def trader(self, logon: dict[int, str] | None = None) -> Client:
+    async def trader(self, purpose: str = "trading") -> Client:
         """Make a client and log it on."""
-        client = await self.client()
-        await client.connect(logon)
+        client = await self.client(purpose)
+        await client.connect()
         return client
 
     async def traders(self) -> tuple[Client, Client]:
