@@ -67,8 +67,8 @@ async def test_bad_input_gets_its_answer_and_others_trade_on(
     peer.send("35=F|11=p7|41=p6|55=BTC-USD|54=1|60=now")
     await peer.expect("8", t150="4")
     assert await venue.balances(poor) == before
-    peer.send("35=q|11=p8|530=7|60=now")
-    await peer.expect("j", t380="3", t372="q")
+    peer.send("35=K|66=p8|60=now")
+    await peer.expect("j", t380="3", t372="K")
     peer.send(limit_order("p9" * 30, 1, "1", "1"))
     await peer.expect("3", t371="11", t373="5")
     peer.send(f"35=D|58={'x' * 9_000}")
