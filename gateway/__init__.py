@@ -21,10 +21,17 @@ Imports engine and router.
     session_outbound.py, session_resends.py, session_timers.py    its parts
 
     symbol_texts.py      prices and quantities of a symbol as text
-    order_terms.py       business checks
+    order_kinds.py       which side, type, time and ExecInst go together
+    order_values.py      prices, quantities and amounts within the rules of a symbol
+    order_conditions.py  stop price, displayed and least quantity, expiry, cash
+    order_terms.py       business checks of orders and replaces
+    account_limits.py    what one account may do
     refusals.py          what refuses a message
+    mass_requests.py     mass cancel and mass status
     orders_in.py         messages to commands
     reservations.py      protection prices, reservations of replaces
+    report_fields.py     what reports about orders have in common
+    order_lists.py       open orders to reports
     reports_out.py       events to reports
     throttle.py          token buckets; waits that double with failures
 
