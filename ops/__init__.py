@@ -16,7 +16,8 @@ commands_audit.py     audit: audit_journals.py reads, audit_fix.py judges one ac
 audit.py              what is audited and why; audit_terms.py compares a message and its command
 commands_skip.py      skip
 commands_phase.py     phase
-commands_users.py     user add, list, passwd, disable; commands_user_access.py user key, addresses
+commands_users.py     user add, list, passwd, disable; commands_user_access.py user key, addresses;
+                      commands_user_settings.py user show, set, drop-copy
 commands_ledger.py    deposit, withdraw, balances
 commands_market.py    symbols, book, watch
 commands_fixlog.py    fixlog

@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 
 from gateway.auth import hash_password
-from ops import commands_user_access
+from ops import commands_user_access, commands_user_settings
 from ops.accounts import check_username, resolve_account
 from ops.cli import EXIT_OK, Subparsers, add_command, connect, print_data, print_table, settings_of
 from ops.errors import CommandFailed
@@ -65,6 +65,7 @@ def add_parsers(commands: Subparsers) -> None:
     )
     parser.add_argument("account", metavar="ACCOUNT", help="SenderCompID or username")
     commands_user_access.add_actions(actions)
+    commands_user_settings.add_actions(actions)
 
 
 def _add(args: argparse.Namespace) -> int:

@@ -110,6 +110,35 @@ async def test_a_user_is_added_logs_on_gets_another_password_and_is_disabled(
     assert hashes[0][0].startswith("$argon2id$")
 
 
+def test_settings_of_a_user_are_set_and_shown(exchange: ExchangeProcess) -> None:
+    dave, copier = add_user(exchange, "dave"), add_user(exchange, "copier")
+
+    limits = ("--max-open-orders", "50", "--orders-per-s", "20", "--max-order-value", "USD=1000.5")
+    assert exchange.call("user", "set", "dave", *limits).code == 0
+    assert exchange.call("user", "set", "dave", "--cancel-on-disconnect", "30").code == 0
+    assert exchange.call("user", "set", str(dave), "--orders-per-s", "off").code == 0
+    assert exchange.call("user", "drop-copy", "copier", "--of", "dave").code == 0
+
+    shown = exchange.json("user", "show", "dave")
+    assert (shown["max_open_orders"], shown["orders_per_s"]) == (50, None)
+    assert [Decimal(value) for value in shown["max_order_value"].values()] == [Decimal("1000.5")]
+    assert shown["cancel_on_disconnect_s"] == 30
+    assert shown["copied_to"] == [copier]
+    assert exchange.json("user", "show", "copier")["drop_copy_of"] == [dave]
+    assert "1000.5" in exchange.call("user", "show", "dave").out
+
+    assert exchange.call("user", "drop-copy", "copier", "--none").code == 0
+    assert exchange.json("user", "show", "dave")["copied_to"] == []
+    for wrong in (
+        ("set", "dave"),
+        ("set", "dave", "--max-open-orders", "many"),
+        ("set", "dave", "--max-open-orders", "0"),
+        ("set", "dave", "--max-order-value", "USD"),
+        ("drop-copy", "dave", "--of", "dave"),
+    ):
+        assert exchange.call("user", *wrong).code == 1
+
+
 def test_deposits_count_once_and_withdrawals_stay_within_what_is_there(
     exchange: ExchangeProcess,
 ) -> None:

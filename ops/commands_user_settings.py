@@ -1,0 +1,190 @@
+"""``shardex user show``, ``set`` and ``drop-copy``: limits, cancel on disconnect, drop copy."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from msgspec.structs import replace
+
+from engine.instrument import DecimalGrid
+from ops.accounts import parse_amount, resolve_account
+from ops.cli import EXIT_OK, Subparsers, add_command, connect, print_data, print_table, settings_of
+from ops.errors import CommandFailed
+from ops.journalled import journal_note, journalled
+from ops.settings import Settings
+from router.ledger_journal import Journalled, read_ledger_end
+from router.redis_client import RedisLink
+from router.user_access import UserAccess, read_access
+from router.user_settings import UserSettings, change_settings, read_copies, read_settings
+from router.users import User
+
+_OFF = "off"
+
+_SET = """\
+Only what is named is changed; off: no limit of its own, or no cancel on disconnect. Limits count at
+once, in sessions that are logged on too; cancel on disconnect from the next Logon on, which may
+say otherwise (tag 8013). A value is price × quantity of one order, by the asset that it is paid in;
+assets that are not named have no limit."""
+
+_DROP_COPY = """\
+The user gets a copy of every report (35=8 and 9, with Account 1) that these accounts are told, from
+now on, and sends no orders any more. What it does not fetch stays in Redis: log it on."""
+
+_Change = Callable[[RedisLink, User, UserSettings], Awaitable[UserSettings]]
+
+
+def add_actions(actions: Subparsers) -> None:
+    """Add user show, set and drop-copy to the actions of user."""
+    parser = add_command(
+        actions, "show", _show, summary="Show all that is settled about a user", json=True
+    )
+    parser.add_argument("account", metavar="ACCOUNT", help="SenderCompID or username")
+    parser = add_command(
+        actions,
+        "set",
+        _set,
+        summary="Set a user's limits and cancel on disconnect",
+        details=_SET,
+    )
+    parser.add_argument("account", metavar="ACCOUNT", help="SenderCompID or username")
+    parser.add_argument("--max-open-orders", metavar="N|off", help="open at once, all symbols")
+    parser.add_argument(
+        "--max-order-value", metavar="ASSET=AMOUNT", nargs="+", help="of one order; or off"
+    )
+    parser.add_argument("--orders-per-s", metavar="N|off", help="orders and replaces per second")
+    parser.add_argument(
+        "--cancel-on-disconnect",
+        metavar="SECONDS|off",
+        help="cancel its orders so long after its client is gone",
+    )
+    parser = add_command(
+        actions,
+        "drop-copy",
+        _drop_copy,
+        summary="Have a user get copies of other accounts' reports",
+        details=_DROP_COPY,
+    )
+    parser.add_argument("account", metavar="ACCOUNT", help="SenderCompID or username")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--of", metavar="ACCOUNT", nargs="+", help="whose reports, all of them")
+    source.add_argument("--none", action="store_true", help="of nobody; it may send orders again")
+
+
+def _set(args: argparse.Namespace) -> int:
+    settings = settings_of(args)
+    wanted = {
+        "max_open_orders": _count(args.max_open_orders),
+        "orders_per_s": _count(args.orders_per_s),
+        "cancel_on_disconnect_s": _count(args.cancel_on_disconnect),
+        "max_order_value": _values(settings, args.max_order_value),
+    }
+    given = {
+        "max_open_orders": args.max_open_orders,
+        "orders_per_s": args.orders_per_s,
+        "cancel_on_disconnect_s": args.cancel_on_disconnect,
+        "max_order_value": args.max_order_value,
+    }
+    changes = {name: wanted[name] for name, text in given.items() if text is not None}
+    if not changes:
+        raise CommandFailed("expected something to set: see shardex user set --help")
+
+    async def change(_link: RedisLink, _user: User, before: UserSettings) -> UserSettings:
+        return replace(before, **changes)
+
+    return _change(args, settings, change)
+
+
+def _drop_copy(args: argparse.Namespace) -> int:
+    async def change(link: RedisLink, _user: User, before: UserSettings) -> UserSettings:
+        of = [await resolve_account(link, text) for text in args.of or ()]
+        return replace(before, drop_copy=tuple(sorted({one.account for one in of})))
+
+    return _change(args, settings_of(args), change)
+
+
+def _change(args: argparse.Namespace, settings: Settings, change: _Change) -> int:
+    """Carry out a change, wait until it is journalled, and say so."""
+
+    async def carry_out() -> tuple[User, list[str], Journalled]:
+        async with connect(settings) as link:
+            user = await resolve_account(link, args.account)
+            before = await read_settings(link, user.account)
+            wanted = await change(link, user, before)
+            changed = await change_settings(
+                link, account=user.account, settings=wanted, before=before
+            )
+            return user, changed, await journalled(settings, link, await read_ledger_end(link))
+
+    user, changed, journal = asyncio.run(carry_out())
+    print(f"{user.username}: {', '.join(changed) + ' changed' if changed else 'nothing changed'}")
+    if note := journal_note(settings, journal):
+        print(note)
+    return EXIT_OK
+
+
+def _show(args: argparse.Namespace) -> int:
+    settings = settings_of(args)
+
+    async def read() -> tuple[User, UserSettings, UserAccess, tuple[int, ...]]:
+        async with connect(settings) as link:
+            user = await resolve_account(link, args.account)
+            account = user.account
+            copied_to = (await read_copies(link)).get(account, ())
+            found = await read_settings(link, account)
+            return user, found, await read_access(link, account), copied_to
+
+    user, found, access, copied_to = asyncio.run(read())
+    scales = settings.scales()
+    shown: dict[str, object] = {
+        "username": user.username,
+        "sender_comp_id": user.account,
+        "disabled": user.disabled,
+        "max_open_orders": found.max_open_orders,
+        "max_order_value": {
+            asset: DecimalGrid.of_scale(scales.get(asset, 0)).format(amount)
+            for asset, amount in found.max_order_value.items()
+        },
+        "orders_per_s": found.orders_per_s,
+        "cancel_on_disconnect_s": found.cancel_on_disconnect_s,
+        "drop_copy_of": list(found.drop_copy),
+        "copied_to": list(copied_to),
+        "public_keys": list(access.public_keys),
+        "addresses": list(access.addresses),
+    }
+    if args.json:
+        print_data(shown)
+    else:
+        print_table(("setting", "value"), [(name, _text(value)) for name, value in shown.items()])
+    return EXIT_OK
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        value = [f"{name}={one}" for name, one in value.items()]
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def _count(text: str | None) -> int | None:
+    """Return a number that an option gives; None: off, or not given."""
+    if text is None or text == _OFF:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise CommandFailed(f"{text}: expected a number or off")
+    return int(text)
+
+
+def _values(settings: Settings, texts: list[str] | None) -> dict[str, int]:
+    """Return the largest values by asset; empty: off, or not given."""
+    values: dict[str, int] = {}
+    if texts == [_OFF]:
+        return values
+    for text in texts or ():
+        asset, is_pair, amount = text.partition("=")
+        if not is_pair:
+            raise CommandFailed(f"{text}: expected ASSET=AMOUNT, such as USD=100000, or off")
+        values[asset] = parse_amount(settings, asset, amount)
+    return values
