@@ -353,13 +353,17 @@ class Player:
 
 
 def run(script: Path, player: Player) -> None:
-    lines = script.read_text(encoding="utf-8").splitlines()
+    run_lines(script.name, script.read_text(encoding="utf-8").splitlines(), player)
+
+
+def run_lines(name: str, lines: list[str], player: Player) -> None:
+    """Play a script to its end."""
     for number, line in enumerate(lines, 1):
         if line and not line.startswith("#"):
             try:
                 player.play(line)
             except AssertionError as error:
-                raise AssertionError(f"{script.name}:{number}: {line}: {error}") from error
+                raise AssertionError(f"{name}:{number}: {line}: {error}") from error
     player.finish()
 
 

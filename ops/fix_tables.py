@@ -1,0 +1,93 @@
+"""The fields of messages as tables for docs/fix.md. Pure.
+
+In the document, what stands between ``<!-- fields of: D F -->`` and ``<!-- end of fields -->`` is
+replaced by the tables of these message types.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from gateway.fix_fields import FIELDS, Field
+from gateway.fix_messages import MESSAGES, Direction, Member, Message
+
+_BLOCK = re.compile(r"(<!-- fields of: ([^>]*) -->\n).*?(<!-- end of fields -->)", re.DOTALL)
+_SENDERS = {
+    Direction.CLIENT: "from clients",
+    Direction.VENUE: "from the venue",
+    Direction.BOTH: "both ways",
+}
+_FORMATS = {
+    "STRING": "text",
+    "CHAR": "one character",
+    "BOOLEAN": "Y or N",
+    "INT": "integer",
+    "SEQNUM": "MsgSeqNum",
+    "LENGTH": "bytes of the next field",
+    "DATA": "any bytes",
+    "NUMINGROUP": "count of entries",
+    "QTY": "decimal",
+    "PRICE": "decimal",
+    "AMT": "decimal",
+    "UTCTIMESTAMP": "YYYYMMDD-HH:MM:SS[.fraction], UTC",
+    "UTCDATEONLY": "YYYYMMDD",
+    "LOCALMKTDATE": "YYYYMMDD",
+    "UTCTIMEONLY": "HH:MM:SS[.fraction], UTC",
+    "CURRENCY": "asset",
+    "EXCHANGE": "text",
+    "MULTIPLEVALUESTRING": "values, separated by spaces",
+}
+
+
+def with_tables(document: str) -> str:
+    """Return the document with its tables made anew."""
+    return _BLOCK.sub(
+        lambda found: found[1] + "\n" + _tables(found[2].split()) + "\n" + found[3], document
+    )
+
+
+def types_with_tables(document: str) -> list[str]:
+    """Return the message types whose tables the document has, in order."""
+    return [msg_type for found in _BLOCK.finditer(document) for msg_type in found[2].split()]
+
+
+def _tables(msg_types: list[str]) -> str:
+    return "\n".join(line for one in msg_types for line in _table(MESSAGES[one.encode()]))
+
+
+def _table(message: Message) -> Iterator[str]:
+    sender = _SENDERS[message.direction]
+    yield f"**{message.name}** (35={message.msg_type.decode()}), {sender}"
+    yield ""
+    used = [member for member in message.members if member.used]
+    if used:
+        yield "| tag | name | required | values |"
+        yield "|---|---|---|---|"
+        yield from _rows(tuple(used), "")
+        yield ""
+    others = [member.tag.decode() for member in message.members if not member.used]
+    if others:
+        yield f"Checked, and otherwise ignored: {' '.join(others)}"
+        yield ""
+
+
+def _rows(members: tuple[Member, ...], indent: str) -> Iterator[str]:
+    for member in members:
+        if not member.used:
+            continue
+        field = FIELDS[member.tag]
+        required = "yes" if member.required else ""
+        yield f"| {indent}{field.tag.decode()} | {field.name} | {required} | {_values(field)} |"
+        yield from _rows(member.members, f"{indent}– ")
+
+
+def _values(field: Field) -> str:
+    named = [
+        f"{value} {meaning.lower().replace('_', ' ')}" for value, meaning in field.values if meaning
+    ]
+    if named:
+        return ", ".join(named)
+    if field.values:
+        return " ".join(value for value, _ in field.values)
+    return _FORMATS[field.type]
