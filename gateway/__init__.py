@@ -41,6 +41,8 @@ Imports engine and router.
     lookups.py           what must be read before admission
     dispatch.py          the forward stage: admission, 380=4
     reporter.py          outboxes to clients
+    outbox_reports.py    what an outbox entry says, copies too
+    disconnects.py       looks whose client is gone for good
     market_requests.py   what a MarketDataRequest asks for
     market_book.py       a symbol's book, and the messages made of it
     market_subscriptions.py  what a session is subscribed to
@@ -48,7 +50,8 @@ Imports engine and router.
     market_feed.py       books from events, trading phases
     security_texts.py    lists and states of symbols
     contest.py           whether the first of two connections for a session is still there
-    session_keeper.py    logon, renewal, numbers, resends, release
+    session_keeper.py    logon, renewal, numbers, release
+    resends.py           what a ResendRequest asks for
     daily_reset.py       the daily reset of sequence numbers, where there is one
     auth.py              who may log on: address, password or signature, attempts
     logon_signature.py   Ed25519 over a Logon

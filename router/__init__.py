@@ -21,6 +21,7 @@ lease.py             who leads a shard
 leadership.py        acquires the lease, checks the server, keeps leading
 standby.py           an engine's way out while it leads and while it follows
 sessions.py          FIX sessions: owner, numbers, sent messages
+disconnects.py       whose client is gone for good, and the cancels that follow
 outbox.py            what an account is to be told
 open_orders.py       open orders and best prices, for gateways
 market_state.py      what market data keeps for gateways: displayed orders, phases
@@ -30,6 +31,8 @@ ledger.py            deposits, withdrawals, balances
 ledger_journal.py    the ledger in an engine's journal
 users.py             users and their credentials
 user_access.py       public keys of users, and addresses that they may log on from
+user_settings.py     limits, cancel on disconnect, drop copy
+user_fields.py       fields of users' records, each with its ledger entry
 process_registry.py  which processes live, and what they count
 venue_cut.py         the whole venue at one moment
 trimming.py          how far readers are; trims events below them
