@@ -4,7 +4,8 @@ Two of them may run, ``engine-{id}`` and ``engine-{id}-standby``; both are the s
 names. Whoever has the lease leads, the other follows.
 
     journal, skips ▸ newest good snapshot ▸ journals where the stream is trimmed ▸ the stream
-    beside the loop: leadership, snapshots and trimming, the ledger's journal (lowest shard)
+    beside the loop: leadership, snapshots and trimming, ticks and schedule while it leads, the
+    ledger's journal (lowest shard)
 
 Whatever goes wrong ends the process with one line. The next start recovers what there is.
 """
@@ -34,6 +35,7 @@ from engine.snapshot_keeper import SnapshotKeeper
 from engine.snapshot_store import SnapshotStore
 from ops.engine_server import ServerCheck
 from ops.errors import CommandFailed, EngineDiffered
+from ops.schedule_keeper import ScheduleKeeper
 from ops.settings import Settings
 from ops.wiring import (
     FAREWELL_TIMEOUT_S,
@@ -44,6 +46,7 @@ from ops.wiring import (
     shard_map,
     snapshot_directory,
     until_cancelled,
+    wall_us,
 )
 from router import keys
 from router.clearance import has_ledger
@@ -58,6 +61,7 @@ from router.shards import Shard
 from router.skips import read_skips
 from router.standby import PublishedReader, RoleCommitter
 from router.streams import CommandSource
+from router.ticks import Ticker
 from router.trimming import OrderStreams
 
 logger = logging.getLogger("ops")
@@ -227,6 +231,7 @@ class _Engine:
             now_ns=time.time_ns,
         )
         self._keep_snapshots_of(matching, store)
+        self._keep_time_of(matching)
 
     def _written(self) -> dict[str, Record]:
         """Return the last record of each key that was written since the start."""
@@ -255,6 +260,22 @@ class _Engine:
         )
         self._stack.push_async_callback(self._orders.close)
 
+    def _keep_time_of(self, matching: MatchingShard) -> None:
+        links = [
+            self._link.sibling(keys.ACCOUNTS_DB, name=f"{self._name}-{use}")
+            for use in ("ticks", "schedule")
+        ]
+        for link in links:
+            self._stack.push_async_callback(link.close)
+        self._matching = matching
+        self._ticker = Ticker(
+            links[0], self._lease, self._leadership, self._homes, matching, now_ns=time.time_ns
+        )
+        timetables = self._settings.timetables()
+        self._schedule = ScheduleKeeper(
+            links[1], self._leadership, self._homes, timetables, now_us=wall_us
+        )
+
     def counters(self) -> dict[str, Any]:
         """Return what the engine has done since it was started; for the register of processes.
 
@@ -262,7 +283,14 @@ class _Engine:
         """
         is_live = self.runner.is_live and self._leadership.knows_leader
         counters = self.runner.counters() | self._role.counters() | self._keeper.counters()
-        return counters | {"is_live": int(is_live)}
+        phases = {
+            symbol: self._matching.matcher(symbol).phase.name for symbol in self._matching.symbols()
+        }
+        return counters | {
+            "is_live": int(is_live),
+            "phases": phases,
+            "ticks": self._ticker.appended,
+        }
 
     async def clear_before_end(self) -> None:
         """Have the server cleared although this engine ends, unless another one leads.
@@ -297,7 +325,12 @@ class _Engine:
 
     async def _run_beside(self) -> None:
         """Run everything beside the loop; the first failure ends all of it."""
-        beside: list[Coroutine[Any, Any, None]] = [self._leadership.keep(), self._keeper.run()]
+        beside: list[Coroutine[Any, Any, None]] = [
+            self._leadership.keep(),
+            self._keeper.run(),
+            self._ticker.run(),
+            self._schedule.run(),
+        ]
         if self._has_ledger:
             self._ledger = LedgerJournal(
                 self._link.sibling(keys.ACCOUNTS_DB, name=f"{self._name}-ledger"),

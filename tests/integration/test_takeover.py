@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,89 +14,12 @@ from ops.engine_process import run_engine
 from ops.settings import load_settings
 from ops.wiring import wall_us
 from router.errors import HomeMismatch
-from router.lease import Leader, Lease, read_leader
-from router.process_registry import ProcessRegistry, ProcessState, read_processes
-from tests.helpers import eventually_async
-from tests.venue import Peer, Venue, limit_order, running_venue
+from router.lease import Lease
+from router.process_registry import ProcessRegistry
+from tests.engine_pair import ENGINE, STANDBY, Pair, running_pair
+from tests.venue import Peer, limit_order, running_venue
 
-ROOT = Path(__file__).resolve().parents[2]
 Captured = pytest.CaptureFixture[str]
-ENGINE, STANDBY = "engine-1", "engine-1-standby"
-
-
-class Pair:
-    """The two engines of shard 1, as processes that nobody starts again."""
-
-    def __init__(self, venue: Venue, directory: Path) -> None:
-        self.venue = venue
-        self._directory = directory
-        self._environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("SHARDEX_")},
-            "PYTHONPATH": str(ROOT),
-            "SHARDEX_REDIS_URL": venue.redis_url,
-        }
-        self.running: dict[str, subprocess.Popen[bytes]] = {}
-
-    def start(self, name: str) -> None:
-        """Start one of them."""
-        options = ["--standby"] if name == STANDBY else []
-        with (self._directory / f"{name}.log").open("ab") as log:
-            self.running[name] = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "ops", "engine", "--shard", "1", *options),
-                    *("--config", str(self._directory / "exchange.toml")),
-                ],
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-
-    def said(self, name: str) -> str:
-        """Return all that an engine has logged."""
-        return (self._directory / f"{name}.log").read_text()
-
-    def stop(self) -> None:
-        """Stop both, cleanly."""
-        for process in self.running.values():
-            process.terminate()
-        for process in self.running.values():
-            process.wait(20)
-
-    async def leader(self) -> Leader | None:
-        """Return who leads."""
-        async with self.venue.link.sibling(1) as link:
-            return await read_leader(link)
-
-    async def leads(self, name: str) -> None:
-        """Wait until an engine leads."""
-
-        async def is_so() -> bool:
-            leader = await self.leader()
-            return leader is not None and leader.owner.startswith(f"{name}:")
-
-        await eventually_async(is_so)
-
-    async def state(self, name: str, **counters: int) -> ProcessState:
-        """Wait until an engine says so of itself, each counter at least; return all it says."""
-        found: dict[str, ProcessState] = {}
-
-        async def is_so() -> bool:
-            found.update(await read_processes(self.venue.link, [name]))
-            state = found.get(name)
-            return (
-                state is not None
-                and state.pid == self.running[name].pid
-                and all(state.counters[one] >= least for one, least in counters.items())
-            )
-
-        await eventually_async(is_so)
-        return found[name]
-
-    async def failover(self, *options: str) -> int:
-        """Run ``shardex failover 1``."""
-        config = str(self._directory / "exchange.toml")
-        return await asyncio.to_thread(main, ["failover", "1", *options, "--config", config])
 
 
 @pytest.fixture
@@ -107,16 +27,8 @@ async def pair(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Pair]:
     monkeypatch.setenv("SHARDEX_REDIS_URL", redis_url)
-    async with running_venue(redis_url, tmp_path, engines=False) as venue:
-        pair = Pair(venue, tmp_path)
-        try:
-            pair.start(ENGINE)
-            await pair.leads(ENGINE)
-            pair.start(STANDBY)
-            await pair.state(STANDBY, is_live=1)
-            yield pair
-        finally:
-            pair.stop()
+    async with running_pair(redis_url, tmp_path) as pair:
+        yield pair
 
 
 async def rest(peer: Peer, cl_ord_id: str) -> None:

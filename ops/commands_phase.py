@@ -1,0 +1,255 @@
+"""``shardex phase``: the trading phase of symbols, to show and to change."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import secrets
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from engine.enums import TradingPhase
+from engine.events import PhaseChanged, decode_output_events
+from engine.instrument import DecimalGrid
+from ops.cli import (
+    EXIT_OK,
+    Subparsers,
+    add_command,
+    connect,
+    positive_number,
+    print_data,
+    print_table,
+    settings_of,
+)
+from ops.commands_market import check_symbol
+from ops.engine_roles import LeaderReader, owns
+from ops.errors import CommandFailed
+from ops.settings import Settings
+from ops.wiring import read_venue, shard_map
+from router import keys
+from router.dense_ids import entry_number
+from router.homes import Home
+from router.phases import PhaseRequest, request_phase
+from router.process_registry import read_processes
+from router.redis_client import RedisLink, retry_while_away
+
+WAIT_DEFAULT_S = 30
+_POLL_S = 0.02
+_READ_MAX = 100
+"""Outputs read at once while an auction goes on."""
+
+_DETAILS = """\
+Without PHASE it shows what the engines that lead said within the last second. With one it has
+the symbol change, as a command among its orders, and waits until the engine has settled it.
+
+  continuous       orders match as they come; first, an auction of what is crossed in the book
+  pre-open         orders that can rest are taken and gathered for an auction; nothing matches
+  opening-auction  the auction, which ends in continuous by itself
+  halted           nothing is taken but status requests
+  cancel-only      cancels and status requests
+  closed           likewise, and DAY orders expire
+
+A [[schedule]] of the symbol goes on: its next change is made when it is due."""
+
+
+class PhaseOutcome(msgspec.Struct, frozen=True):
+    """What came of a change.
+
+    Attributes:
+        symbol, seq: the command.
+        phase: the one that the symbol is in now; None where that had been trimmed away already.
+        changed: False: it was in that phase, or in the auction that leads there.
+        auction_price, auction_volume: decimal text; None where there was no auction, or nothing
+            crossed.
+    """
+
+    symbol: str
+    seq: int
+    phase: str | None
+    changed: bool
+    auction_price: str | None
+    auction_volume: str | None
+
+
+def add_parsers(commands: Subparsers) -> None:
+    """Add phase."""
+    parser = add_command(
+        commands,
+        "phase",
+        _phase,
+        summary="Show or change the trading phase of a symbol",
+        details=_DETAILS,
+        json=True,
+    )
+    parser.add_argument("symbol", metavar="SYMBOL", nargs="?")
+    parser.add_argument("phase", metavar="PHASE", nargs="?", help=", ".join(_NAMES))
+    parser.add_argument("--all", action="store_true", help="of every symbol, instead of SYMBOL")
+    parser.add_argument(
+        "--wait",
+        type=positive_number,
+        default=WAIT_DEFAULT_S,
+        metavar="SECONDS",
+        help=f"for the engine to settle it (default: {WAIT_DEFAULT_S})",
+    )
+
+
+def phase_name(phase: TradingPhase) -> str:
+    """Return a phase as the command line spells it."""
+    return phase.name.lower().replace("_", "-")
+
+
+_NAMES = {phase_name(phase): phase for phase in TradingPhase}
+
+
+def _phase(args: argparse.Namespace) -> int:
+    settings = settings_of(args)
+    symbols, phase = _asked(settings, args)
+    if phase is None:
+        return _show(settings, symbols, json=args.json)
+    outcomes = asyncio.run(_change(settings, symbols, phase, args.wait))
+    if args.json:
+        print_data(msgspec.to_builtins(outcomes if args.all else outcomes[0]))
+    else:
+        print("\n".join(_text_of(outcome) for outcome in outcomes))
+    return EXIT_OK
+
+
+def _asked(settings: Settings, args: argparse.Namespace) -> tuple[list[str], TradingPhase | None]:
+    """Return which symbols are meant, and the phase that they shall change to."""
+    words = [word for word in (args.symbol, args.phase) if word is not None]
+    if args.all:
+        symbols = [symbol.name for symbol in settings.symbols]
+    elif words:
+        check_symbol(settings, words[0])
+        symbols = [words.pop(0)]
+    else:
+        raise CommandFailed("which symbol? Name one, or all of them with --all")
+    if len(words) > 1:
+        raise CommandFailed(f"--all: expected no symbol, received {words[0]}")
+    if words and words[0] not in _NAMES:
+        raise CommandFailed(f"expected one of {', '.join(_NAMES)}, received {words[0]}")
+    return symbols, _NAMES[words[0]] if words else None
+
+
+# ---------------------------------------------------------------- showing
+
+
+def _show(settings: Settings, symbols: Sequence[str], *, json: bool) -> int:
+    found = asyncio.run(_read_phases(settings))
+    rows = [{"symbol": symbol, "phase": found.get(symbol)} for symbol in symbols]
+    if json:
+        print_data(rows)
+    else:
+        shown = [[one["symbol"] or "", one["phase"] or "unknown: nobody leads"] for one in rows]
+        print_table(["symbol", "phase"], shown)
+    return EXIT_OK
+
+
+async def _read_phases(settings: Settings) -> dict[str, str]:
+    """Return the phase of each symbol whose shard has a leader."""
+    async with connect(settings) as link:
+        shards = shard_map(settings, link.url).shards
+        reader = LeaderReader(link, shards)
+        try:
+            leaders = await reader.read()
+        finally:
+            await reader.close()
+        names = [name for shard in shards for name in keys.engine_names(shard.id)]
+        processes = await read_processes(link, names)
+    phases: dict[str, str] = {}
+    for shard_id, leader in leaders.items():
+        for name in keys.engine_names(shard_id):
+            if name in processes and owns(processes[name], leader):
+                said: dict[str, str] = processes[name].counters["phases"]
+                phases |= {symbol: phase_name(TradingPhase[one]) for symbol, one in said.items()}
+    return phases
+
+
+# ---------------------------------------------------------------- changing
+
+
+async def _change(
+    settings: Settings, symbols: Sequence[str], phase: TradingPhase, wait_s: int
+) -> list[PhaseOutcome]:
+    async with connect(settings) as link:
+        homes = await read_venue(settings, link)
+        requested = []
+        for symbol in symbols:
+            request = PhaseRequest(homes[symbol], phase, secrets.token_hex(8))
+            seq = await _within(wait_s, link, request)
+            requested.append((homes[symbol], seq))
+        deadline_s = time.monotonic() + wait_s
+        return [await _wait_for(link, home, seq, deadline_s) for home, seq in requested]
+
+
+async def _within(wait_s: int, link: RedisLink, request: PhaseRequest) -> int:
+    try:
+        async with asyncio.timeout(wait_s):
+            return await retry_while_away(lambda: request_phase(link, request), what="phase")
+    except TimeoutError:
+        raise CommandFailed(
+            f"{request.home.symbol}: no answer within {wait_s} s; whether its phase will change is"
+            " not known"
+        ) from None
+
+
+async def _wait_for(link: RedisLink, home: Home, seq: int, deadline_s: float) -> PhaseOutcome:
+    """Wait until an engine has settled a change, and the auction that it began.
+
+    Raises:
+        CommandFailed: not in time; it stands in the stream.
+        RedisUnavailable: no reply; likewise.
+    """
+    key, next_seq = keys.events(home.symbol), seq
+    changes: list[PhaseChanged] = []
+    async with link.sibling(home.db) as shard_link:
+        while True:
+            found = await shard_link.call("XRANGE", key, f"{next_seq}-0", "+", "COUNT", _READ_MAX)
+            for entry_id, fields in found:
+                if entry_number(entry_id) != next_seq:
+                    return PhaseOutcome(home.symbol, seq, None, True, None, None)
+                events = decode_output_events(fields[1]).events
+                changes += [event for event in events if isinstance(event, PhaseChanged)]
+                next_seq += 1
+                if not changes or changes[-1].phase is not TradingPhase.OPENING_AUCTION:
+                    return _outcome(home, seq, changes)
+            if time.monotonic() > deadline_s:
+                raise CommandFailed(_too_late(home.symbol, seq, changes))
+            if not found:
+                await asyncio.sleep(_POLL_S)
+
+
+def _too_late(symbol: str, seq: int, changes: Sequence[PhaseChanged]) -> str:
+    if changes:
+        return f"{symbol} seq {seq}: the auction goes on; it ends by itself"
+    return (
+        f"{symbol} seq {seq}: it stands in the stream, but no engine has settled it in time; one"
+        " will, as soon as it runs (shardex status)"
+    )
+
+
+def _outcome(home: Home, seq: int, changes: Sequence[PhaseChanged]) -> PhaseOutcome:
+    if not changes:
+        return PhaseOutcome(home.symbol, seq, None, False, None, None)
+    price = volume = None
+    # What is canceled while an auction goes on may leave a cross, which has a price of its own.
+    auctions = [change for change in changes if change.auction_lots]
+    if auctions:
+        prices, lots = DecimalGrid(home.rules.tick_size), DecimalGrid(home.rules.lot_size)
+        price = prices.format(auctions[0].auction_ticks)
+        volume = lots.format(auctions[0].auction_lots)
+    return PhaseOutcome(home.symbol, seq, phase_name(changes[-1].phase), True, price, volume)
+
+
+def _text_of(outcome: PhaseOutcome) -> str:
+    symbol = outcome.symbol
+    if not outcome.changed:
+        return f"{symbol}: is in that phase already, or on its way there"
+    if outcome.phase is None:
+        return f"{symbol}: settled (seq {outcome.seq}), and trimmed already; shardex phase {symbol}"
+    text = f"{symbol}: {outcome.phase} (seq {outcome.seq})"
+    if outcome.auction_volume is not None:
+        text += f"; auction: {outcome.auction_volume} at {outcome.auction_price}"
+    return text
