@@ -368,7 +368,7 @@ def _fields() -> dict[bytes, Field]:
     values_by_tag = {str(tag): text for tag, text in _VALUES.items()}
     for text, tags in _PLAIN_VALUES.items():
         values_by_tag |= dict.fromkeys(tags.split(), text)
-    matchers = {pattern: re.compile(pattern).fullmatch for pattern in set(FORMATS.values())}
+    matchers = {pattern: re.compile(pattern).fullmatch for pattern in FORMATS.values()}
     for fix_type, text in _NAMES.items():
         words = text.split()
         for tag, name in zip(words[::2], words[1::2], strict=True):
