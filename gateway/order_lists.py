@@ -1,4 +1,7 @@
-"""Answers to mass status requests (35=AF): an account's open orders, a report each. Pure."""
+"""Answers to mass status requests (35=AF): an account's open orders, a report each.
+
+Nothing is read here: the orders come as arguments.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,9 @@ class ListWriter:
 
     def bodies(self, orders: OrderList, account: int) -> list[bytes]:
         """Return the bodies of the ExecutionReports that an entry makes.
+
+        Each has 150=I and 584, 911 and 912 in place of 790. Without orders there is one, with
+        37=NONE and 39=8.
 
         Args:
             orders: the entry: a part of the answer to a request, which may be all of it.

@@ -15,6 +15,7 @@ from engine.events import (
 )
 from gateway.fix_tags import EXECUTION_REPORT, ORDER_MASS_STATUS_REQUEST
 from gateway.mass_requests import decode_query
+from gateway.order_lists import ListWriter
 from gateway.refusals import NewCommand, Refusal, refused_while_away
 from gateway.reports_out import Body, ReportWriter
 from gateway.reservations import refused_for_backlog, refused_for_funds, with_order
@@ -44,6 +45,7 @@ class OutboxReports:
         self._link = link
         self._symbols = symbols
         self._writer = ReportWriter(symbols)
+        self._lists = ListWriter(symbols)
 
     async def told(self, account: int, entry: OutboxEntry) -> Told:
         """Return what an entry says; waits while Redis is away, where it must be asked.
@@ -72,11 +74,11 @@ class OutboxReports:
             number = entry.original or entry.number
             return self._writer.bodies(told, number, entry.copy_of)
         if not entry.copy_of:
-            return self._writer.listed(told, account)
+            return [(EXECUTION_REPORT, body) for body in self._lists.bodies(told, account)]
         original = msgspec.structs.replace(told, number=entry.original)
         whose = b"1=%d\x01" % entry.copy_of
-        listed = self._writer.listed(original, entry.copy_of)
-        return [(EXECUTION_REPORT, whose + body) for _, body in listed]
+        listed = self._lists.bodies(original, entry.copy_of)
+        return [(EXECUTION_REPORT, whose + body) for body in listed]
 
     async def _refused(self, account: int, entry: RefusedCommand) -> Output:
         """Return the refusal of a command that admission did not publish."""

@@ -15,7 +15,6 @@ it. There are only fields that FIX 4.4 has in these messages. Source: fix-refere
     OrderReplaced        5    0, 1      41; conditions
     OrderStatusReported  I    any       790 when given; conditions; 636=N on a stop order that
                                         waits; unknown order: 37=NONE, 39=8, 103=5
-      list of orders     I    any       584, 911, 912 instead of 790; none: 37=NONE, 39=8
     CancelRejected            any       35=9
     BusinessRejected                    35=j
     MassCancelReported                  35=r: 530, 531; 532 and 58 when refused, 533 when known
@@ -59,7 +58,6 @@ from gateway.fix_tags import (
 )
 from gateway.fix_time import UtcTimestampWriter
 from gateway.order_kinds import STOPS
-from gateway.order_lists import ListWriter
 from gateway.report_fields import (
     NOT_WORKING,
     STATUS_TEXTS,
@@ -69,7 +67,6 @@ from gateway.report_fields import (
     status_fields,
 )
 from gateway.symbol_texts import SymbolTable
-from router.outbox import OrderList
 
 Body = tuple[bytes, bytes]
 """MsgType (35) and the fields behind the standard header."""
@@ -117,7 +114,6 @@ class ReportWriter:
         self._symbols = symbols.by_name
         self._times = UtcTimestampWriter()
         self._expiries = UtcTimestampWriter()
-        self._lists = ListWriter(symbols)
         self._writers: dict[type, Callable[[ReportEntry, Any], Body]] = {
             OrderAccepted: self._accepted,
             OrderRejected: self._rejected,
@@ -163,15 +159,6 @@ class ReportWriter:
             return bodies
         account = b"1=%d\x01" % account_of_copy
         return [(kind, account + body) for kind, body in bodies if kind in _COPIED]
-
-    def listed(self, orders: OrderList, account: int) -> list[Body]:
-        """Return the bodies that a part of the answer to a mass status request makes.
-
-        Args:
-            orders: an outbox entry.
-            account: whose orders they are.
-        """
-        return [(EXECUTION_REPORT, body) for body in self._lists.bodies(orders, account)]
 
     def _accepted(self, entry: ReportEntry, event: OrderAccepted) -> Body:
         state = order_fields(entry, event, b"0", b"1" if event.cum_lots else b"0")

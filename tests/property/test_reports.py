@@ -44,6 +44,7 @@ from gateway.fix_dictionary import rule_of
 from gateway.fix_message import encode_fields, frame
 from gateway.fix_messages import MESSAGES
 from gateway.mass_requests import encode_query
+from gateway.order_lists import ListWriter
 from gateway.refusals import MassStatusQuery
 from gateway.reports_out import Body, ReportWriter
 from gateway.symbol_texts import SymbolTable
@@ -235,7 +236,8 @@ def test_every_list_of_open_orders_is_valid_reports(
     request = encode_query(MassStatusQuery("s1", "", side))
     total = len(orders)
     entry = OrderList(number=9, request=request, first=0, total=total, orders=orders, ts_us=ts_us)
-    reports = [check(body) for body in ReportWriter(TABLE).listed(entry, 1001)]
+    bodies = ListWriter(TABLE).bodies(entry, 1001)
+    reports = [check((b"8", body)) for body in bodies]
     assert [report[b"912"] for report in reports] == [b"N"] * (total - 1) + [b"Y"]
     assert {report[b"911"] for report in reports} == {b"%d" % total}
     assert len({report[b"17"] for report in reports}) == max(1, total)

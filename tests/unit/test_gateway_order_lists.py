@@ -6,8 +6,8 @@ import pytest
 
 from engine.enums import Side
 from gateway.mass_requests import encode_query
+from gateway.order_lists import ListWriter
 from gateway.refusals import MassStatusQuery
-from gateway.reports_out import ReportWriter
 from gateway.symbol_texts import SymbolTable
 from router.open_orders import parse_open_order
 from router.outbox import ListedOrder, OrderList
@@ -25,7 +25,7 @@ ORDERS = [
 def listed(
     orders: list[ListedOrder], *, first: int, total: int, query: MassStatusQuery
 ) -> list[dict[str, str]]:
-    writer = ReportWriter(SymbolTable([rules_of(), rules_of("ETH-USD")]))
+    writer = ListWriter(SymbolTable([rules_of(), rules_of("ETH-USD")]))
     entry = OrderList(
         number=9,
         request=encode_query(query),
@@ -35,8 +35,8 @@ def listed(
         ts_us=TS_US,
     )
     reports = []
-    for kind, body in writer.listed(entry, 1001):
-        assert kind == b"8" and body.endswith(b"\x01")
+    for body in writer.bodies(entry, 1001):
+        assert body.endswith(b"\x01")
         pairs = [piece.split("=", 1) for piece in body.decode("ascii")[:-1].split("\x01")]
         reports.append(dict(pairs))
         assert len(reports[-1]) == len(pairs), "no tag stands twice"

@@ -7,15 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.commands import OrderConditions
 from engine.enums import (
     BusinessRejectReason,
     CancelReason,
     CxlRejReason,
     CxlRejResponseTo,
     Liquidity,
-    MassCancelRejectReason,
-    MassCancelRequestType,
     OrdRejReason,
     OrdStatus,
     OrdType,
@@ -27,7 +24,6 @@ from engine.events import (
     BusinessRejected,
     CancelRejected,
     Event,
-    MassCancelReported,
     OrderAccepted,
     OrderCanceled,
     OrderFilled,
@@ -35,7 +31,6 @@ from engine.events import (
     OrderRejected,
     OrderReplaced,
     OrderStatusReported,
-    OrderTriggered,
     Output,
     Skipped,
 )
@@ -161,65 +156,6 @@ def test_fill_in_an_auction_has_no_taker() -> None:
     assert "851" not in tags and (tags["31"], tags["32"]) == ("100.00", "0.25")
 
 
-STOP_LIMIT = NOT_FILLED | {"ord_type": OrdType.STOP_LIMIT, "time_in_force": TimeInForce.GTD}
-EXPIRE_US = TS_US + 60_000_000
-CONDITIONS = OrderConditions(2_100, 50, 20, EXPIRE_US)
-CONDITION_TAGS = {"99": "105.00", "111": "0.50", "110": "0.20", "126": "20260102-03:05:05.678"}
-
-
-def test_accepted_stop_limit_order_shows_its_conditions() -> None:
-    event = OrderAccepted(
-        **STATE | STOP_LIMIT,
-        post_only=False,
-        stp=SelfTradePrevention.NONE,
-        conditions=CONDITIONS,
-    )
-    tags = render(event)
-    assert tags == {
-        "35": "8",
-        **STATE_TAGS,
-        "150": "0",
-        "39": "0",
-        "151": "1.50",
-        "14": "0.00",
-        "6": "0",
-        "40": "4",
-        "59": "6",
-        "636": "N",
-        **CONDITION_TAGS,
-    }
-
-
-def test_accepted_iceberg_order_works() -> None:
-    event = OrderAccepted(
-        **STATE | NOT_FILLED,
-        post_only=True,
-        stp=SelfTradePrevention.NONE,
-        conditions=OrderConditions(max_floor_lots=50),
-    )
-    tags = render(event)
-    assert (tags["18"], tags["111"], "636" in tags, "99" in tags) == ("6", "0.50", False, False)
-
-
-def test_order_by_cash_shows_its_cash_and_the_quantity_that_it_gets() -> None:
-    event = OrderAccepted(
-        **STATE | NOT_FILLED | {"ord_type": OrdType.MARKET, "time_in_force": TimeInForce.IOC},
-        post_only=False,
-        stp=SelfTradePrevention.NONE,
-        conditions=OrderConditions(cash=755_000),
-    )
-    tags = render(event)
-    assert (tags["152"], tags["38"], "44" in tags) == ("75.5000", "1.50", False)
-
-
-def test_triggered_stop_order() -> None:
-    changes = NOT_FILLED | {"ord_type": OrdType.STOP}
-    event = OrderTriggered(**STATE | changes, conditions=OrderConditions(stop_ticks=2_100))
-    tags = render(event)
-    assert (tags["150"], tags["39"], tags["636"], tags["99"]) == ("D", "0", "Y", "105.00")
-    assert (tags["378"], tags["40"], "44" in tags) == ("99", "3", False)
-
-
 def test_refilled_iceberg_order_is_no_news_to_its_owner() -> None:
     writer = ReportWriter(SymbolTable([rules_of()]))
     filled = OrderFilled(
@@ -297,8 +233,6 @@ def test_replaced_order(cum_lots: int, status: str) -> None:
     assert (tags["150"], tags["39"], tags["11"], tags["41"]) == ("5", status, "a1", "a0")
     assert "18" not in tags
     assert render(msgspec.structs.replace(event, post_only=True))["18"] == "6"
-    tags = render(msgspec.structs.replace(event, conditions=CONDITIONS))
-    assert {tag: tags[tag] for tag in CONDITION_TAGS} == CONDITION_TAGS and "636" not in tags
 
 
 def test_order_that_the_engine_refused() -> None:
@@ -375,20 +309,6 @@ def test_status_of_an_order() -> None:
     assert render(event) == {"35": "8", **STATE_TAGS, "150": "I", "39": "1", "790": "s9"}
 
 
-@pytest.mark.parametrize("working", [False, True])
-def test_status_of_a_stop_order(*, working: bool) -> None:
-    event = OrderStatusReported(
-        **STATE | STOP_LIMIT,
-        ord_status=OrdStatus.NEW,
-        ord_status_req_id="",
-        conditions=CONDITIONS,
-        working=working,
-    )
-    tags = render(event)
-    assert {tag: tags[tag] for tag in CONDITION_TAGS} == CONDITION_TAGS
-    assert tags.get("636") == (None if working else "N")
-
-
 def test_status_of_an_unknown_order() -> None:
     event = OrderStatusReported(
         **STATE | {"order_seq": 0}, ord_status=OrdStatus.REJECTED, ord_status_req_id=""
@@ -410,75 +330,6 @@ def test_business_reject() -> None:
     )
     expected = {"35": "j", "45": "42", "372": "q", "379": "c1", "380": "3", "58": "no"}
     assert render(event, seq=0, symbol="") == expected
-
-
-SECURITY, ALL = MassCancelRequestType.SECURITY, MassCancelRequestType.ALL
-MASS_CANCELED = MassCancelReported(
-    index=0,
-    account=1001,
-    cl_ord_id="q1",
-    request_type=SECURITY,
-    response=SECURITY,
-    affected=3,
-    reason=MassCancelRejectReason.OTHER,
-    text="",
-)
-
-
-def test_mass_cancel_of_a_security() -> None:
-    expected = {"35": "r", "37": "BTC-USD-77", "11": "q1", "530": "1", "531": "1", "533": "3"}
-    assert render(MASS_CANCELED) == {**expected, "55": "BTC-USD", "60": TIME}
-    one_side = msgspec.structs.replace(MASS_CANCELED, side=Side.SELL)
-    assert render(one_side) == {**expected, "55": "BTC-USD", "54": "2", "60": TIME}
-
-
-def test_mass_cancel_of_all_orders() -> None:
-    event = msgspec.structs.replace(
-        MASS_CANCELED, request_type=ALL, response=ALL, affected=None, text="XRP-USD is away"
-    )
-    assert render(event, seq=0, symbol="") == {
-        "35": "r",
-        "37": "1001-9-R0",
-        "11": "q1",
-        "530": "7",
-        "531": "7",
-        "60": TIME,
-        "58": "XRP-USD is away",
-    }
-
-
-def test_refused_mass_cancel() -> None:
-    event = msgspec.structs.replace(
-        MASS_CANCELED,
-        response=MassCancelRequestType.REJECTED,
-        affected=None,
-        reason=MassCancelRejectReason.UNKNOWN_SECURITY,
-        text="no",
-    )
-    tags = render(event, seq=0, symbol="XRP-USD")
-    assert (tags["530"], tags["531"], tags["532"], tags["58"]) == ("1", "0", "1", "no")
-    assert (tags["37"], tags["55"], "533" in tags) == ("1001-9-R0", "XRP-USD", False)
-
-
-def test_copy_names_the_account_and_is_the_original_otherwise() -> None:
-    writer = ReportWriter(SymbolTable([rules_of()]))
-    accepted = OrderAccepted(**STATE, post_only=False, stp=SelfTradePrevention.NONE)
-    rejected = BusinessRejected(0, 1001, 12, "H", "a1", BusinessRejectReason.OTHER, "no")
-    refused = CancelRejected(
-        index=0,
-        account=1001,
-        cl_ord_id="c1",
-        orig_cl_ord_id="a1",
-        order_seq=0,
-        ord_status=OrdStatus.REJECTED,
-        response_to=CxlRejResponseTo.CANCEL,
-        reason=CxlRejReason.UNKNOWN_ORDER,
-        text="no",
-    )
-    output = Output("BTC-USD", 77, TS_US, [accepted, rejected, MASS_CANCELED, refused], [])
-    first, _, _, last = writer.bodies(output, 9)
-    copies = writer.bodies(output, 9, 1001)
-    assert copies == [(kind, b"1=1001\x01" + body) for kind, body in (first, last)]
 
 
 REFUSED = {"order_seq": 77, "index": 0}
