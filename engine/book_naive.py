@@ -50,7 +50,7 @@ class NaiveBook:
     def new_limit(
         self, order_id: int, side: Side, price_ticks: int, qty_lots: int, floor_lots: int = 0
     ) -> list[tuple[int, int, int]]:
-        """Match a limit order and rest what is left of it, showing at most `floor_lots` (0: all)."""
+        """Match a limit order and rest what is left, showing at most `floor_lots` (0: all)."""
         fills = self.new_ioc(order_id, side, price_ticks, qty_lots)
         left = qty_lots - sum(qty for _, _, qty in fills)
         if left:

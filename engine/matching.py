@@ -37,6 +37,7 @@ from engine.commands import (
     Command,
     MassCancel,
     NewOrder,
+    OrderConditions,
     QueryOrder,
     ReplaceOrder,
     SetPhase,
@@ -53,11 +54,12 @@ from engine.enums import (
     TimeInForce,
     TradingPhase,
 )
+from engine.expiry import NEVER
 from engine.instrument import SymbolRules
 from engine.limits import OPEN_ORDERS_PER_ACCOUNT_MAX
 from engine.lookahead import can_trade, lots_for_cash
 from engine.matcher_content import MatcherContent, content_of, fill_from
-from engine.open_order import AccountOrders, DoneOrder, OpenOrder
+from engine.open_order import AccountOrders, OpenOrder
 from engine.opening import Opening
 from engine.phases import check_cancel, check_order
 from engine.replacing import Replacement, ReplaceRefusal, conditions_after, plan_replace
@@ -83,13 +85,11 @@ class Matcher(Opening):
 
     def apply(self, turn: Turn, command: Command) -> None:
         """Apply any command but the definition of the symbol; `turn` gets what it does."""
-        if self.expiry.next_us <= turn.ts_us:
+        if not self.quiet and self.expiry.next_us <= turn.ts_us:
             self.expire_due(turn)
         _HANDLERS[type(command)](self, turn, command)
-        if self.phase is _OPENING_AUCTION:
-            self.run_auction(turn)
-        if self.stops.orders and self.phase is _CONTINUOUS:
-            self.trigger_stops(turn)
+        if not self.quiet:
+            self._follow_up(turn)
 
     def change_rules(self, rules: SymbolRules) -> None:
         """Go on under other rules; open orders keep their fee rates.
@@ -111,11 +111,13 @@ class Matcher(Opening):
         orders = self.accounts.get(account)
         sized = command if command.ord_type is _LIMIT else self._sized(command)
         hold = rules.hold_of(side, sized.price_ticks, sized.qty_lots)
-        refusal = (
-            self._check_phase(command)
-            or check_new_order(rules, sized, hold, turn.ts_us)
-            or self._check_state(orders, sized)
-        )
+        refusal = None
+        if not self.quiet or command.time_in_force is _OPG:
+            refusal = self._check_phase(command)
+        if refusal is None:
+            refusal = check_new_order(rules, sized, hold, turn.ts_us) or self._check_state(
+                orders, sized
+            )
         moves = turn.moves(account)
         asset = QUOTE if side == _BUY else BASE
         moves[asset + PENDING] -= reserved
@@ -132,16 +134,10 @@ class Matcher(Opening):
             orders = self.accounts[account] = AccountOrders()
         orders.open[order.cl_ord_id] = order
         reports.accepted(turn, order)
-        conditions = order.conditions
-        at_once = 0 if conditions is None else conditions.min_qty_lots
-        if order.time_in_force is _FOK:
-            at_once = order.qty_lots
-        if at_once and not can_trade(self.book, sized, at_once):
-            self.end(turn, order, CancelReason.EXPIRED)
-        elif conditions is not None and conditions.stop_ticks:
-            self.wait(turn, order)
-        else:
+        if order.conditions is None and order.time_in_force is not _FOK:
             self.match(turn, order)
+        else:
+            self._enter(turn, order, sized)
 
     def cancel(self, turn: Turn, command: CancelOrder) -> None:
         """Cancel an open order, or refuse to."""
@@ -264,6 +260,9 @@ class Matcher(Opening):
             self.book.check_structure()
         assert bool(self.auction_ticks) == (self.phase is _OPENING_AUCTION), "Invariant: an auction"
         self.stops.check_invariants()
+        assert not self.quiet or (self.phase is _CONTINUOUS and not self.stops.orders), (
+            "Invariant: a quiet symbol has nothing to follow up"
+        )
         resting, waiting = self.book.orders, self.stops.orders
         open_orders = [order for orders in self.accounts.values() for order in orders.open.values()]
         assert len(open_orders) == len(resting) + len(waiting), "Invariant: open orders rest"
@@ -276,22 +275,25 @@ class Matcher(Opening):
             assert order.hold == hold, f"Invariant: order {order.order_id} holds {hold}"
             assert order.time_in_force not in _IMMEDIATE, "Invariant: IOC and FOK never rest"
 
-    def find(self, account: int, cl_ord_id: str, order_seq: int) -> OpenOrder | DoneOrder | None:
-        """Return the order that a request names, or None.
+    def _follow_up(self, turn: Turn) -> None:
+        # What comes of an input besides what its command does.
+        if self.phase is _OPENING_AUCTION:
+            self.run_auction(turn)
+        continuous = self.phase is _CONTINUOUS
+        if self.stops.orders and continuous:
+            self.trigger_stops(turn)
+        self.quiet = continuous and not self.stops.orders and self.expiry.next_us == NEVER
 
-        An OrderID (37) that names another order than the ClOrdID makes the order unknown.
-
-        Args:
-            order_seq: From the OrderID; 0 where none was given.
-        """
-        orders = self.accounts.get(account)
-        if orders is None:
-            return None
-        order = orders.open.get(cl_ord_id)
-        if order is not None:
-            return order if order_seq in (0, order.order_id) else None
-        done = orders.done.get(cl_ord_id)
-        return done if done is not None and order_seq in (0, done.order_seq) else None
+    def _enter(self, turn: Turn, order: OpenOrder, command: NewOrder) -> None:
+        # Puts an accepted order to work that wants all, or some, at once, or has to wait.
+        conditions = order.conditions or OrderConditions()
+        at_once = order.qty_lots if order.time_in_force is _FOK else conditions.min_qty_lots
+        if at_once and not can_trade(self.book, command, at_once):
+            self.end(turn, order, CancelReason.EXPIRED)
+        elif conditions.stop_ticks:
+            self.wait(turn, order)
+        else:
+            self.match(turn, order)
 
     def _check_state(self, orders: AccountOrders | None, command: NewOrder) -> Refusal | None:
         # What a new order is refused for that its command alone does not show.

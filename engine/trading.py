@@ -45,7 +45,7 @@ from engine.limits import (
     STOP_TRIGGERS_EVENTS_MAX,
     STOP_TRIGGERS_PER_INPUT_MAX,
 )
-from engine.open_order import AccountOrders, OpenOrder
+from engine.open_order import AccountOrders, DoneOrder, OpenOrder
 from engine.stops import StopBook
 from engine.turn import AVAILABLE, BASE, HELD, QUOTE, Turn
 
@@ -75,9 +75,12 @@ class Trading:
         accounts: What each account has open and has had.
         last_ticks: Price of the last trade; 0 before the first.
         phase: What the symbol takes; orders match as they come in CONTINUOUS only.
+        quiet: Whether nothing comes of an input but what its command does: the phase is CONTINUOUS,
+            no stop order waits and no order expires. False does no harm; it is true for most
+            inputs, which need not look then.
     """
 
-    __slots__ = ("accounts", "book", "expiry", "last_ticks", "phase", "rules", "stops")
+    __slots__ = ("accounts", "book", "expiry", "last_ticks", "phase", "quiet", "rules", "stops")
 
     def __init__(self, rules: SymbolRules) -> None:
         self.rules = rules
@@ -87,10 +90,28 @@ class Trading:
         self.accounts: dict[int, AccountOrders] = {}
         self.last_ticks = 0
         self.phase = TradingPhase.CONTINUOUS
+        self.quiet = False
 
     def open_orders(self) -> Iterator[OpenOrder]:
         """Iterate over all orders that rest or wait, in no order that means anything."""
         return chain(self.book.orders.values(), self.stops.orders.values())
+
+    def find(self, account: int, cl_ord_id: str, order_seq: int) -> OpenOrder | DoneOrder | None:
+        """Return the order that a request names, or None.
+
+        An OrderID (37) that names another order than the ClOrdID makes the order unknown.
+
+        Args:
+            order_seq: From the OrderID; 0 where none was given.
+        """
+        orders = self.accounts.get(account)
+        if orders is None:
+            return None
+        order = orders.open.get(cl_ord_id)
+        if order is not None:
+            return order if order_seq in (0, order.order_id) else None
+        done = orders.done.get(cl_ord_id)
+        return done if done is not None and order_seq in (0, done.order_seq) else None
 
     def match(self, turn: Turn, order: OpenOrder) -> None:
         """Trade what crosses of an order that is nowhere; then its rest rests, or ends."""
@@ -114,6 +135,7 @@ class Trading:
 
     def wait(self, turn: Turn, order: OpenOrder) -> None:
         """Let a stop order wait; one that is reached already is triggered after this input."""
+        self.quiet = False
         self.stops.add(order)
         self.watch(order)
         turn.touched[order.order_id] = order
@@ -121,6 +143,7 @@ class Trading:
     def watch(self, order: OpenOrder) -> None:
         """Note the expiry time of an order that rests or waits, if it has one."""
         if order.conditions is not None and order.conditions.expire_us:
+            self.quiet = False
             open_count = len(self.book.orders) + len(self.stops.orders)
             self.expiry.watch(order, self.open_orders(), open_count)
 
@@ -192,11 +215,13 @@ class Trading:
 
     def expire_day_orders(self, turn: Turn) -> None:
         """Begin to end the DAY orders that are open now, and end as many as one input may."""
+        self.quiet = False
         self.expiry.sweep(TimeInForce.DAY, turn.seq)
         self.expire_due(turn)
 
     def expire_opening_orders(self, turn: Turn) -> None:
         """Begin to end the OPG orders that are open now, and end as many as one input may."""
+        self.quiet = False
         self.expiry.sweep(TimeInForce.OPG, turn.seq)
         self.expire_due(turn)
 
@@ -239,6 +264,7 @@ class Trading:
     ) -> None:
         """Be in another phase from here on."""
         self.phase = phase
+        self.quiet = False
         index = len(turn.events)
         turn.events.append(PhaseChanged(index, phase, reason, auction_ticks, auction_lots))
 
@@ -272,7 +298,7 @@ class Trading:
             for maker, lots in fills:
                 self._trade(turn, maker, order, lots)
             assert order.leaves_qty_lots == left, "Invariant: an order trades what the book gave"
-            if fills and self.stops.orders:
+            if fills and not self.quiet and self.stops.orders:
                 # An order's prices go one way only: its first is an extreme, its last the other.
                 self.stops.observe(fills[0][0].price_ticks)
             if stopped is None:
