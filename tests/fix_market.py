@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from gateway.fix_dictionary import rule_of
+from gateway.fix_message import encode_fields, frame
+from gateway.fix_messages import MESSAGES
+from gateway.validate import fault_of
+
 Pairs = Sequence[tuple[bytes, bytes]]
 Level = tuple[str, str, int]
 """Price, total and number of orders."""
 Order = tuple[str, str, str]
 """OrderID, price and quantity."""
 
+_RULES = {kind: rule_of(MESSAGES[kind]) for kind in (b"W", b"X", b"Y", b"f", b"h", b"j", b"y")}
+_HEADER = ((b"49", b"SHARDEX"), (b"56", b"7"), (b"34", b"2"), (b"52", b"20260102-03:04:05"))
 _FIRST_TAGS = {b"W": b"269", b"X": b"279"}
 
 
@@ -73,6 +80,13 @@ class FixMarket:
         else:
             assert key not in side, f"new, but known: {entry}"
             side[key] = entry
+
+
+def check_valid(msg_type: bytes, pairs: Pairs) -> None:
+    """Assert that fields, as they stand behind the header, are a message by our own dictionary."""
+    raw = frame(encode_fields([(b"35", msg_type), *_HEADER, *pairs]))
+    fault = fault_of(raw, _RULES[msg_type])
+    assert fault is None, f"{fault}: {raw!r}"
 
 
 def groups(pairs: Pairs, first: bytes) -> Iterable[dict[str, str]]:

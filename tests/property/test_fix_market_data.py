@@ -13,7 +13,7 @@ from engine.trades import trades_of
 from gateway.market_book import NEVER, Mark, MarketBook
 from gateway.market_requests import DEPTH_MAX, Kind
 from router.market_state import OrdersSnapshot, decode_orders_snapshot, encode_orders_snapshot
-from tests.fix_market import FixMarket, Level, Order
+from tests.fix_market import FixMarket, Level, Order, check_valid
 from tests.matching_world import SYMBOL, World
 from tests.property.test_shard_conservation import KINDS_OF_STEPS, Step, outputs, steps_of
 
@@ -39,7 +39,9 @@ class Client:
 
     def bring_up_to_date(self, book: MarketBook) -> None:
         for msg_type, body in book.bodies(self.kind, self.mark, self.told):
-            self.market.apply(msg_type, [_pair(piece) for piece in body[:-1].split(b"\x01")])
+            pairs = [_pair(piece) for piece in body[:-1].split(b"\x01")]
+            check_valid(msg_type, [(b"262", b"r1"), *pairs])
+            self.market.apply(msg_type, pairs)
         self.mark, self.told = book.mark(self.kind), book.trade_count
 
     def check(self, shard: Shard) -> None:

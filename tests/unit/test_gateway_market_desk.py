@@ -16,6 +16,7 @@ from gateway.market_subscriptions import UNWRITTEN_BYTES_MAX
 from gateway.session_events import AppMessage
 from gateway.symbol_texts import SymbolTable
 from router.market_state import OrdersSnapshot, PhaseStatus
+from tests.fix_market import check_valid
 from tests.market_events import SYMBOL, accepted, defined, output, rules, trade
 from tests.unit.test_gateway_connection import World as Client
 from tests.unit.test_gateway_orders_in import fix
@@ -77,6 +78,9 @@ class World:
         texts = []
         for message in data.split(b"8=FIX.4.4\x01")[1:]:
             pieces = message.decode().split("\x01")
+            fields = [tuple(piece.encode().split(b"=", 1)) for piece in pieces[6:-2]]
+            if pieces[1] != "35=8":
+                check_valid(pieces[1][3:].encode(), fields)  # type: ignore[arg-type]
             texts.append(f"{pieces[1][3:]} {'|'.join(pieces[6:-2])}")
         return texts
 
