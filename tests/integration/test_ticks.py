@@ -1,0 +1,196 @@
+"""Time in a quiet market, and changes of the phase, while engines are killed: real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from engine.commands import Command, SetPhase, Tick, decode_command
+from engine.enums import PhaseReason, TradingPhase
+from engine.events import Event, OrderFilled, PhaseChanged, decode_output
+from ops.__main__ import main
+from router import keys
+from tests.engine_pair import ENGINE, STANDBY, Pair, running_pair
+from tests.helpers import eventually_async
+from tests.venue import USD, Peer, limit_order, utc_timestamp
+
+SYMBOL = "BTC-USD"
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+async def pair(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Pair]:
+    monkeypatch.setenv("SHARDEX_REDIS_URL", redis_url)
+    async with running_pair(redis_url, tmp_path) as pair:
+        yield pair
+
+
+async def commands(pair: Pair) -> list[Command]:
+    """Return what stands behind the definition of the symbol."""
+    async with pair.venue.link.sibling(1) as link:
+        entries = await link.call("XRANGE", keys.orders(SYMBOL), "2-0", "+")
+    return [decode_command(fields[1]) for _, fields in entries]
+
+
+async def events(pair: Pair) -> list[Event]:
+    """Return all events of the symbol."""
+    async with pair.venue.link.sibling(1) as link:
+        entries = await link.call("XRANGE", keys.events(SYMBOL), "-", "+")
+    return [event for _, fields in entries for event in decode_output(fields[1]).events]
+
+
+async def phase(pair: Pair, tmp_path: Path, *words: str) -> int:
+    """Run ``shardex phase``."""
+    config = str(tmp_path / "exchange.toml")
+    return await asyncio.to_thread(main, ["phase", *words, "--config", config])
+
+
+async def good_till(peer: Peer, cl_ord_id: str, seconds: float) -> int:
+    """Have an order rest so long; return when it ends, in ns."""
+    ends_ns = time.time_ns() + int(seconds * 1e9)
+    peer.send(limit_order(cl_ord_id, 1, "1", "100", f"|59=6|126={utc_timestamp(ends_ns)}"))
+    await peer.expect("8", t150="0", t11=cl_ord_id)
+    return ends_ns
+
+
+async def test_an_order_expires_on_time_in_a_quiet_market(pair: Pair) -> None:
+    async with pair.venue.gateway() as gateway:
+        peer = await pair.venue.trader(gateway, "user")
+        ends_ns = await good_till(peer, "a1", 0.7)
+        await good_till(peer, "a2", 3_600)
+        await peer.expect("8", t150="C", t39="C", t11="a1")
+        # The engine's and Redis' clock are one here; ExpireTime has whole milliseconds.
+        assert time.time_ns() >= ends_ns - 1_000_000
+        assert [type(one) for one in await commands(pair)][2:] == [Tick]
+        held = (await pair.venue.balances(peer.account))["USD"].held
+        assert 100 * USD <= held < 101 * USD, "the other order goes on"
+        states = await pair.state(ENGINE, ticks=1), await pair.state(STANDBY, compared=3)
+        assert [state.counters["ticks"] for state in states] == [1, 0]
+
+
+async def test_the_engine_that_takes_over_lets_the_order_expire(pair: Pair) -> None:
+    async with pair.venue.gateway() as gateway:
+        peer = await pair.venue.trader(gateway, "user")
+        await good_till(peer, "a1", 1.0)
+        pair.running[ENGINE].kill()
+        pair.running[ENGINE].wait()
+        await peer.expect("8", t150="C", t39="C", t11="a1")
+        await pair.leads(STANDBY)
+        assert [type(one) for one in await commands(pair)][1:] == [Tick]
+        assert (await pair.state(STANDBY, ticks=1)).counters["ticks"] == 1
+
+
+async def crossed(pair: Pair, peer: Peer, count: int) -> None:
+    """Gather orders that cross, in pre-open."""
+    for number in range(count):
+        for side, price in ((1, "110"), (2, "100")):
+            peer.send(limit_order(f"{side}-{number}", side, "0.01", price))
+            await peer.expect("8", t150="0", t39="0")
+
+
+async def test_a_change_of_phase_survives_the_engine_that_was_to_apply_it(
+    pair: Pair, tmp_path: Path, capsys: Captured
+) -> None:
+    async with pair.venue.gateway() as gateway:
+        peer = await pair.venue.trader(gateway, "user")
+        assert await phase(pair, tmp_path, SYMBOL, "pre-open") == 0
+        await crossed(pair, peer, 20)
+        capsys.readouterr()
+        changing = asyncio.create_task(phase(pair, tmp_path, SYMBOL, "continuous", "--json"))
+
+        async def stands_there() -> bool:
+            return SetPhase(TradingPhase.CONTINUOUS, PhaseReason.OPERATOR) in await commands(pair)
+
+        await eventually_async(stands_there)
+        pair.running[ENGINE].kill()
+        pair.running[ENGINE].wait()
+        assert await changing == 0
+        done = json.loads(capsys.readouterr().out)
+        assert (done["phase"], done["changed"]) == ("continuous", True)
+        assert (done["auction_price"], done["auction_volume"]) == ("100.00", "0.20")
+        for _ in range(40):
+            await peer.expect("8", t150="F", t31="100.00")
+        # One opening, whatever happened: each order traded once.
+        told = await events(pair)
+        opened = [one for one in told if isinstance(one, PhaseChanged) and one.auction_lots]
+        fills = [one for one in told if isinstance(one, OrderFilled)]
+        assert (len(opened), len({one.order_seq for one in fills}), len(fills)) == (1, 40, 40)
+        balances = await pair.venue.balances(peer.account)
+        assert (balances["USD"].held, balances["BTC"].held) == (0, 0)
+
+
+async def test_phases_are_shown_refused_and_told_to_traders(
+    pair: Pair, tmp_path: Path, capsys: Captured
+) -> None:
+    async with pair.venue.gateway() as gateway:
+        peer = await pair.venue.trader(gateway, "user")
+        assert await phase(pair, tmp_path, SYMBOL, "halted") == 0
+        assert f"{SYMBOL}: halted (seq 2)" in capsys.readouterr().out
+        assert await phase(pair, tmp_path, SYMBOL, "halted") == 0
+        assert "is in that phase already" in capsys.readouterr().out
+
+        peer.send(limit_order("a1", 1, "1", "100"))
+        text = f"Trading phase: {SYMBOL} is halted"
+        await peer.expect("8", t150="8", t103="2", t58=text)
+
+        async def shown() -> bool:
+            assert await phase(pair, tmp_path, "--all", "--json") == 0
+            rows = json.loads(capsys.readouterr().out)
+            return bool(
+                rows
+                == [
+                    {"symbol": "BTC-USD", "phase": "halted"},
+                    {"symbol": "ETH-USD", "phase": None},
+                ]
+            )
+
+        await eventually_async(shown)
+    for words, reason in (
+        ((), "which symbol?"),
+        (("DOGE-USD",), "DOGE-USD: no such symbol"),
+        ((SYMBOL, "open"), "expected one of continuous"),
+        (("--all", "halted", "now"), "--all: expected no symbol"),
+        (("ETH-USD", "halted", "--wait", "1"), "no engine has settled it in time"),
+    ):
+        assert await phase(pair, tmp_path, *words) == 1
+        assert reason in capsys.readouterr().err
+
+
+def closed_now() -> str:
+    """Return a [[schedule]] by which the symbol is closed now, for hours yet."""
+    hours = ("13:00", "23:00") if datetime.now(UTC).hour < 12 else ("01:00", "11:00")
+    return (
+        f'\n[[schedule]]\nsymbols = ["{SYMBOL}"]\n'
+        'days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]\n'
+        f'open = "{hours[0]}"\nclose = "{hours[1]}"\n'
+    )
+
+
+async def test_the_schedule_is_executed_once_whoever_leads(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHARDEX_REDIS_URL", redis_url)
+    async with running_pair(redis_url, tmp_path, more=closed_now()) as pair:
+
+        async def closed() -> bool:
+            return bool(await commands(pair))
+
+        await eventually_async(closed)
+        assert await phase(pair, tmp_path, SYMBOL, "continuous") == 0
+        pair.running[ENGINE].kill()
+        pair.running[ENGINE].wait()
+        await pair.leads(STANDBY)
+        assert await phase(pair, tmp_path, SYMBOL, "cancel-only") == 0
+        assert await commands(pair) == [
+            SetPhase(TradingPhase.CLOSED, PhaseReason.SCHEDULE),
+            SetPhase(TradingPhase.CONTINUOUS, PhaseReason.OPERATOR),
+            SetPhase(TradingPhase.CANCEL_ONLY, PhaseReason.OPERATOR),
+        ]
