@@ -182,6 +182,22 @@ def takeover_rows(results: Results) -> list[Row]:
     ]
 
 
+def sessions_idle_rows(results: Results) -> list[Row]:
+    """Logons, and sessions that do nothing."""
+    one = results[0]
+    sessions = f"{one['sessions']} idle sessions"
+    redis = f"{one['redis_percent']:.1f} % ({one['redis_percent_empty']:.1f} % without)"
+    cpu = f"{one['gateway_percent']:.1f} % ({one['gateway_percent_empty']:.1f} % without)"
+    memory = f"{one['gateway_mb']:.0f} MB, {one['kb_per_session']:.1f} kB a session"
+    logons = f"{one['logons_per_s']:.1f}/s, {one['logon_cpu_ms']:.1f} ms of CPU each"
+    return [
+        ("logons with a password (argon2id), one gateway", logons, "stated", ""),
+        (f"{sessions}, gateway, of a core", cpu, "stated", ""),
+        (f"{sessions}, Redis, of a core", redis, "stated", ""),
+        (f"{sessions}, gateway, memory", memory, "stated", ""),
+    ]
+
+
 class Bench:
     """One benchmark: how it is run, and what of it stands in the table."""
 
@@ -216,6 +232,7 @@ BENCHES = {
     "bench_latency": Bench(latency_rows, runs=3, quick_arguments=("--quick",)),
     "bench_end_to_end": Bench(end_to_end_rows, runs=3, quick_arguments=("--quick",)),
     "bench_reconnect": Bench(reconnect_rows, quick_arguments=("--quick",)),
+    "bench_sessions_idle": Bench(sessions_idle_rows, quick_arguments=("--quick",)),
     "bench_takeover": Bench(takeover_rows, quick_arguments=("--quick",)),
 }
 
