@@ -205,7 +205,13 @@ class ExchangeProcess:
             return db.execute(sql.encode(), parameters).fetchall()
 
     async def log_on(
-        self, visitor: int, *, gateway: int = 0, heart_bt_int_s: int = 30, reset: str = ""
+        self,
+        visitor: int,
+        *,
+        gateway: int = 0,
+        heart_bt_int_s: int = 30,
+        reset: str = "",
+        tail: str = "",
     ) -> Peer:
         """Log a visitor on, going on with the last session's numbers; the answer is a Logon."""
         port = self.endpoints["fix"][gateway]["port"]
@@ -220,6 +226,7 @@ class ExchangeProcess:
             user["password"].encode(),
             heart_bt_int_s=heart_bt_int_s,
             reset=reset,
+            tail=tail,
         )
         await peer.expect("A")
         return peer

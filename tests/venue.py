@@ -111,12 +111,19 @@ class Venue:
         return peer
 
     async def log_on(
-        self, gateway: Gateway, account: int, username: str, *, next_out: int = 1, reset: str = ""
+        self,
+        gateway: Gateway,
+        account: int,
+        username: str,
+        *,
+        next_out: int = 1,
+        reset: str = "",
+        tail: str = "",
     ) -> Peer:
         """Open a connection and log on; the answer must be a Logon."""
         peer = await self.connect(gateway)
         peer.next_out = next_out
-        peer.logon(account, username, PASSWORD, reset=reset)
+        peer.logon(account, username, PASSWORD, reset=reset, tail=tail)
         await peer.expect("A")
         return peer
 
@@ -240,12 +247,13 @@ class Peer:
         *,
         reset: str = "",
         heart_bt_int_s: int = 30,
+        tail: str = "",
     ) -> None:
-        """Send a Logon."""
+        """Send a Logon; ``tail``: more fields, such as ``|8013=Y``."""
         self.account = account
         more = f"|141={reset}" if reset else ""
         secrets = f"553={username}|554={password.decode()}"
-        self.send(f"35=A|98=0|108={heart_bt_int_s}|{secrets}{more}")
+        self.send(f"35=A|98=0|108={heart_bt_int_s}|{secrets}{more}{tail}")
 
     def send(self, text: str, *, number: int | None = None, header: str = "") -> None:
         """Send `35=…|tag=value|…`; the header is filled in, 60 where it is ``60=now``."""

@@ -76,6 +76,13 @@ async def is_due(venue: SmallVenue) -> bool:
     return await read_due(venue.link) == [ALICE]
 
 
+async def until_due(venue: SmallVenue) -> None:
+    async def looks() -> bool:
+        return await is_due(venue)
+
+    await eventually_async(looks)
+
+
 async def test_who_logs_out_is_canceled_where_it_may_have_orders(venue: SmallVenue) -> None:
     client = Client(venue)
     await client.log_on()
@@ -96,7 +103,7 @@ async def test_who_dies_with_its_gateway_is_canceled_when_the_lease_ends(venue: 
     client = Client(venue, ttl_ms=50)
     await client.log_on()
     assert await client.order(1, SOL) == [2]
-    await eventually_async(lambda: read_due(venue.link))
+    await until_due(venue)
 
     looks = [disconnect(venue.new_link(), ALICE, venue.homes) for _ in range(4)]
     done = await asyncio.gather(*looks)
@@ -180,7 +187,7 @@ async def test_a_shard_that_is_away_is_canceled_later_the_others_at_once(
         again = await due_s(venue)
         assert again is not None and 0 < again <= 1
         await link.call("SET", keys.CLEARED, mark)
-    await eventually_async(lambda: read_due(venue.link))
+    await until_due(venue)
     assert await disconnect(venue.link, ALICE, venue.homes) == Disconnected(1, 0)
     assert await commands(venue, BTC) == [b"order", CANCEL]
     assert await commands(venue, SOL) == [b"order", CANCEL]
