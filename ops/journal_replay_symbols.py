@@ -255,8 +255,9 @@ class JournalReplayer:
             self._differ(symbol, "invariant", 0, 0, str(error))
         matcher = self._shard.matcher(symbol)
         holds: dict[tuple[int, str], int] = defaultdict(int)
-        for order in matcher.book.orders.values():
-            holds[order.owner, matcher.rules.hold_asset(order.side)] += order.hold
+        for orders in matcher.accounts.values():
+            for order in orders.open.values():
+                holds[order.owner, matcher.rules.hold_asset(order.side)] += order.hold
         owned = self._tracks[symbol].owned
         sums: dict[str, int] = defaultdict(int)
         for account, asset in sorted({*owned, *holds}):

@@ -30,6 +30,7 @@ FROM trades WHERE maker_user_id = %(user)s OR taker_user_id = %(user)s
 """
 _MAKER, _TAKER = 1, 2
 _CANCEL_REJECTED = "cancel_rejected"
+_MASS_CANCEL = "mass_cancel"
 
 
 class StoredFill(msgspec.Struct, frozen=True):
@@ -55,8 +56,8 @@ class StoredReports(msgspec.Struct, frozen=True):
 
     Attributes:
         orders: OrderID (37) → the order.
-        exec_ids: ExecID (17) of every report, but for refused cancels and replaces, which have
-            none.
+        exec_ids: ExecID (17) of every report, but for refused cancels and replaces and for mass
+            cancels, which have none.
         cancel_rejects: how many of those there are.
         fills: trade id (527) and LastLiquidityInd (851): 1 maker, 2 taker → the user's side.
     """
@@ -92,7 +93,7 @@ async def _read(connection: AsyncConnection, user: int) -> StoredReports:
     async for exec_id, kind in await connection.execute(_EXECUTIONS, [user]):
         if kind == _CANCEL_REJECTED:
             cancel_rejects += 1
-        else:
+        elif kind != _MASS_CANCEL:
             exec_ids.add(exec_id)
     fills = {}
     async for row in await connection.execute(_FILLS, {"user": user}):
