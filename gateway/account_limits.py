@@ -1,7 +1,8 @@
-"""The limits of one account, and the checks of its orders against them. Pure.
+"""The limits of one account, and the checks of its orders against them.
 
-A session reads its account's limits at logon, and again when an operator changes them. Cancels,
-status requests and mass requests are never limited.
+Nothing is read here: settings and counts come as arguments. A session reads its account's limits at
+logon, and again when an operator changes them. Cancels, status requests and mass requests are never
+limited.
 
     limit               what counts                                          D         G
     max_open_orders     open orders, and new ones that nobody has answered   103=3     -

@@ -15,6 +15,7 @@ from engine.journal_reader import JournalReader, segment_paths
 from engine.journal_writer import FsyncPolicy, JournalWriter
 from engine.limits import RING_SLOTS
 from gateway.connection import Connection, ConnectionLimits
+from gateway.fix_message import frame
 from gateway.pipeline import Inbound, Pipeline
 from gateway.session_events import (
     AdminMessage,
@@ -146,14 +147,15 @@ async def test_messages_that_the_disk_refuses_pass_unrecorded_and_are_recorded_l
 
 
 async def test_requests_pass_by_and_endings_are_not_journalled(world: World) -> None:
-    events = [ResendRequested(1, 2), IgnoredMessage(b"i", "late"), NeedOutLimit(5), Closed("over")]
+    raw = frame(b"35=0\x0149=7\x01")
+    events = [ResendRequested(1, 2), IgnoredMessage(raw, "late"), NeedOutLimit(5), Closed("over")]
     world.pipeline.take_events(world.connection, events, NOW_NS)
     assert world.requests == [events[0], events[2]]
     async with world.running():
         await world.pipeline.drained()
     assert [entry.event for entry in world.forwarded] == [events[1], events[3]]
     (record,) = JournalReader(world.directory)
-    assert (record.key, record.seq, record.payload) == ("7", 0, b"i")
+    assert (record.key, record.seq, record.payload) == ("7", 0, raw)
 
 
 async def test_output_is_journalled_and_waits_for_nothing(world: World) -> None:
