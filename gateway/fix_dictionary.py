@@ -6,7 +6,7 @@ message" (373=2); every other is an "invalid tag number" (373=0).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
@@ -14,6 +14,8 @@ from gateway.fix_fields import FIELDS
 from gateway.fix_messages import HEADER, MESSAGES, TRAILER, Direction, Member, Message
 
 LAST_FIX44_TAG = 956
+
+IsValid = Callable[[bytes], object]
 
 FIX44_MSG_TYPES = frozenset(
     b"0 1 2 3 4 5 6 7 8 9 A B C D E F G H J K L M N P Q R S T V W X Y Z a b c d e f g h i j k l m n"
@@ -46,11 +48,13 @@ class MessageRule(msgspec.Struct, frozen=True):
         allowed: tags behind the header and before the trailer, outside groups.
         required: tags that it must have, header included.
         groups: its groups, by the tag of their count.
+        plain: those of ``allowed`` that count no group, each with what tells its good values.
     """
 
     allowed: frozenset[bytes]
     required: tuple[bytes, ...]
     groups: Mapping[bytes, GroupRule]
+    plain: Mapping[bytes, IsValid]
 
 
 def rule_of(message: Message) -> MessageRule:
@@ -60,7 +64,12 @@ def rule_of(message: Message) -> MessageRule:
         frozenset(member.tag for member in members),
         (*_required(HEADER), *_required(members)),
         {**_groups(HEADER), **_groups(members)},
+        _plain(members),
     )
+
+
+def _plain(members: tuple[Member, ...]) -> dict[bytes, IsValid]:
+    return {member.tag: FIELDS[member.tag].is_valid for member in members if not member.members}
 
 
 def _required(members: tuple[Member, ...]) -> Iterator[bytes]:
@@ -80,6 +89,7 @@ def _groups(members: tuple[Member, ...]) -> dict[bytes, GroupRule]:
     }
 
 
+HEADER_PLAIN = _plain(HEADER)
 HEADER_TAGS = frozenset(member.tag for member in HEADER)
 TRAILER_TAGS = frozenset(member.tag for member in TRAILER)
 

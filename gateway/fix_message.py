@@ -75,12 +75,8 @@ def split_fields(raw: bytes) -> list[tuple[bytes, bytes | None]]:
     content = raw[_body_start(raw) : -_TRAILER_BYTES - 1]
     if _HAS_DATA(raw):
         return _split_fields_with_data(content)
-    return [_tag_and_value(piece) for piece in content.split(SOH)]
-
-
-def _tag_and_value(piece: bytes) -> tuple[bytes, bytes | None]:
-    tag, equals, value = piece.partition(b"=")
-    return tag, value if equals else None
+    parts = [piece.partition(b"=") for piece in content.split(SOH)]
+    return [(tag, value if equals else None) for tag, equals, value in parts]
 
 
 def _split_fields_with_data(content: bytes) -> list[tuple[bytes, bytes | None]]:
@@ -90,7 +86,8 @@ def _split_fields_with_data(content: bytes) -> list[tuple[bytes, bytes | None]]:
         end = content.find(SOH, start)
         if end < 0:
             end = len(content)
-        tag, value = _tag_and_value(content[start:end])
+        tag, equals, rest = content[start:end].partition(b"=")
+        value = rest if equals else None
         if fields and tag == _DATA_TAG_OF_LENGTH.get(fields[-1][0]) and value is not None:
             value_start = start + len(tag) + 1
             data_end = _data_end(content, value_start, fields[-1][1])

@@ -13,14 +13,16 @@ tests/bench/bench_session.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from gateway.fix_dictionary import (
     CLIENT_RULES,
     FIX44_MSG_TYPES,
+    HEADER_PLAIN,
     HEADER_TAGS,
     TRAILER_TAGS,
     GroupRule,
+    IsValid,
     MessageRule,
     is_defined,
 )
@@ -130,8 +132,13 @@ class _Check:
 
     def find_fault(self) -> Fault | None:
         """Return the first fault in the order of the fields; a missing tag comes last."""
-        index = 0
+        index = self._skip_plain(0, HEADER_PLAIN)
         while index < len(self._pairs):
+            if not self._in_trailer:
+                start, index = index, self._skip_plain(index, self._rule.plain)
+                self._in_body = self._in_body or index > start
+                if index == len(self._pairs):
+                    break
             tag, value = self._pairs[index]
             fault = (
                 self._fault_of_pair(index)
@@ -147,6 +154,18 @@ class _Check:
                 if fault is not None:
                     return fault
         return _fault_of_missing(self._rule.required, self._seen)
+
+    def _skip_plain(self, index: int, plain: Mapping[bytes, IsValid]) -> int:
+        """Step over fields that are right where they stand; return the index of the first other."""
+        pairs, seen = self._pairs, self._seen
+        while index < len(pairs):
+            tag, value = pairs[index]
+            is_valid = plain.get(tag)
+            if is_valid is None or not value or tag in seen or not is_valid(value):
+                break
+            seen.add(tag)
+            index += 1
+        return index
 
     def _fault_of_pair(self, index: int) -> Fault | None:
         """Check that the piece is a number, ``=`` and a value."""
@@ -211,10 +230,10 @@ class _Check:
 
 
 def _fault_of_missing(required: tuple[bytes, ...], seen: set[bytes]) -> Fault | None:
-    for tag in required:
-        if tag not in seen:
-            return Fault(SessionRejectReason.REQUIRED_TAG_MISSING, tag)
-    return None
+    if seen.issuperset(required):
+        return None
+    missing = next(tag for tag in required if tag not in seen)
+    return Fault(SessionRejectReason.REQUIRED_TAG_MISSING, missing)
 
 
 def _fault_of_unknown(tag: bytes) -> Fault:

@@ -50,6 +50,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gateway.fix_dictionary import CLIENT_RULES
 from gateway.fix_message import encode_fields, frame, split_fields
 from gateway.fix_time import NS_PER_SECOND, UtcTimestampWriter
 from gateway.session import FixSession
@@ -65,6 +66,7 @@ from gateway.session_events import (
     ResendRequested,
     SessionRules,
 )
+from gateway.validate import fault_of
 
 _SCRIPTS = sorted(Path(__file__).parent.joinpath("fix_scripts").glob("*.fix"))
 _START_NS = 1_704_196_800 * NS_PER_SECOND
@@ -156,6 +158,9 @@ class Player:
     def take_outbound(self, outbound: Outbound) -> None:
         if outbound.stored:
             self.store.append((outbound.msg_seq_num, outbound.data))
+        rule = CLIENT_RULES.get(outbound.msg_type)
+        # What both sides send is right by the dictionary, however odd what it answers is.
+        assert rule is None or fault_of(outbound.data, rule) is None, outbound
         fields = split_fields(outbound.data)
         self.sent.append([field for field in fields if field[0] not in _NOT_COMPARED])
 
