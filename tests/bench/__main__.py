@@ -165,6 +165,17 @@ def end_to_end_rows(results: Results) -> list[Row]:
     return rows
 
 
+def fix_marketdata_rows(results: Results) -> list[Row]:
+    """Subscribers of a busy symbol over FIX."""
+    percent = 100 * median(results, "ratio")
+    with_them, without = (median(results, f"gateway_cpu_us_{name}") for name in ("with", "without"))
+    cost = f"{with_them:.1f} against {without:.1f} us per order"
+    return [
+        ("orders/s with 100 FIX subscribers, of none", f"{percent:.0f} %", "90 %", ""),
+        ("that gateway's CPU with and without them", cost, "", ""),
+    ]
+
+
 def reconnect_rows(results: Results) -> list[Row]:
     """Clients of killed gateways."""
     p50_s, max_s = (median(results, key) for key in ("trading_p50_s", "trading_max_s"))
@@ -231,6 +242,7 @@ BENCHES = {
     "bench_gateway": Bench(gateway_rows, runs=3, quick_arguments=("--orders", "5000")),
     "bench_latency": Bench(latency_rows, runs=3, quick_arguments=("--quick",)),
     "bench_end_to_end": Bench(end_to_end_rows, runs=3, quick_arguments=("--quick",)),
+    "bench_fix_marketdata": Bench(fix_marketdata_rows, quick_arguments=("--quick",)),
     "bench_reconnect": Bench(reconnect_rows, quick_arguments=("--quick",)),
     "bench_sessions_idle": Bench(sessions_idle_rows, quick_arguments=("--quick",)),
     "bench_takeover": Bench(takeover_rows, quick_arguments=("--quick",)),

@@ -17,6 +17,7 @@ import pstats
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from multiprocessing import get_context
 from pathlib import Path
@@ -42,7 +43,7 @@ _NEW = b"\x01150=0\x01"
 _AMPLE = 10**15
 
 
-def render_orders(account: int, count: int) -> list[bytes]:
+def render_orders(account: int, count: int, symbols: Sequence[str] = _SYMBOLS) -> list[bytes]:
     """Return orders that rest and cross in turns, MsgSeqNum from 2."""
     now = utc_timestamp(time.time_ns()).encode()
     messages = []
@@ -51,7 +52,7 @@ def render_orders(account: int, count: int) -> list[bytes]:
         numbered = [*header, (b"34", b"%d" % (index + 2)), (b"52", now)]
         body = [
             (b"11", b"%d-%08d" % (account, index)),
-            (b"55", _SYMBOLS[index // 2 % 2].encode()),
+            (b"55", symbols[index // 2 % len(symbols)].encode()),
             (b"54", b"2" if index % 2 else b"1"),
             (b"60", now),
             (b"38", b"1"),
