@@ -13,7 +13,7 @@ from router.redis_client import RedisLink
 from router.sessions import Opened, Sessions
 from tests.helpers import eventually_async
 from tests.router_helpers import make_link
-from tests.venue import PASSWORD, Venue
+from tests.venue import PASSWORD, USD, Venue, limit_order
 
 ALICE, BOB = 1, 2
 DAY_MS = 86_400_000
@@ -65,9 +65,16 @@ async def test_client_that_is_logged_on_is_told(venue: Venue) -> None:
     daily = venue.settings.gateway.model_copy(update={"session_reset_time": "12:00"})
     async with venue.gateway(settings=daily) as gateway:
         account = await venue.add_user("user")
+        await venue.deposit(account, "USD", 10_000 * USD)
         peer = await venue.log_on(gateway, account, "user")
+        peer.send(limit_order("a", 1, "1", "100"))
+        await peer.expect("8", t34="2", t11="a")
         await venue.link.call("HSET", keys.session(account), "began_ms", 1)
-        await peer.expect("5", t58=TEXT)
+        await peer.expect("5", t34="3", t58=TEXT)
+        # What the client lacks is still sent again.
+        peer.send("35=2|7=2|16=0")
+        await peer.expect("8", t34="2", t43="Y", t11="a")
+        await peer.expect("4", t34="3", t36="4")
         peer.send("35=5")
         await peer.expect_closed()
         await eventually_async(lambda: not gateway.stats()["sessions"])
