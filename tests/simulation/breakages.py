@@ -134,7 +134,7 @@ def _acknowledged_before_commit(world: World) -> AbstractContextManager[Any]:
 
 
 _FENCE = "if lease[1] ~= head[2] or tonumber(lease[2]) ~= head[3] then"
-_REPORT = "call('XADD', outbox[account], outbox_id(account), 'e', ARGV[report + i])"
+_REPORT = "tell(meta[reports_at + i], ARGV[report + i])"
 
 SOUND = Breakage("nothing", ())
 POSITIONS_FIRST = Breakage("writer-position-outside-its-transaction", ("table ", "WriteFailed"))

@@ -145,6 +145,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Listen on the simulated network (asyncio)."""
         return self.network.listen(factory, port)
 
+    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+        """Do nothing: no signals are sent here."""
+
     def set_exception_handler(self, handler: Any) -> None:
         """Set the handler of the calling process (asyncio)."""
         process = current_process()

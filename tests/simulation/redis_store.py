@@ -307,9 +307,21 @@ class Store:
         found[member] = float(score)
         return int(is_new)
 
-    def _zrange(self, db: int, key: bytes, first: bytes, last: bytes) -> Reply:
-        ordered = self._get_typed(db, key, SortedSet).ordered()
-        return ordered[_slice(int(first), int(last), len(ordered))]
+    def _zrem(self, db: int, key: bytes, member: bytes) -> Reply:
+        return int(self._get_typed(db, key, SortedSet).pop(member, None) is not None)
+
+    def _zscore(self, db: int, key: bytes, member: bytes) -> Reply:
+        score = self._get_typed(db, key, SortedSet).get(member)
+        return None if score is None else _text(score)
+
+    def _zrange(self, db: int, key: bytes, first: bytes, last: bytes, option: bytes = b"") -> Reply:
+        found = self._get_typed(db, key, SortedSet)
+        ordered = found.ordered()
+        members = ordered[_slice(int(first), int(last), len(ordered))]
+        if not option:
+            return members
+        assert option == b"WITHSCORES", option
+        return [one for member in members for one in (member, _text(found[member]))]
 
     def _zremrangebyscore(self, db: int, key: bytes, low: bytes, high: bytes) -> Reply:
         found = self._get_typed(db, key, SortedSet)
@@ -325,6 +337,10 @@ class Store:
         for member in gone:
             del found[member]
         return len(gone)
+
+
+def _text(score: float) -> bytes:
+    return b"%.17g" % score
 
 
 def _slice(first: int, last: int, length: int) -> slice:
