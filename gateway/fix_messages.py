@@ -125,7 +125,7 @@ _MESSAGES = (
         "OrderCancelRequest",
         "client",
         "41* 37+ 11* 526 583 66 586 1+ 660 581 @Parties 55* @Instrument @Financing @Underlyings"
-        " 54* 60* @OrderQty 376 @Text",
+        " 54* 60* 38 152 @OrderQty 376 @Text",
     ),
     (
         "G",

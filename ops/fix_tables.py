@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gateway.fix_fields import FIELDS, Field
+from engine.limits import CL_ORD_ID_LENGTH_MAX
+from gateway.fix_fields import FIELDS, FORMATS, Field
 from gateway.fix_messages import MESSAGES, Direction, Member, Message
 
 _BLOCK = re.compile(r"(<!-- fields of: ([^>]*) -->\n).*?(<!-- end of fields -->)", re.DOTALL)
@@ -90,4 +91,9 @@ def _values(field: Field) -> str:
         return ", ".join(named)
     if field.values:
         return " ".join(value for value, _ in field.values)
+    if field.type == "STRING" and field.valid != FORMATS["STRING"]:
+        longest = (
+            "" if field.valid == FORMATS["ID"] else f", 1 to {CL_ORD_ID_LENGTH_MAX} characters"
+        )
+        return f"printable ASCII{longest}"
     return _FORMATS[field.type]
