@@ -119,7 +119,7 @@ class Matcher(Opening):
                 orders, sized
             )
         moves = turn.moves(account)
-        asset = QUOTE if side == _BUY else BASE
+        asset = QUOTE if side is _BUY else BASE
         moves[asset + PENDING] -= reserved
         if refusal is not None:
             moves[asset + AVAILABLE] += reserved
@@ -169,7 +169,7 @@ class Matcher(Opening):
             beyond = self._check_band(command)
             plan = plan if beyond is None else ReplaceRefusal(CxlRejReason.OTHER, beyond.text)
         moves = turn.moves(command.account)
-        asset = QUOTE if command.side == _BUY else BASE
+        asset = QUOTE if command.side is _BUY else BASE
         moves[asset + PENDING] -= command.reserved
         if not isinstance(plan, Replacement):
             moves[asset + AVAILABLE] += command.reserved

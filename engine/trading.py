@@ -116,7 +116,7 @@ class Trading:
     def match(self, turn: Turn, order: OpenOrder) -> None:
         """Trade what crosses of an order that is nowhere; then its rest rests, or ends."""
         book = self.book
-        own, opposite = (book.bids, book.asks) if order.side == _BUY else (book.asks, book.bids)
+        own, opposite = (book.bids, book.asks) if order.side is _BUY else (book.asks, book.bids)
         if (
             opposite.best.key <= order.price_ticks * opposite.sign
             and self.phase is _CONTINUOUS
@@ -160,7 +160,7 @@ class Trading:
         """End an order that is nowhere, with what is left of it."""
         lots = order.leaves_qty_lots
         moves = turn.moves(order.owner)
-        asset = QUOTE if order.side == _BUY else BASE
+        asset = QUOTE if order.side is _BUY else BASE
         moves[asset + AVAILABLE] += order.hold
         moves[asset + HELD] -= order.hold
         order.hold = 0
@@ -182,7 +182,7 @@ class Trading:
         fee, released = order.fill(rules, price_ticks, lots, as_maker=liquidity is not _TAKER)
         moves = turn.moves(order.owner)
         notional = price_ticks * lots * rules.quote_units_per_tick_lot
-        if order.side == _BUY:
+        if order.side is _BUY:
             moves[QUOTE + AVAILABLE] += released - notional - fee
             moves[QUOTE + HELD] -= released
             moves[BASE + AVAILABLE] += lots * rules.base_units_per_lot
@@ -198,7 +198,7 @@ class Trading:
         """Put an iceberg order, of which all that was shown has traded, back in the book."""
         order.leaves_qty_lots, order.hidden_lots = order.hidden_lots, 0
         self._show_part(order)
-        own = self.book.bids if order.side == _BUY else self.book.asks
+        own = self.book.bids if order.side is _BUY else self.book.asks
         self.book.rest(own, order.price_ticks, order)
         reports.refilled(turn, order)
 
@@ -338,7 +338,7 @@ class Trading:
         order.price_ticks = price_ticks
         hold = order.hold_for(self.rules, price_ticks, order.leaves_qty_lots)
         moves = turn.moves(order.owner)
-        asset = QUOTE if order.side == _BUY else BASE
+        asset = QUOTE if order.side is _BUY else BASE
         moves[asset + AVAILABLE] += order.hold - hold
         moves[asset + HELD] -= order.hold - hold
         order.hold = hold

@@ -99,7 +99,7 @@ class Turn:
 
         A ClOrdID that came and went in this input never had an entry.
         """
-        updates = list(self._renamed.values())
+        updates = list(self._renamed.values()) if self._renamed else []
         for order_seq, order in self.touched.items():
             if order.leaves_qty_lots:
                 updates.append(OpenUpdate(order.owner, order.cl_ord_id, order.text()))
