@@ -9,9 +9,16 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from engine.commands import CancelAll
+from engine.commands import CancelAll, OrderConditions
 from engine.enums import OrdType, SelfTradePrevention, Side, TimeInForce
 from engine.errors import SnapshotCorrupt, SnapshotVersion
+from engine.events import (
+    MassCancelReported,
+    OrderCanceled,
+    OrderRefilled,
+    OrderTriggered,
+    decode_output,
+)
 from engine.limits import RECENT_CL_ORD_IDS_MAX
 from engine.open_order import OpenOrder
 from engine.shard import Shard
@@ -33,6 +40,24 @@ def busy_world() -> World:
     world.change_rules(rules(version=2, maker_ppm=3, taker_ppm=5))
     world.new(1, "g", Side.BUY, 3, 98)
     world.cancel(1, "h", "g")
+    return world
+
+
+def crowded_world() -> World:
+    """Return a symbol with stop orders, icebergs and orders with a time, too."""
+    world = busy_world()
+    stop, gtd = OrdType.STOP, TimeInForce.GTD
+    at, below = OrderConditions(stop_ticks=105), OrderConditions(stop_ticks=90)
+    iceberg, timed = OrderConditions(max_floor_lots=2), OrderConditions(expire_us=900_000)
+    all_three = OrderConditions(stop_ticks=103, max_floor_lots=2, expire_us=900_000)
+    waiting = {"ord_type": OrdType.STOP_LIMIT, "time_in_force": gtd, "conditions": all_three}
+    world.new(1, "q", Side.BUY, 3, 110, ord_type=stop, conditions=at)
+    world.new(3, "r", Side.BUY, 3, 110, ord_type=stop, conditions=at)
+    world.new(3, "s", Side.BUY, 6, 103, **waiting)  # type: ignore[arg-type]
+    world.new(3, "t", Side.SELL, 3, 80, ord_type=stop, conditions=below)
+    world.new(3, "u", Side.SELL, 9, 104, conditions=iceberg)
+    world.new(3, "v", Side.SELL, 9, 107, time_in_force=gtd, conditions=timed)
+    world.new(2, "w", Side.SELL, 2, 103)
     return world
 
 
@@ -67,6 +92,32 @@ def test_state_comes_back_whole() -> None:
             getattr(after.book.orders[seq], name) == getattr(order, name)
             for name in OpenOrder.__slots__
         )
+
+
+def test_waiting_hiding_and_timed_orders_come_back_and_go_on() -> None:
+    world = crowded_world()
+    shard = restored(world)
+    shard.check_invariants()
+    assert shard.matcher(SYMBOL).content() == world.shard.matcher(SYMBOL).content()
+    held = shard.matcher(SYMBOL)
+    assert (len(held.stops.orders), held.book.orders[15].hidden_lots) == (4, 7)
+    copy = World()
+    copy.shard, copy.commands = shard, list(world.commands)
+    copy.balances = {key: list(amounts) for key, amounts in world.balances.items()}
+    copy.opens, copy.rules, copy.ts_us = dict(world.opens), world.rules, world.ts_us
+    for one in (world, copy):
+        one.settlements.clear()
+        one.new(4, "x", Side.BUY, 20, 104)
+        one.tick(950_000)
+        one.mass_cancel(3, "y")
+    assert copy.settlements == world.settlements
+    assert shard.state_hash(SYMBOL) == world.shard.state_hash(SYMBOL)
+    events = [
+        type(event)
+        for settlement in copy.settlements
+        for event in decode_output(settlement.event).events
+    ]
+    assert {OrderTriggered, OrderRefilled, OrderCanceled, MassCancelReported} <= set(events)
 
 
 def test_empty_symbol_comes_back() -> None:
