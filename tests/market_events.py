@@ -7,9 +7,11 @@ from engine.enums import (
     CancelReason,
     Liquidity,
     OrdType,
+    PhaseReason,
     SelfTradePrevention,
     Side,
     TimeInForce,
+    TradingPhase,
 )
 from engine.events import (
     Event,
@@ -20,6 +22,7 @@ from engine.events import (
     OrderReplaced,
     OrderTriggered,
     Output,
+    PhaseChanged,
     SymbolDefined,
 )
 from engine.instrument import SymbolRules, define_rules
@@ -92,6 +95,16 @@ def triggered(
         *(price_ticks, qty_lots, qty_lots, 0, 0),
         conditions=conditions,
     )
+
+
+def phase_changed(
+    phase: TradingPhase,
+    reason: PhaseReason = PhaseReason.OPERATOR,
+    *,
+    auction: tuple[int, int] = (0, 0),
+) -> Event:
+    """The symbol changes to another phase, with the price and volume of an auction."""
+    return PhaseChanged(0, phase, reason, *auction)
 
 
 def refilled(order_seq: int, side: Side, price_ticks: int, *, leaves: int, displayed: int) -> Event:

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 from msgspec.structs import astuple
 
-from engine.enums import Side
+from engine.commands import SetPhase
+from engine.enums import PhaseReason, Side, TradingPhase
+from engine.order_replica import OrderReplica
 from marketdata.board import Board
 from marketdata.errors import PositionMoved, StateMismatch
 from marketdata.feed import SymbolFeed
@@ -34,6 +36,7 @@ from ops.embedded_redis import EmbeddedRedis, RedisBinary
 from router import keys
 from router.errors import RedisUnavailable, StreamGap
 from router.homes import read_homes
+from router.market_state import ORDERS_KEPT_S, decode_orders_snapshot, decode_phase
 from router.redis_client import Argument, RedisLink
 from router.subscriber import Subscriber
 from tests.helpers import eventually, eventually_async
@@ -78,10 +81,7 @@ def is_current(subscriber: MarketSubscriber, venue: Venue) -> bool:
     """Whether every replica is joined and shows the engine's book."""
     for symbol, replica in subscriber.replicas.items():
         book = venue.engine.matcher(symbol).book
-        ours = [
-            [astuple(one) for one in side.top(99)]
-            for side in (replica.bids, replica.asks)
-        ]
+        ours = [[astuple(one) for one in side.top(99)] for side in (replica.bids, replica.asks)]
         if not replica.joined or ours != [book.levels(side, 99) for side in Side]:
             return False
     return True
@@ -173,6 +173,7 @@ async def test_every_channel_beats_and_keys_are_refreshed_in_a_quiet_market(venu
             ("trades", keys.md_trades),
             ("bbo", keys.md_bbo),
             ("depth", keys.md_depth),
+            ("status", keys.md_status),
         ):
             beat = await _next_message(venue.url, key(SYMBOLS[0]))
             assert (beat["type"], beat["channel"]) == ("heartbeat", channel)
@@ -189,6 +190,49 @@ async def _next_message(url: str, channel: str) -> dict[str, Any]:
         subscriber.close()
     decoded: dict[str, Any] = json.loads(data)
     return decoded
+
+
+async def test_displayed_orders_are_written_when_somebody_asks(venue: Venue) -> None:
+    symbol = SYMBOLS[0]
+    await venue.publish(symbol, list(random_commands(1, 200)))
+    async with running(venue.service()):
+        await eventually_async(venue.is_saved)
+        assert not await venue.link.call("EXISTS", keys.md_orders(symbol))
+
+        async def is_written() -> bytes | None:
+            await venue.link.call("PUBLISH", keys.MD_CONTROL_CHANNEL, symbol)
+            value: bytes | None = await venue.link.call("GET", keys.md_orders(symbol))
+            return value
+
+        snapshot = decode_orders_snapshot(await eventually_async(is_written) or b"")
+        assert 0 < await venue.link.call("TTL", keys.md_orders(symbol)) <= ORDERS_KEPT_S
+        assert not await venue.link.call("EXISTS", keys.md_orders(SYMBOLS[1]))
+    assert (snapshot.seq, snapshot.run_id) == (len(venue.outputs[symbol]), venue.link.run_id)
+    book = venue.engine.matcher(symbol).book
+    replica = OrderReplica(snapshot.orders)
+    assert [
+        (order.order_seq, order.qty_lots)
+        for side, levels in ((Side.BUY, replica.bids), (Side.SELL, replica.asks))
+        for level in levels.top(99)
+        for order in replica.queue(side, level.price_ticks)
+    ] == [(order.order_id, order.leaves_qty_lots) for order in book.by_priority()]
+
+
+async def test_trading_phase_is_kept_and_told_through_restarts(venue: Venue) -> None:
+    symbol = SYMBOLS[0]
+    subscriber = MarketSubscriber(venue.url, [symbol], channels=["status"])
+    replica = subscriber.replicas[symbol]
+    async with running(subscriber):
+        for phase in (TradingPhase.HALTED, TradingPhase.CANCEL_ONLY):
+            async with running(venue.service()):
+                await eventually_async(lambda: replica.joined)
+                await venue.publish(symbol, [SetPhase(phase, PhaseReason.OPERATOR)])
+                name = phase.name.lower()
+                await eventually_async(lambda name=name: replica.phase == name)
+                await eventually_async(venue.is_saved)
+            status = decode_phase(await venue.link.call("GET", keys.md_phase(symbol)))
+            assert (status.phase, status.changed_seq) == (name, len(venue.outputs[symbol]))
+        assert replica.gaps == 0
 
 
 async def test_second_process_is_noticed_and_stops_one_of_them(venue: Venue) -> None:

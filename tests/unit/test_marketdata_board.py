@@ -7,13 +7,23 @@ from typing import Any
 
 import msgspec
 
-from engine.enums import Side
+from engine.enums import Side, TradingPhase
 from engine.events import Output
 from marketdata.board import RECENT_TRADES, Board, restore_candles
 from marketdata.candles import MINUTE_US, CandleBook
 from marketdata.feed import Checkpoint, SymbolFeed
 from marketdata.feed_codec import decode_candle, decode_snapshot, encode_candle
-from tests.market_events import SYMBOL, TS_US, accepted, defined, output, rules, trade
+from router.market_state import decode_orders_snapshot, decode_phase
+from tests.market_events import (
+    SYMBOL,
+    TS_US,
+    accepted,
+    defined,
+    output,
+    phase_changed,
+    rules,
+    trade,
+)
 
 BUY, SELL = Side.BUY, Side.SELL
 
@@ -56,6 +66,8 @@ def test_nothing_is_shown_before_the_symbol_is_defined() -> None:
     board = board_after()
     assert board.snapshot(levels_max=5, now_us=TS_US) is None
     assert board.ticker(now_us=TS_US) is None
+    assert board.phase() is None
+    assert board.orders(run_id="server") is None
 
 
 def test_snapshot_has_levels_best_first_quote_and_channel_numbers() -> None:
@@ -88,6 +100,21 @@ def test_empty_sides_are_null() -> None:
     snapshot = snapshot_of(board_after(output(1, defined())))
     assert snapshot["bid_price"] is snapshot["bid_qty"] is snapshot["ask_price"] is None
     assert snapshot["bids"] == snapshot["asks"] == []
+
+
+def test_phase_and_displayed_orders_are_kept_for_gateways_through_a_restart() -> None:
+    orders = [output(3, accepted(3, Side.BUY, 100, 5)), output(4, accepted(4, Side.BUY, 99, 2))]
+    board = board_after(
+        output(1, defined()), output(2, phase_changed(TradingPhase.HALTED)), *orders
+    )
+    again = Board(board.checkpoint(), CandleBook())
+    for one in (board, again):
+        phase = decode_phase(one.phase() or b"")
+        assert (phase.phase, phase.changed_seq, phase.changed_us) == ("halted", 2, TS_US)
+        assert (phase.seq, snapshot_of(one)["phase"]) == (4, "halted")
+        kept = decode_orders_snapshot(one.orders(run_id="server") or b"")
+        assert (kept.seq, kept.run_id, kept.last_trade) == (4, "server", None)
+        assert [(order.order_seq, order.qty_lots) for order in kept.orders] == [(3, 5), (4, 2)]
 
 
 def test_snapshot_keeps_the_last_trades() -> None:

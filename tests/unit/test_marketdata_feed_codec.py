@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from engine.enums import Side
+from engine.enums import Liquidity, PhaseReason, Side, TradingPhase
 from engine.errors import DecodeError
 from engine.events import Output
 from marketdata.candles import Candle, Places
@@ -16,6 +16,7 @@ from marketdata.feed_codec import (
     DepthMessage,
     HeartbeatMessage,
     RulesMessage,
+    StatusMessage,
     SymbolTexts,
     TradesMessage,
     TradeText,
@@ -27,7 +28,18 @@ from marketdata.feed_codec import (
     encode_rules,
 )
 from marketdata.updates import Update
-from tests.market_events import SYMBOL, TS_US, accepted, defined, output, rules, trade
+from router.market_state import decode_phase
+from tests.market_events import (
+    SYMBOL,
+    TS_US,
+    accepted,
+    defined,
+    filled,
+    output,
+    phase_changed,
+    rules,
+    trade,
+)
 
 BUY, SELL = Side.BUY, Side.SELL
 
@@ -86,6 +98,40 @@ def test_messages_of_updates_are_compact_json_with_the_type_first() -> None:
             value = json.loads(data)
             assert data == json.dumps(value, separators=(",", ":")).encode()
             assert list(value)[:5] == ["type", "symbol", "seq", "prev_seq", "ts"]
+
+
+def test_status_message_names_phase_reason_and_auction() -> None:
+    both = {"fill": 2, "leaves": 0, "liquidity": Liquidity.AUCTION, "last_ticks": 101}
+    opened = last_update(
+        output(1, defined()),
+        output(2, phase_changed(TradingPhase.PRE_OPEN)),
+        output(3, accepted(3, BUY, 102, 2)),
+        output(4, accepted(4, SELL, 100, 2)),
+        output(
+            5,
+            phase_changed(TradingPhase.OPENING_AUCTION, auction=(101, 2)),
+            filled(3, BUY, 102, **both),
+            filled(4, SELL, 100, **both),
+            phase_changed(TradingPhase.CONTINUOUS, PhaseReason.AUCTION_DONE),
+        ),
+    )
+    texts = SymbolTexts(rules())
+    assert decode_message(texts.status(opened)) == StatusMessage(
+        SYMBOL, 5, 2, TS_US, "continuous", "auction_done", "1.01", "0.2"
+    )
+    assert decode_phase(texts.status(opened)).changed_seq == 5
+    trades = decode_message(texts.trades(opened))
+    assert isinstance(trades, TradesMessage)
+    assert trades.trades == [TradeText(f"{SYMBOL}-5-0", "1.01", "0.2", None)]
+    halted = last_update(output(1, defined()), output(2, phase_changed(TradingPhase.HALTED)))
+    assert decode_message(texts.status(halted)) == StatusMessage(
+        SYMBOL, 2, 0, TS_US, "halted", "operator", None, None
+    )
+
+
+def test_heartbeat_of_the_status_channel_has_no_phase() -> None:
+    beat = decode_phase(encode_heartbeat(SYMBOL, "status", seq=7, ts_us=TS_US, incarnation="i"))
+    assert (beat.phase, beat.seq, beat.symbol) == ("", 7, SYMBOL)
 
 
 def test_rules_message() -> None:
