@@ -69,7 +69,8 @@ class GatewaySettings(BaseModel):
     """An order or replace that is resent (43=Y) later than this after OrigSendingTime, and was
     never dealt with, is refused as stale (103=8). Cancels never are."""
     market_protection_ppm: Annotated[int, Field(ge=0, le=999_999)] = 50_000
-    """How far from the best opposite price a market order may trade, in parts per million."""
+    """How far from the best opposite price a market order may trade, and how far beyond its stop
+    price a stop order (40=3), in parts per million."""
     self_trade_prevention: SelfTradePrevention = SelfTradePrevention.CANCEL_NEWEST
     """Of orders without tag 7928: 0 none, 1 cancel newest, 2 cancel oldest, 3 cancel both."""
     memory_used_percent_max: Annotated[int, Field(ge=1, le=100)] = 80
