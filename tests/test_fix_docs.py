@@ -15,7 +15,7 @@ from gateway.fix_messages import MESSAGES
 from ops.fix_documents import DOCS
 from ops.fix_tables import types_with_tables, with_tables
 from ops.fix_xml import dictionary_xml
-from tests.test_fix_scripts import Player, run_lines
+from tests.fix_player import Player, run_lines
 
 _GUIDE = (DOCS / "fix.md").read_text(encoding="utf-8")
 _EXAMPLES = re.findall(r"^```fix\n(.*?)^```$", _GUIDE, re.DOTALL | re.MULTILINE)
