@@ -74,6 +74,8 @@ class Opening(Trading):
             left -= 1
             if not left:
                 return
+        if self.stops.orders:
+            self.stops.observe(self.last_ticks)  # another auction may have another price
         self.auction_ticks = 0
         if not self._begin_auction(turn, PhaseReason.AUCTION_DONE):
             self._begin_continuous(turn, PhaseReason.AUCTION_DONE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from engine.commands import (
@@ -9,15 +10,19 @@ from engine.commands import (
     CancelOrder,
     Command,
     DefineSymbol,
+    MassCancel,
     NewOrder,
+    OrderConditions,
     QueryOrder,
     ReplaceOrder,
+    Tick,
     encode_command,
 )
 from engine.enums import (
     BusinessRejectReason,
     CxlRejReason,
     CxlRejResponseTo,
+    MassCancelRequestType,
     OrdRejReason,
     OrdStatus,
     OrdType,
@@ -156,7 +161,30 @@ def test_a_status_request_is_answered_by_a_business_reject() -> None:
     assert event.answer == BusinessRejected(0, 1, 44, "H", "rest", BusinessRejectReason.OTHER, TEXT)
 
 
-@pytest.mark.parametrize("payload", [b"", b"garbage", encode_command(CancelAll(3))])
+def test_a_mass_cancel_is_answered_by_a_business_reject_and_cancels_nothing() -> None:
+    world = World()
+    world.new(1, "rest", Side.SELL, 4, 100)
+    request = MassCancel(1, 1, 17, "m", MassCancelRequestType.SECURITY)
+    event, changes = skipped(world, request)
+    answer = event.answer
+    assert isinstance(answer, BusinessRejected)
+    assert (answer.ref_seq_num, answer.ref_msg_type, answer.ref_id) == (17, "q", "m")
+    assert (changes, list(world.opens)) == ([], [(1, "rest")])
+
+
+def test_an_order_for_cash_gets_all_of_it_back() -> None:
+    order = msgspec.structs.replace(
+        NEW,
+        ord_type=OrdType.MARKET,
+        time_in_force=TimeInForce.IOC,
+        qty_lots=0,
+        conditions=OrderConditions(cash=3_060),
+    )
+    _, changes = skipped(World(), order)
+    assert changes == [BalanceChange(7, "EUR", 3_060, -3_060, 0)]
+
+
+@pytest.mark.parametrize("payload", [b"", b"garbage", *map(encode_command, (CancelAll(3), Tick()))])
 def test_what_nobody_waits_for_answers_nobody(payload: bytes) -> None:
     world = World()
     world.new(3, "rest", Side.BUY, 5, 100)
