@@ -187,11 +187,19 @@ class Gateway:
             interval_ms=settings.market_data_interval_ms,
             spawn=self.spawn,
         )
+        self._wire_ring(symbols, homes)
+        self._door = self._make_door()
+
+    def _wire_ring(self, symbols: SymbolTable, homes: Mapping[str, Home]) -> None:
+        """Make the ring, and what its stages hand requests to."""
+        settings, links, now_ns = self._settings, self._links, self._now_ns
         encoder = Encoder(symbols, settings)
         protection_ppm = settings.market_protection_ppm
         self._admission = Admission(links["admission"], homes, backlog_max=settings.backlog_max)
         self._disconnects = Disconnects(
-            links["disconnects"], lambda: self._admission.homes, lease_s=ttl_ms / 1_000
+            links["disconnects"],
+            lambda: self._admission.homes,
+            lease_s=self._redis.session_ttl_ms / 1_000,
         )
         self._dispatcher = Dispatcher(
             self._admission,
@@ -214,7 +222,6 @@ class Gateway:
             on_request=self._keeper.serve,
             connections_max=settings.connections_max,
         )
-        self._door = self._make_door()
 
     def _make_door(self) -> TlsDoor | None:
         """Return how clients come in over TLS, or None where they come in plain text."""
