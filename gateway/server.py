@@ -147,10 +147,7 @@ class Gateway:
         symbols = SymbolTable((home.rules for home in homes.values()), retired)
         self._authenticator = Authenticator(links["reader"], settings.logon_limits(), now_ns=now_ns)
         self._sessions = Sessions(
-            links["sessions"],
-            owner=owner,
-            ttl_ms=ttl_ms,
-            daily_reset_s=settings.daily_reset_s(),
+            links["sessions"], owner=owner, ttl_ms=ttl_ms, daily_reset_s=settings.daily_reset_s()
         )
         self._keeper = SessionKeeper(
             self._sessions,
@@ -191,15 +188,13 @@ class Gateway:
         self._door = self._make_door()
 
     def _wire_ring(self, symbols: SymbolTable, homes: Mapping[str, Home]) -> None:
-        """Make the ring, and what its stages hand requests to."""
         settings, links, now_ns = self._settings, self._links, self._now_ns
         encoder = Encoder(symbols, settings)
         protection_ppm = settings.market_protection_ppm
         self._admission = Admission(links["admission"], homes, backlog_max=settings.backlog_max)
+        lease_s = self._redis.session_ttl_ms / 1_000
         self._disconnects = Disconnects(
-            links["disconnects"],
-            lambda: self._admission.homes,
-            lease_s=self._redis.session_ttl_ms / 1_000,
+            links["disconnects"], lambda: self._admission.homes, lease_s=lease_s
         )
         self._dispatcher = Dispatcher(
             self._admission,
