@@ -29,6 +29,8 @@ wiring.py             builds each process from its settings; engine_process.py t
 up.py                 the whole exchange: start, endpoints, summary, stop
 processes.py          supervision: start and stop order, restart with back-off, signals
 services.py           what is supervised: processes of the exchange, private servers
+redis_acl.py          each process's Redis user, and the passwords; commands_acl.py acl
+private_file.py       files for their owner alone
 endpoints.py          var/endpoints.json, and finding the running exchange by it
 demo_users.py         the demo's users and balances
 accounts.py           naming accounts and amounts on the command line

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from engine.errors import ExchangeError
 from ops import (
+    commands_acl,
     commands_audit,
     commands_backup,
     commands_failover,
@@ -50,6 +51,7 @@ _GROUPS = (
     commands_fixlog,
     commands_flow,
     commands_torture,
+    commands_acl,
     commands_processes,
 )
 

@@ -54,7 +54,7 @@ def _gateway(args: argparse.Namespace) -> int:
     return _run(
         args,
         lambda settings: run_gateway(
-            settings, find_redis(settings), args.name, args.port or settings.gateway.port
+            settings, find_redis(settings, "gateway"), args.name, args.port or settings.gateway.port
         ),
     )
 
@@ -63,18 +63,21 @@ def _engine(args: argparse.Namespace) -> int:
     return _run(
         args,
         lambda settings: run_engine(
-            settings, find_redis(settings), args.shard, standby=args.standby
+            settings, find_redis(settings, "engine"), args.shard, standby=args.standby
         ),
     )
 
 
 def _marketdata(args: argparse.Namespace) -> int:
-    return _run(args, lambda settings: run_marketdata(settings, find_redis(settings)))
+    return _run(args, lambda settings: run_marketdata(settings, find_redis(settings, "marketdata")))
 
 
 def _writer(args: argparse.Namespace) -> int:
     return _run(
-        args, lambda settings: run_writer(settings, find_redis(settings), find_postgres(settings))
+        args,
+        lambda settings: run_writer(
+            settings, find_redis(settings, "writer"), find_postgres(settings)
+        ),
     )
 
 

@@ -15,8 +15,8 @@ import msgspec
 
 from engine.instrument import AMOUNT_MAX
 from gateway.auth import hash_password
-from ops.endpoints import write_private_file
 from ops.errors import CommandFailed
+from ops.private_file import write_private_file
 from ops.settings import Settings
 from router import keys
 from router.errors import LedgerRefused

@@ -23,6 +23,8 @@ from ops.child_process import Account, launch_command, server_account
 from ops.data_dir import DataDirectory, sync_directory
 from ops.embedded import ENV, HOST, EmbeddedServer, program_version
 from ops.errors import EmbeddedServerFailed
+from ops.private_file import write_private_file
+from persistence.roles import WRITER_ROLE
 
 _INITDB_TIMEOUT_S = 120.0
 _USER = "shardex"
@@ -96,6 +98,19 @@ class EmbeddedPostgres(EmbeddedServer):
         """The URL of the exchange's database, password included."""
         return self._url(_DATABASE)
 
+    @property
+    def writer_url(self) -> str:
+        """The same URL for the writer's role; see ``writer_password``."""
+        return self._url(_DATABASE, user=WRITER_ROLE, password=self.writer_password)
+
+    @property
+    def writer_password(self) -> str:
+        """The password of the writer's role, which is made at the first time."""
+        path = self._directory / "writer-password"
+        if not path.exists():
+            write_private_file(path, secrets.token_hex(16).encode() + b"\n")
+        return path.read_text().strip()
+
     def spawn(self) -> None:
         """Start the server at the port it had, without waiting (main thread).
 
@@ -132,9 +147,9 @@ class EmbeddedPostgres(EmbeddedServer):
             # Not there yet, or still recovering.
             return False
 
-    def _url(self, database: str) -> str:
-        password = (self._directory / "password").read_text().strip()
-        return f"postgresql://{_USER}:{password}@{HOST}:{self.port}/{database}"
+    def _url(self, database: str, *, user: str = _USER, password: str = "") -> str:
+        password = password or (self._directory / "password").read_text().strip()
+        return f"postgresql://{user}:{password}@{HOST}:{self.port}/{database}"
 
     def _make_cluster(self, binaries: Path, account: Account | None) -> None:
         """Run initdb beside the final place, so that a cluster is there whole or not at all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import signal
 from collections.abc import Mapping
@@ -13,10 +14,12 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ops.child_process import server_account
+from ops.child_process import Account, server_account
 from ops.data_dir import DataDirectory
 from ops.embedded import HOST, EmbeddedServer, program_version
 from ops.errors import EmbeddedServerFailed
+from ops.private_file import write_private_file
+from ops.redis_acl import OPERATOR, acl_lines, url_of
 
 RedisBinary = Literal["auto", "path", "wheel"]
 
@@ -60,6 +63,7 @@ class EmbeddedRedis(EmbeddedServer):
         binary: see `find_redis_server`.
         port: where to listen on 127.0.0.1; taken → the next free one; 0 → any.
         overrides: settings of redis.conf to replace, by name.
+        passwords: of its users (see redis_acl.py); None: whoever connects may do everything.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class EmbeddedRedis(EmbeddedServer):
         binary: RedisBinary = "auto",
         port: int = 6390,
         overrides: Mapping[str, str] | None = None,
+        passwords: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(
             "redis-server",
@@ -79,11 +84,13 @@ class EmbeddedRedis(EmbeddedServer):
         )
         self._binary = binary
         self._overrides = dict(overrides or {})
+        self._passwords = passwords
 
     @property
     def url(self) -> str:
-        """The server's URL, without a database index."""
-        return f"redis://{HOST}:{self.port}"
+        """The server's URL, without a database index; where it has users, the operator's."""
+        url = f"redis://{HOST}:{self.port}"
+        return url if self._passwords is None else url_of(url, OPERATOR, self._passwords)
 
     def spawn(self) -> None:
         """Start the server at the port it had, without waiting (main thread; takes some ms).
@@ -99,14 +106,22 @@ class EmbeddedRedis(EmbeddedServer):
         # A minor version, too, may change the format of the data.
         self._data.record_version("redis", f"{major}.{minor}")
         settings = {"port": str(self.port), "dir": str(self._directory), **self._overrides}
-        arguments = [text for name, value in settings.items() for text in (f"--{name}", value)]
         account = server_account(self._directory, [program, REDIS_CONF])
+        if self._passwords is not None:
+            settings["aclfile"] = str(self._write_users(self._passwords, account))
+        arguments = [text for name, value in settings.items() for text in (f"--{name}", value)]
         self._launch(program, [str(REDIS_CONF), *arguments], account=account)
 
+    def _write_users(self, passwords: Mapping[str, str], account: Account | None) -> Path:
+        """Write the ACL file for the account that the server runs as, and return its path."""
+        path = self._directory / "users.acl"
+        write_private_file(path, "\n".join([*acl_lines(passwords), ""]).encode())
+        if account is not None:
+            os.chown(path, account.uid, account.gid)
+        return path
+
     def _accepts(self) -> bool:
-        client = redis.Redis(
-            host=HOST, port=self.port, socket_timeout=2.0, retry=Retry(NoBackoff(), 0)
-        )
+        client = redis.Redis.from_url(self.url, socket_timeout=2.0, retry=Retry(NoBackoff(), 0))
         try:
             # Not just any server at that port; and not while it loads, when PING is refused.
             return bool(client.info("server")["process_id"] == self.pid and client.ping())

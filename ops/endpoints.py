@@ -6,13 +6,15 @@ start and at the stop. So a command in a second terminal finds the exchange by i
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 from pydantic import SecretStr
 
 from ops.errors import CommandFailed
+from ops.private_file import write_private_file
+from ops.redis_acl import OPERATOR, read_passwords, url_of
 from ops.settings import Settings
 
 _INDENT = 2
@@ -42,6 +44,8 @@ class Endpoints(msgspec.Struct, frozen=True):
     symbols: list[str]
     redis_url: str
     postgres_url: str
+    market_data_url: str = ""
+    """For subscribers of market data: the same Redis, as a user that may do nothing else."""
 
 
 def endpoints_path(var_dir: Path) -> Path:
@@ -53,15 +57,6 @@ def write_endpoints(path: Path, endpoints: Endpoints) -> None:
     """Write the file, whole or not at all."""
     body = msgspec.json.format(msgspec.json.encode(endpoints), indent=_INDENT)
     write_private_file(path, body + b"\n")
-
-
-def write_private_file(path: Path, data: bytes) -> None:
-    """Write a file of mode 0600, whole or not at all."""
-    new = path.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-    new.rename(path)
 
 
 def read_endpoints(path: Path) -> Endpoints | None:
@@ -78,13 +73,24 @@ def read_endpoints(path: Path) -> Endpoints | None:
         raise CommandFailed(f"{path} cannot be read: {error}") from error
 
 
-def find_redis(settings: Settings) -> str:
+def find_redis(settings: Settings, user: str = OPERATOR) -> str:
     """Return the URL of the exchange's Redis: configured, or of the ``up`` that runs here.
 
+    Args:
+        settings: say where it is, and whether it has users.
+        user: to log on as, where the server has users of ours and the URL names no other.
+
     Raises:
-        CommandFailed: neither.
+        CommandFailed: neither, or the passwords are not known.
     """
-    return _find(settings, "redis_url", settings.redis_url)
+    url = _find(settings, "redis_url", settings.redis_url)
+    name = urlsplit(url).username
+    if settings.redis_url is None:
+        # What `up` wrote, which is the operator's where there are users.
+        return url_of(url, user, read_passwords(settings.var_dir)) if name == OPERATOR else url
+    if not settings.redis.acl_users or name:
+        return url
+    return url_of(url, user, read_passwords(settings.var_dir))
 
 
 def find_postgres(settings: Settings) -> str:

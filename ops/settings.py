@@ -100,10 +100,17 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> S
     return settings
 
 
-def child_environment(*, redis_url: str, postgres_url: str) -> dict[str, str]:
-    """Return this process's environment with the servers that its children shall use."""
+def child_environment(*, redis_url: str, postgres_url: str | None) -> dict[str, str]:
+    """Return this process's environment with the servers that its children shall use.
+
+    Args:
+        redis_url: with the child's own user, where there are users.
+        postgres_url: None for a child that has no business there.
+    """
     servers = {"REDIS_URL": redis_url, "POSTGRES_URL": postgres_url}
-    return {**os.environ, **{f"{_PREFIX}{key}": url for key, url in servers.items()}}
+    ours = {f"{_PREFIX}{key}": url for key, url in servers.items()}
+    others = {name: value for name, value in os.environ.items() if name not in ours}
+    return {**others, **{name: url for name, url in ours.items() if url is not None}}
 
 
 def private_environment() -> dict[str, str]:

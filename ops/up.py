@@ -17,15 +17,24 @@ from ops.demo_users import DemoUsers, ensure_demo_users
 from ops.embedded import EmbeddedServer, free_port
 from ops.embedded_postgres import EmbeddedPostgres
 from ops.embedded_redis import EmbeddedRedis
-from ops.endpoints import Credentials, Endpoints, FixEndpoint, endpoints_path, write_endpoints
+from ops.endpoints import (
+    Credentials,
+    Endpoints,
+    FixEndpoint,
+    endpoints_path,
+    find_redis,
+    write_endpoints,
+)
 from ops.processes import Service, Supervisor, supervise
 from ops.progress import ProgressReader
 from ops.reconcile_watch import ReconcileWatch
+from ops.redis_acl import OPERATOR, SUBSCRIBER, ensure_passwords, read_passwords, url_of
 from ops.services import ProcessService, ServerService
 from ops.settings import Settings, child_environment
 from ops.summary import Summary
 from ops.terminal import Terminal
 from ops.wiring import accounts_link, define_venue, shard_map
+from persistence.roles import prepare_database
 from router import keys
 from router.errors import RedisUnavailable
 from router.process_registry import ProcessState, read_processes
@@ -102,8 +111,10 @@ class _Exchange:
         self._logs = data.subdirectory("log")
         self._ports: dict[str, int] = {}
         self._users: DemoUsers | None = None
+        self._passwords: dict[str, str] = {}
         self._redis_url = ""
         self._postgres_url = ""
+        self._writer_url = ""
         self._has_accepted = False
 
     async def run(self, supervisor: Supervisor) -> None:
@@ -144,16 +155,23 @@ class _Exchange:
     async def _start_servers(self, supervisor: Supervisor) -> None:
         settings, say = self._settings, self._terminal.say
         servers: dict[str, tuple[EmbeddedServer, int]] = {}
+        postgres: EmbeddedPostgres | None = None
         if settings.redis_url is None:
             port, binary = settings.redis.port, settings.redis.binary
-            servers["redis"] = EmbeddedRedis(self._data, binary=binary, port=port), port
+            self._passwords = ensure_passwords(settings.var_dir)
+            redis = EmbeddedRedis(self._data, binary=binary, port=port, passwords=self._passwords)
+            servers["redis"] = redis, port
         else:
-            self._redis_url = settings.redis_url.get_secret_value()
+            if settings.redis.acl_users:
+                self._passwords = read_passwords(settings.var_dir)
+            self._redis_url = find_redis(settings)
         if settings.postgres_url is None:
             port = settings.postgres.port
-            servers["postgres"] = EmbeddedPostgres(self._data, port=port), port
+            postgres = EmbeddedPostgres(self._data, port=port)
+            servers["postgres"] = postgres, port
         else:
             self._postgres_url = settings.postgres_url.get_secret_value()
+            self._writer_url = self._postgres_url
         if servers:
             say(f"Starting {' and '.join(servers)} ...")
         # One stage each: PostgreSQL stops before Redis.
@@ -164,8 +182,16 @@ class _Exchange:
             self._note_port(name, wanted, server.port)
         if "redis" in servers:
             self._redis_url = servers["redis"][0].url
-        if "postgres" in servers:
-            self._postgres_url = servers["postgres"][0].url
+        if postgres is not None:
+            await self._prepare_postgres(postgres)
+
+    async def _prepare_postgres(self, server: EmbeddedPostgres) -> None:
+        """Make tables and the writer's role: the writer itself may not."""
+        self._postgres_url, self._writer_url = server.url, server.writer_url
+        timeout_s = self._settings.postgres.connect_timeout_s
+        await prepare_database(
+            server.url, password=server.writer_password, connect_timeout_s=timeout_s
+        )
 
     def _note_port(self, name: str, wanted: int, port: int) -> None:
         if port != wanted:
@@ -240,7 +266,7 @@ class _Exchange:
         return ProcessService(
             "participants",
             lambda: ["demo-market", "--config", str(self._config)],
-            environment=self._environment(),
+            environment=self._environment(OPERATOR),
             lock_fd=self._data.lock_fd,
             log_path=self._logs / "participants.log",
             is_ready=_at_once,
@@ -268,7 +294,8 @@ class _Exchange:
         return ProcessService(
             name,
             lambda: [*arguments(), "--config", str(self._config)],
-            environment=self._environment(),
+            # The process's kind is the user that it logs on to Redis as.
+            environment=self._environment(name.partition("-")[0]),
             lock_fd=self._data.lock_fd,
             log_path=self._logs / f"{name}.log",
             is_ready=reports_itself,
@@ -278,8 +305,14 @@ class _Exchange:
             is_needed=is_needed,
         )
 
-    def _environment(self) -> dict[str, str]:
-        return child_environment(redis_url=self._redis_url, postgres_url=self._postgres_url)
+    def _environment(self, user: str) -> dict[str, str]:
+        """Return the environment of a process that logs on to Redis as a user."""
+        postgres_url = self._writer_url if user == "writer" else None
+        return child_environment(redis_url=self._url_of(user), postgres_url=postgres_url)
+
+    def _url_of(self, user: str) -> str:
+        url = self._redis_url
+        return url_of(url, user, self._passwords) if self._passwords else url
 
     async def _writer_has_caught_up(self) -> None:
         """Wait until PostgreSQL has everything; the engines have stopped already."""
@@ -315,6 +348,7 @@ class _Exchange:
                 symbols=[symbol.name for symbol in self._settings.symbols],
                 redis_url=self._redis_url,
                 postgres_url=self._postgres_url,
+                market_data_url=self._url_of(SUBSCRIBER),
             ),
         )
 

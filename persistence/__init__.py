@@ -4,6 +4,7 @@ errors.py     the family of errors
 settings.py   [writer] and [postgres]
 schema.sql    the tables, explained
 schema.py     creates them, or refuses those of another version
+roles.py      the writer's role, which can make no table
 table.py      a target of COPY
 rows.py       an event or ledger entry becomes a line of COPY text
 execution_rows.py

@@ -42,7 +42,7 @@ class Script:
     def __init__(self, name: str, *, before: Sequence[str] = (), bound: bool = False) -> None:
         self.name = name
         self.is_bound = bound or _CLEARED in before
-        self.source = b"".join(_read(one) for one in (*before, name))
+        self.source = b"".join(script_text(one) for one in (*before, name))
         self.digest = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
     async def run(self, link: RedisLink, *args: Argument) -> Any:
@@ -55,7 +55,8 @@ class Script:
         return (await run_scripts(link, ((self, args),)))[0]
 
 
-def _read(name: str) -> bytes:
+def script_text(name: str) -> bytes:
+    """Return a file of ``scripts/``, named without ``.lua``."""
     return files("router").joinpath("scripts", f"{name}.lua").read_bytes()
 
 

@@ -55,7 +55,8 @@ async def log_off(peer: Peer) -> int:
 def test_endpoints_say_where_and_as_whom_to_connect(exchange: ExchangeProcess) -> None:
     endpoints = exchange.endpoints
     assert list(endpoints) == [
-        *("fix", "target_comp_id", "users", "symbols", "redis_url", "postgres_url")
+        *("fix", "target_comp_id", "users", "symbols", "redis_url", "postgres_url"),
+        "market_data_url",
     ]
     assert [sorted(one) for one in endpoints["fix"]] == [["host", "port"]] * 2
     assert endpoints["target_comp_id"] == "SHARDEX"
@@ -73,8 +74,10 @@ def test_endpoints_say_where_and_as_whom_to_connect(exchange: ExchangeProcess) -
     with exchange.redis() as client:
         assert client.config_get("appendfsync") == {"appendfsync": "always"}
     eventually(lambda: exchange.query("SELECT count(*) >= 12 FROM users") == [(True,)])
-    for url in (endpoints["redis_url"], endpoints["postgres_url"], users[0]["password"]):
-        assert url in exchange.said
+    assert users[0]["password"] in exchange.said
+    for url in (endpoints["redis_url"], endpoints["postgres_url"], endpoints["market_data_url"]):
+        secrets, _, place = url.rpartition("@")
+        assert place in exchange.said and secrets.rpartition(":")[2] not in exchange.said
     # No terminal: a line every five seconds.
     eventually(lambda: "orders/s" in exchange.said and "lag engine-1" in exchange.said)
 
