@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from engine.commands import Command, SetPhase, Tick, decode_command
+from engine import opening
+from engine.commands import Command, NewOrder, SetPhase, Tick, decode_command
 from engine.enums import PhaseReason, TradingPhase
 from engine.events import Event, OrderFilled, PhaseChanged, decode_output
 from ops.__main__ import main
 from router import keys
 from tests.engine_pair import ENGINE, STANDBY, Pair, running_pair
 from tests.helpers import eventually_async
-from tests.venue import USD, Peer, limit_order, utc_timestamp
+from tests.venue import USD, Peer, limit_order, running_venue, utc_timestamp
 
 SYMBOL = "BTC-USD"
 Captured = pytest.CaptureFixture[str]
@@ -47,7 +48,7 @@ async def events(pair: Pair) -> list[Event]:
     return [event for _, fields in entries for event in decode_output(fields[1]).events]
 
 
-async def phase(pair: Pair, tmp_path: Path, *words: str) -> int:
+async def phase(tmp_path: Path, *words: str) -> int:
     """Run ``shardex phase``."""
     config = str(tmp_path / "exchange.toml")
     return await asyncio.to_thread(main, ["phase", *words, "--config", config])
@@ -61,7 +62,7 @@ async def good_till(peer: Peer, cl_ord_id: str, seconds: float) -> int:
     return ends_ns
 
 
-async def test_an_order_expires_on_time_in_a_quiet_market(pair: Pair) -> None:
+async def test_an_order_expires_on_time_in_a_quiet_market_whoever_leads(pair: Pair) -> None:
     async with pair.venue.gateway() as gateway:
         peer = await pair.venue.trader(gateway, "user")
         ends_ns = await good_till(peer, "a1", 0.7)
@@ -75,20 +76,16 @@ async def test_an_order_expires_on_time_in_a_quiet_market(pair: Pair) -> None:
         states = await pair.state(ENGINE, ticks=1), await pair.state(STANDBY, compared=3)
         assert [state.counters["ticks"] for state in states] == [1, 0]
 
-
-async def test_the_engine_that_takes_over_lets_the_order_expire(pair: Pair) -> None:
-    async with pair.venue.gateway() as gateway:
-        peer = await pair.venue.trader(gateway, "user")
-        await good_till(peer, "a1", 1.0)
+        await good_till(peer, "a3", 1.0)
         pair.running[ENGINE].kill()
         pair.running[ENGINE].wait()
-        await peer.expect("8", t150="C", t39="C", t11="a1")
+        await peer.expect("8", t150="C", t39="C", t11="a3")
         await pair.leads(STANDBY)
-        assert [type(one) for one in await commands(pair)][1:] == [Tick]
+        assert [type(one) for one in await commands(pair)][3:] == [NewOrder, Tick]
         assert (await pair.state(STANDBY, ticks=1)).counters["ticks"] == 1
 
 
-async def crossed(pair: Pair, peer: Peer, count: int) -> None:
+async def crossed(peer: Peer, count: int) -> None:
     """Gather orders that cross, in pre-open."""
     for number in range(count):
         for side, price in ((1, "110"), (2, "100")):
@@ -101,10 +98,10 @@ async def test_a_change_of_phase_survives_the_engine_that_was_to_apply_it(
 ) -> None:
     async with pair.venue.gateway() as gateway:
         peer = await pair.venue.trader(gateway, "user")
-        assert await phase(pair, tmp_path, SYMBOL, "pre-open") == 0
-        await crossed(pair, peer, 20)
+        assert await phase(tmp_path, SYMBOL, "pre-open") == 0
+        await crossed(peer, 20)
         capsys.readouterr()
-        changing = asyncio.create_task(phase(pair, tmp_path, SYMBOL, "continuous", "--json"))
+        changing = asyncio.create_task(phase(tmp_path, SYMBOL, "continuous", "--json"))
 
         async def stands_there() -> bool:
             return SetPhase(TradingPhase.CONTINUOUS, PhaseReason.OPERATOR) in await commands(pair)
@@ -127,14 +124,57 @@ async def test_a_change_of_phase_survives_the_engine_that_was_to_apply_it(
         assert (balances["USD"].held, balances["BTC"].held) == (0, 0)
 
 
-async def test_phases_are_shown_refused_and_told_to_traders(
-    pair: Pair, tmp_path: Path, capsys: Captured
+async def test_an_auction_in_parts_goes_on_after_a_restart_in_its_midst(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
-    async with pair.venue.gateway() as gateway:
-        peer = await pair.venue.trader(gateway, "user")
-        assert await phase(pair, tmp_path, SYMBOL, "halted") == 0
+    monkeypatch.setenv("SHARDEX_REDIS_URL", redis_url)
+    monkeypatch.setattr(opening, "AUCTION_TRADES_PER_INPUT_MAX", 1)
+    async with (
+        running_venue(redis_url, tmp_path, engines=False) as venue,
+        venue.engine(2),
+        venue.gateway() as gateway,
+        venue.link.sibling(1) as link,
+    ):
+        config = str(tmp_path / "exchange.toml")
+        change = ["phase", SYMBOL, "continuous", "--json", "--config", config]
+
+        async def ticks() -> int:
+            return await link.call("XLEN", keys.orders(SYMBOL)) - 2 - 2 * 30 - 1
+
+        async with venue.engine(1):
+            peer = await venue.trader(gateway, "user")
+            await asyncio.to_thread(main, [*change[:2], "pre-open", "--config", config])
+            await crossed(peer, 30)
+            capsys.readouterr()
+            changing = asyncio.create_task(asyncio.to_thread(main, change))
+            await eventually_async(lambda: _at_least(ticks, 5))
+        async with venue.engine(1):
+            assert await changing == 0
+        done = json.loads(capsys.readouterr().out)
+        assert (done["phase"], done["auction_volume"]) == ("continuous", "0.30")
+        for _ in range(60):
+            await peer.expect("8", t150="F", t31="100.00")
+        # The command made the first trade, each Tick another one, and the last one found no more.
+        assert await ticks() == 30
+
+
+async def _at_least(count: Callable[[], Awaitable[int]], least: int) -> bool:
+    return await count() >= least
+
+
+async def test_phases_are_shown_refused_and_told_to_traders(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setenv("SHARDEX_REDIS_URL", redis_url)
+    async with (
+        running_venue(redis_url, tmp_path, engines=False) as venue,
+        venue.engine(1),
+        venue.gateway() as gateway,
+    ):
+        peer = await venue.trader(gateway, "user")
+        assert await phase(tmp_path, SYMBOL, "halted") == 0
         assert f"{SYMBOL}: halted (seq 2)" in capsys.readouterr().out
-        assert await phase(pair, tmp_path, SYMBOL, "halted") == 0
+        assert await phase(tmp_path, SYMBOL, "halted") == 0
         assert "is in that phase already" in capsys.readouterr().out
 
         peer.send(limit_order("a1", 1, "1", "100"))
@@ -142,7 +182,7 @@ async def test_phases_are_shown_refused_and_told_to_traders(
         await peer.expect("8", t150="8", t103="2", t58=text)
 
         async def shown() -> bool:
-            assert await phase(pair, tmp_path, "--all", "--json") == 0
+            assert await phase(tmp_path, "--all", "--json") == 0
             rows = json.loads(capsys.readouterr().out)
             return bool(
                 rows
@@ -160,7 +200,7 @@ async def test_phases_are_shown_refused_and_told_to_traders(
         (("--all", "halted", "now"), "--all: expected no symbol"),
         (("ETH-USD", "halted", "--wait", "1"), "no engine has settled it in time"),
     ):
-        assert await phase(pair, tmp_path, *words) == 1
+        assert await phase(tmp_path, *words) == 1
         assert reason in capsys.readouterr().err
 
 
@@ -184,11 +224,11 @@ async def test_the_schedule_is_executed_once_whoever_leads(
             return bool(await commands(pair))
 
         await eventually_async(closed)
-        assert await phase(pair, tmp_path, SYMBOL, "continuous") == 0
+        assert await phase(tmp_path, SYMBOL, "continuous") == 0
         pair.running[ENGINE].kill()
         pair.running[ENGINE].wait()
         await pair.leads(STANDBY)
-        assert await phase(pair, tmp_path, SYMBOL, "cancel-only") == 0
+        assert await phase(tmp_path, SYMBOL, "cancel-only") == 0
         assert await commands(pair) == [
             SetPhase(TradingPhase.CLOSED, PhaseReason.SCHEDULE),
             SetPhase(TradingPhase.CONTINUOUS, PhaseReason.OPERATOR),
