@@ -60,7 +60,12 @@ class PrivateVenue(msgspec.Struct, frozen=True):
 
 
 def venue_text(
-    symbols: Sequence[PrivateSymbol], *, shards: int, gateways: int, directory: Path
+    symbols: Sequence[PrivateSymbol],
+    *,
+    shards: int,
+    gateways: int,
+    directory: Path,
+    gateway_lines: Sequence[str] = (),
 ) -> str:
     """Return a venue file: symbols spread evenly over shards, every port free now."""
     quote_scale = max(_places(one.tick_size) + _places(one.lot_size) for one in symbols)
@@ -75,7 +80,8 @@ def venue_text(
     for shard in range(1, shards + 1):
         names = ", ".join(f'"{one.name}"' for one in symbols[shard - 1 :: shards])
         blocks.append(f"[[shards]]\nid = {shard}\ndb = {shard}\nsymbols = [{names}]")
-    blocks.append(f"[gateway]\nport = {free_port(0)}\ncount = {gateways}")
+    gateway = ("[gateway]", f"port = {free_port(0)}", f"count = {gateways}", *gateway_lines)
+    blocks.append("\n".join(gateway))
     blocks.append(f"[redis]\nport = {free_port(0)}")
     blocks.append(f"[postgres]\nport = {free_port(0)}")
     return "\n\n".join(blocks) + "\n"
@@ -110,6 +116,7 @@ async def private_venue(
     shards: int = 1,
     gateways: int = 1,
     standby: bool = False,
+    gateway_lines: Sequence[str] = (),
     keeps: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[PrivateVenue]:
     """Run a venue for as long as the context lasts; then stop it and remove its directory.
@@ -120,6 +127,7 @@ async def private_venue(
         shards: number of engines.
         gateways: number of gateways.
         standby: whether each shard has a second engine.
+        gateway_lines: more of ``[gateway]``.
         keeps: asked at the end whether the directory stays.
 
     Raises:
@@ -130,7 +138,13 @@ async def private_venue(
     options = ["--standby"] if standby else []
     try:
         config = directory / "exchange.toml"
-        text = venue_text(symbols, shards=shards, gateways=gateways, directory=directory)
+        text = venue_text(
+            symbols,
+            shards=shards,
+            gateways=gateways,
+            directory=directory,
+            gateway_lines=gateway_lines,
+        )
         config.write_text(text)
         settings = load_settings(config, {})
         with (directory / "up.log").open("wb") as log:

@@ -19,6 +19,8 @@ from tests.interop.engines import Engine, Login
 
 DEADLINE_S = 20.0
 """For whatever is waited for: a reconnection takes an engine some seconds."""
+START_DEADLINE_S = 60.0
+"""For the start of an engine's program: node reads hundreds of modules."""
 
 _LINE_BYTES_MAX = 1 << 20
 _ADMIN = {"0", "1", "2", "3", "4", "5", "A"}
@@ -124,7 +126,9 @@ class Client:
             cwd=self._directory,
         )
         self._readers = [asyncio.create_task(one) for one in (self._read(), self._read_errors())]
-        await self.until(lambda: self._is_ready, "the engine's program starts")
+        await self.until(
+            lambda: self._is_ready, "the engine's program starts", deadline_s=START_DEADLINE_S
+        )
 
     async def kill(self) -> None:
         """Kill -9: what it had not stored is lost."""
@@ -238,14 +242,16 @@ class Client:
 
     # ------------------------------------------------------------ what it received
 
-    async def until(self, holds: Callable[[], bool], what: str) -> None:
+    async def until(
+        self, holds: Callable[[], bool], what: str, *, deadline_s: float = DEADLINE_S
+    ) -> None:
         """Wait for a condition.
 
         Raises:
             Mismatch: it does not hold in time.
         """
         try:
-            async with asyncio.timeout(DEADLINE_S), self._changed:
+            async with asyncio.timeout(deadline_s), self._changed:
                 await self._changed.wait_for(lambda: self._has_ended or holds())
         except TimeoutError:
             raise Mismatch(

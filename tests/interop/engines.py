@@ -28,6 +28,7 @@ class Login:
         dictionary: the engine's, or ours; an absolute path.
         purpose: which of the shipped settings: trading, market-data or drop-copy.
         heart_bt_int_s: HeartBtInt (108).
+        ca: what signed the gateways' certificates; None: plain text, or TLS is the proxy's.
     """
 
     ports: tuple[int, ...]
@@ -36,8 +37,9 @@ class Login:
     username: str
     password: str
     dictionary: Path
-    purpose: str = "trading"
-    heart_bt_int_s: int = 10
+    purpose: str
+    heart_bt_int_s: int
+    ca: Path | None
 
 
 class Engine(Protocol):
@@ -46,6 +48,8 @@ class Engine(Protocol):
     name: str
     takes_two_ports: bool
     """Whether it goes on to another gateway by itself."""
+    speaks_tls: bool
+    """Whether it does so itself; otherwise its proxy does, as stunnel would."""
     resends_orders: bool
     """Whether it answers a ResendRequest with its messages; otherwise it fills the gap."""
 
@@ -80,6 +84,8 @@ class QuickFix:
 
     name = "quickfix"
     takes_two_ports = True
+    # From PyPI it is built without OpenSSL.
+    speaks_tls = False
     resends_orders = True
 
     _USUAL = re.compile(
@@ -154,6 +160,7 @@ class JsPureFix:
 
     name = "jspurefix"
     takes_two_ports = False
+    speaks_tls = True
     resends_orders = False
 
     _USUAL = re.compile(
@@ -180,7 +187,10 @@ class JsPureFix:
     def write_settings(self, login: Login, directory: Path) -> Path:
         """Write docs/clients/jspurefix-trading.json for this session."""
         settings = json.loads((_SHIPPED / "jspurefix-trading.json").read_text())
-        settings["application"]["tcp"] = {"host": "127.0.0.1", "port": login.ports[0]}
+        tcp: dict[str, Any] = {"host": "127.0.0.1", "port": login.ports[0]}
+        if login.ca is not None:
+            tcp["tls"] = {"nodeTlsConnectionOptions": {"ca": login.ca.read_text()}}
+        settings["application"]["tcp"] = tcp
         settings["application"]["dictionary"] = str(login.dictionary)
         settings |= {
             "store": {"type": "file", "directory": str(directory / "store")},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from ssl import SSLContext
 
 _READ_BYTES = 65_536
 _LOSS_TIMEOUT_S = 20.0
@@ -15,6 +16,7 @@ class Proxy:
 
     Args:
         gateway_ports: of gateways on the loopback address.
+        tls: to speak to them with, for a client that cannot; None: bytes are passed on as they are.
 
     Attributes:
         port: where it listens, after ``start``.
@@ -23,8 +25,9 @@ class Proxy:
         refuses: new connections are closed at once.
     """
 
-    def __init__(self, gateway_ports: Sequence[int]) -> None:
+    def __init__(self, gateway_ports: Sequence[int], tls: SSLContext | None = None) -> None:
         self._gateway_ports = gateway_ports
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
@@ -82,7 +85,7 @@ class Proxy:
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         for port in self._gateway_ports:
             with suppress(OSError):
-                return await asyncio.open_connection("127.0.0.1", port)
+                return await asyncio.open_connection("127.0.0.1", port, ssl=self._tls)
         return None
 
     async def _pass_on(

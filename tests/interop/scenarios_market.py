@@ -93,6 +93,26 @@ async def instruments_and_phases(stage: Stage) -> None:
     await stage.cancel_resting(client, order, BUY)
 
 
+async def opening_auction(stage: Stage) -> None:
+    """Crossing orders wait before the opening, and trade at one price; times in force fit."""
+    await stage.set_phase("closed")
+    await stage.set_phase("pre-open")
+    buyer, seller = await stage.traders()
+    refused = stage.order(BUY, "1", "10.00", more=[(59, "3")])
+    await buyer.send("D", refused)
+    await buyer.expect("8", {11: refused[0][1], 150: "8", 103: "11"})
+    opening = stage.order(BUY, "8", "10.20", more=[(59, "2")])
+    await buyer.send("D", opening)
+    await buyer.expect("8", {11: opening[0][1], 150: "0", 59: "2"})
+    sell = await stage.rest(seller, SELL, "5", "10.00")
+    high = await stage.rest(seller, SELL, "1", "11.00")
+    await stage.set_phase("continuous")
+    told = await buyer.expect("8", {11: opening[0][1], 150: "F", 32: "5", 39: "1"})
+    await seller.expect("8", {11: sell, 150: "F", 32: "5", 39: "2", 31: told[31]})
+    await buyer.expect("8", {11: opening[0][1], 150: "C", 39: "C", 14: "5", 151: "0"})
+    await stage.cancel_resting(seller, high, SELL)
+
+
 def _request(
     stage: Stage,
     req_id: str,
@@ -154,4 +174,5 @@ SCENARIOS = [
     subscription_follows_the_book,
     refused_subscriptions,
     instruments_and_phases,
+    opening_auction,
 ]

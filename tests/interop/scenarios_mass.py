@@ -55,7 +55,7 @@ async def orders_are_canceled_on_disconnect(stage: Stage) -> None:
     await stage.until_book_is_empty()
     await client.start()
     await client.connect()
-    canceled = []
+    canceled: list[str] = []
     while len(canceled) < 2:
         message = await client.next()
         if message[150] == "4":

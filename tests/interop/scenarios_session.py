@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from tests.interop.clients import Client
+from tests.interop.clients import Client, Message
 from tests.interop.stage import BUY, SELL, Stage
 
 
@@ -116,12 +116,57 @@ async def killed_gateway_is_left_for_the_other(stage: Stage) -> None:
     await _trade_a_little(stage, client)
 
 
+async def idle_session_lives_on_heartbeats(stage: Stage) -> None:
+    """Nobody says anything for some heartbeat intervals; both sides keep the session."""
+    client = await stage.client(heart_bt_int_s=1)
+    await client.connect()
+    await client.until(
+        lambda: min(_count(client.admin_in, "0"), _count(client.admin_out, "0")) >= 4, "heartbeats"
+    )
+    await _trade_a_little(stage, client)
+    assert client.logouts == 0, "the session was kept"
+
+
+async def dead_line_is_noticed_by_both(stage: Stage) -> None:
+    """Nothing arrives any more, on either side: each asks, gives up, and the client comes back."""
+    client = await stage.client(heart_bt_int_s=1)
+    await client.connect()
+    order = await stage.rest(client, BUY, "1", "10.00")
+    proxy, logons = stage.proxy(client), client.logons
+    proxy.loses_requests = proxy.loses_answers = True
+    await client.until(lambda: client.logouts > 0, "the client gives up")
+    proxy.loses_requests = proxy.loses_answers = False
+    await client.until(lambda: client.logons > logons, "logged on again")
+    await stage.cancel_resting(client, order, BUY)
+
+
+async def silent_client_is_asked(stage: Stage) -> None:
+    """The venue hears nothing and sends a TestRequest; what was lost meanwhile is made up for."""
+    client = await stage.client(heart_bt_int_s=1)
+    await client.connect()
+    proxy = stage.proxy(client)
+    proxy.loses_requests = True
+    await client.until(lambda: _count(client.admin_in, "1") > 0, "a TestRequest")
+    logons = client.logons
+    proxy.cut()
+    proxy.loses_requests = False
+    await client.until(lambda: client.logons > logons, "logged on again")
+    await _trade_a_little(stage, client)
+
+
 async def _trade_a_little(stage: Stage, client: Client) -> None:
     order = await stage.rest(client, BUY, "1", "9.00")
     await stage.cancel_resting(client, order, BUY)
 
 
+def _count(messages: list[Message], msg_type: str) -> int:
+    return sum(message[35] == msg_type for message in messages)
+
+
 SCENARIOS = [
+    idle_session_lives_on_heartbeats,
+    dead_line_is_noticed_by_both,
+    silent_client_is_asked,
     logs_on_and_out_and_numbers_go_on,
     cut_off_and_goes_on_with_missed_executions,
     answers_lost_on_the_way_are_resent,

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
+from ssl import create_default_context
 from typing import Any
 
 from gateway.auth import hash_password
@@ -24,6 +25,7 @@ from tests.interop.proxy import Proxy
 from tests.venue import utc_timestamp
 
 PASSWORD = "interop-9f2c"
+HEART_BT_INT_S = 10
 BUY, SELL = "1", "2"
 MARKET, LIMIT, STOP, STOP_LIMIT = "1", "2", "3", "4"
 
@@ -70,6 +72,7 @@ class Stage:
         dictionary: that they validate with.
         symbol: nobody else trades it.
         directory: for the clients' files.
+        ca: what signed the gateways' certificates; None: they speak plain text.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Stage:
         dictionary: Path,
         symbol: str,
         directory: Path,
+        ca: Path | None = None,
     ) -> None:
         self.venue = venue
         self.engine = engine
@@ -89,22 +93,33 @@ class Stage:
         self._users = users
         self._dictionary = dictionary
         self._directory = directory
+        self._ca = ca
         self._ids = count(1)
 
     # ------------------------------------------------------------ clients
 
-    async def client(self, purpose: str = "trading", *, both_gateways: bool = False) -> Client:
+    async def client(
+        self,
+        purpose: str = "trading",
+        *,
+        heart_bt_int_s: int = HEART_BT_INT_S,
+        both_gateways: bool = False,
+    ) -> Client:
         """Make a client with a new user; its program runs, and is not connected yet.
 
         Args:
             purpose: trading, market-data or drop-copy.
+            heart_bt_int_s: HeartBtInt (108).
             both_gateways: it goes on to the other gateway when one is lost, by itself or, if it
                 cannot, because its proxy does; otherwise it has a proxy before the first one.
         """
         account, username = await self._users.new()
         ports = tuple(endpoint.port for endpoint in self.venue.endpoints.fix)
-        if not (both_gateways and self.engine.takes_two_ports):
-            proxy = Proxy(ports if both_gateways else ports[:1])
+        engine, tls, ca = self.engine, None, self._ca
+        if ca is not None and not engine.speaks_tls:
+            tls, ca = create_default_context(cafile=ca), None
+        if not both_gateways or not engine.takes_two_ports or tls is not None:
+            proxy = Proxy(ports if both_gateways else ports[:1], tls)
             await proxy.start()
             self.proxies[account] = proxy
             ports = (proxy.port,)
@@ -116,8 +131,10 @@ class Stage:
             password=PASSWORD,
             dictionary=self._dictionary,
             purpose=purpose,
+            heart_bt_int_s=heart_bt_int_s,
+            ca=ca,
         )
-        client = Client(self.engine, login, self._directory / account)
+        client = Client(engine, login, self._directory / account)
         self.clients.append(client)
         await client.start()
         return client
