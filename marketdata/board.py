@@ -89,6 +89,11 @@ class Board:
         if update.defined is not None:
             self._define(update)
 
+    @property
+    def order_count(self) -> int:
+        """Return how many orders are displayed."""
+        return len(self._orders)
+
     def checkpoint(self) -> Checkpoint:
         """Return all that is needed to go on from here, candles excepted."""
         return Checkpoint(

@@ -9,12 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from marketdata.board import Board
 from marketdata.settings import MarketDataSettings
 from marketdata.store import SAVED_SYMBOLS_MAX, MarketStore
 from marketdata.updates import Update
 from router.errors import OutOfMemory, RedisUnavailable
+
+ORDERS_PER_INTERVAL: Final = 20_000
+"""Displayed orders, some 400 kB of state, that are written every interval; twice as many every
+second one, and so on."""
 
 logger = logging.getLogger("marketdata")
 
@@ -42,6 +47,7 @@ class Keeper:
         self._refresh_s = settings.heartbeat_interval_ms / 1_000
         self._now_us = now_us
         self._saved = {symbol: board.seq for symbol, board in boards.items()}
+        self._save_at_s = dict.fromkeys(boards, 0.0)
         self._refresh_at_s = dict.fromkeys(boards, 0.0)
         self._wanted: set[str] = set()
         self._wake = asyncio.Event()
@@ -98,14 +104,16 @@ class Keeper:
     def _due(self, now_s: float) -> list[Board]:
         # What would be due before half of the next interval is over is due now: later is too late.
         soon_s = now_s + self._interval_s / 2
-        due = [
-            board
-            for symbol, board in self._boards.items()
-            if board.seq != self._saved[symbol]
-            or self._refresh_at_s[symbol] <= soon_s
-            or symbol in self._wanted
-        ]
-        self._refresh_at_s.update({board.symbol: now_s + self._refresh_s for board in due})
+        due = []
+        for symbol, board in self._boards.items():
+            changed = board.seq != self._saved[symbol]
+            at_s = self._save_at_s[symbol] if changed else self._refresh_at_s[symbol]
+            if at_s <= soon_s or symbol in self._wanted:
+                due.append(board)
+                # A state has every order: those of a large book are written less often.
+                pace = 1 + board.order_count // ORDERS_PER_INTERVAL
+                self._save_at_s[symbol] = now_s + pace * self._interval_s
+                self._refresh_at_s[symbol] = now_s + max(pace * self._interval_s, self._refresh_s)
         return due
 
     async def _save(self, boards: Sequence[Board]) -> None:
