@@ -38,7 +38,7 @@ from persistence.roles import prepare_database
 from router import keys
 from router.errors import RedisUnavailable
 from router.process_registry import ProcessState, read_processes
-from router.redis_client import RedisLink, retry_while_away, url_without_secrets
+from router.redis_client import RedisLink, retry_while_away, url_place
 from router.trimming import OrderStreams
 
 CATCH_UP_TIMEOUT_S = 5
@@ -364,10 +364,10 @@ class _Exchange:
             ids = ", ".join(map(str, self._users.visitors))
             lines.append(f"  log on as   SenderCompID = Username: one of {ids}")
             lines.append(f"              Password: {self._users.password}")
-        redis = url_without_secrets(self._redis_url)
+        redis = url_place(self._redis_url)
         lines += [
             f"  Redis       {redis}   channels md:SYMBOL:trades, :bbo, :depth",
-            f"  PostgreSQL  {url_without_secrets(self._postgres_url)}",
+            f"  PostgreSQL  {url_place(self._postgres_url)}",
             f"  passwords   {endpoints_path(settings.var_dir)}; logs in {self._logs}",
             "",
         ]

@@ -117,8 +117,7 @@ async def open_wire(
             ssl = True if parts.scheme == "rediss" else None
             return (await loop.create_connection(wire, host, port, ssl=ssl))[1]
     except (OSError, TimeoutError) as error:
-        where = url_without_secrets(url)
-        raise RedisUnavailable(f"cannot reach Redis at {where}: {error}") from error
+        raise RedisUnavailable(f"cannot reach Redis at {url_place(url)}: {error}") from error
 
 
 def greeting(url: str, *, db: int, name: str) -> list[tuple[Argument, ...]]:
@@ -395,7 +394,7 @@ async def retry_while_away(
         return result
 
 
-def url_without_secrets(url: str) -> str:
-    """Return where a URL leads, for people and logs."""
+def url_place(url: str) -> str:
+    """Return where a URL leads, for people and logs: without user and password."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname or ''}:{parts.port or ''}{parts.path}"
