@@ -324,6 +324,7 @@ class Gateway:
             "disconnected": self._disconnects.canceled,
             "market_subscriptions": self._desk.subscriptions,
             "market_messages": self._desk.messages,
+            "phases_known": self._desk.phases_known,
             "ring_used": self._pipeline.used,
             "redis_available": int(self._admission.available),
             "memory_low": int(self._dispatcher.memory_low),
