@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ops.errors import FixClientFailed
 from ops.fix_client import FixClient
 from ops.fix_initiator import Identity, Initiator
+from ops.redis_acl import read_passwords
 from tests.exchange_process import ExchangeProcess
 
 PLANTED = "planted-secret-7291"
@@ -101,6 +103,32 @@ async def test_user_logs_on_only_from_the_addresses_that_are_set(
     assert await log_on(exchange, account, PLANTED) == ""
 
 
+async def test_gateway_goes_on_when_it_is_told_to_read_its_certificates_again(
+    exchange: ExchangeProcess, account: str
+) -> None:
+    pid = exchange.pid_of("gateway-1")
+    os.kill(pid, signal.SIGHUP)
+    assert await log_on(exchange, account, PLANTED) == ""
+    assert exchange.pid_of("gateway-1") == pid
+
+
+def test_processes_have_the_rights_of_their_kind_alone(exchange: ExchangeProcess) -> None:
+    """That all of it works is what every test with `up` shows."""
+    passwords = read_passwords(exchange.var)
+    with exchange.redis() as client:
+        users = {one["name"]: one["user"] for one in client.client_list()}
+    for name, user in users.items():
+        kind = name.partition("-")[0]
+        if kind in passwords:
+            assert user == kind, name
+    assert {"gateway", "engine", "marketdata", "writer", "operator"} <= set(users.values())
+    environment = Path(f"/proc/{exchange.pid_of('gateway-1')}/environ").read_bytes()
+    assert b"redis://gateway:" in environment and b"postgresql://" not in environment
+    written = Path(f"/proc/{exchange.pid_of('writer')}/environ").read_bytes()
+    assert b"postgresql://shardex_writer:" in written
+    assert exchange.query("SELECT count(*) FROM pg_stat_activity WHERE usename = 'shardex_writer'")
+
+
 # ---------------------------------------------------------------- secrets
 
 
@@ -129,7 +157,11 @@ async def test_secrets_are_in_no_file_no_log_and_no_command_line(
 def test_files_with_secrets_are_for_their_owner_alone(exchange: ExchangeProcess) -> None:
     found = [
         path
-        for path in (exchange.var / "endpoints.json", exchange.var / "postgres" / "password")
+        for path in (
+            *(exchange.var / name for name in ("endpoints.json", "demo.json")),
+            *(exchange.var / "postgres" / name for name in ("password", "writer-password")),
+            *(exchange.var / name for name in ("redis-passwords.json", "redis/users.acl")),
+        )
         if path.stat().st_mode & 0o077
     ]
     assert found == []
@@ -137,13 +169,15 @@ def test_files_with_secrets_are_for_their_owner_alone(exchange: ExchangeProcess)
 
 def _passwords(exchange: ExchangeProcess) -> list[bytes]:
     """Return the passwords of the servers, which endpoints.json and files of their own hold."""
-    urls = [exchange.endpoints[f"{server}_url"] for server in ("redis", "postgres")]
-    return [url.rpartition("@")[0].rpartition(":")[2].encode() for url in urls if "@" in url]
+    url = exchange.endpoints["postgres_url"]
+    owner = url.rpartition("@")[0].rpartition(":")[2]
+    writer = (exchange.var / "postgres" / "writer-password").read_text().strip()
+    return [text.encode() for text in (owner, writer, *read_passwords(exchange.var).values())]
 
 
 def _files_with(directory: Path, secrets: list[bytes]) -> list[tuple[str, bytes]]:
     """Return the files in which a secret stands that is not theirs to keep."""
-    kept = {"endpoints.json", "password", "redis-passwords.json", "postgres-passwords.json"}
+    kept = {"endpoints.json", "password", "writer-password", "redis-passwords.json"}
     paths = [path for path in directory.rglob("*") if path.is_file() and path.name not in kept]
     assert len(paths) > 10
     return [(path.name, one) for path in paths for one in secrets if _contains(path, one)]
