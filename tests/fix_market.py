@@ -61,6 +61,11 @@ class FixMarket:
         rows = [(name, row["270"], row["271"]) for name, row in self._entries[side].items()]
         return sorted(rows, key=lambda row: float(row[1]), reverse=side == "0")
 
+    def levels_are_crossed(self) -> bool:
+        """Tell whether a bid is at or above an offer."""
+        bids, offers = ([float(row["270"]) for row in self._entries[s].values()] for s in "01")
+        return bool(bids and offers) and max(bids) >= min(offers)
+
     def _trade(self, entry: dict[str, str]) -> None:
         if entry["58"] in ("buy", "sell", "auction"):
             self.trades.append((entry["270"], entry["271"]))

@@ -10,13 +10,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from engine.enums import TradingPhase
 from gateway.market_book import TRADES_KEPT_MAX
 from gateway.server import Gateway
-from gateway.validate import MessageReader
 from marketdata.service import MarketDataService
 from marketdata.settings import MarketDataSettings
 from ops.wiring import shard_map
 from router import keys
+from router.phases import PhaseRequest, request_phase
 from tests.fix_market import FixMarket
 from tests.helpers import eventually_async
 from tests.venue import PASSWORD, Peer, Venue, limit_order
@@ -57,15 +58,17 @@ class Reader:
     def __init__(self, peer: Peer, *req_ids: str) -> None:
         self.peer = peer
         self.markets = {req_id: FixMarket() for req_id in req_ids}
+        self.phases: list[str] = []
 
     async def until(self, req_id: str, condition) -> FixMarket:
         """Read messages until a market fulfils a condition."""
         market = self.markets[req_id]
         while not condition(market):
             message = await self.peer.expect_any()
+            if message["35"] == "f":
+                self.phases.append(message["625"])
             if message["35"] in "WX":
                 whole = self.peer.received[-1]
-                assert MessageReader().read(whole.encode()) is not None
                 self.markets[message["262"]].apply(message["35"].encode(), whole.pairs)
         return market
 
@@ -185,14 +188,45 @@ async def test_list_and_phases_of_symbols(
     assert {message["336"] for message in told} == {"BTC-USD", "ETH-USD"}
     watcher.send("35=g|335=g2|263=0|336=XRP-USD")
     await watcher.expect("h", t340="6", t567="1")
-    halted = b'{"symbol":"BTC-USD","seq":9,"ts":5,"phase":"halted","reason":"operator"}'
-    await venue.link.call("PUBLISH", keys.md_status("BTC-USD"), halted)
+    await change_phase(venue, TradingPhase.HALTED)
     told = [await watcher.expect_any() for _ in range(2)]
     assert {message["35"]: message["325"] for message in told} == {"f": "Y", "h": "Y"}
     assert {message.get("326", message.get("340")) for message in told} == {"2", "1"}
     watcher.send("35=g|335=g1|263=2")
     watcher.send("35=g|335=g1|263=2")
     await watcher.expect("j", t380="1", t379="g1")
+
+
+async def change_phase(venue: Venue, phase: TradingPhase) -> None:
+    request = PhaseRequest(venue.homes["BTC-USD"], phase, f"test {phase.name}")
+    await request_phase(venue.link, request)
+
+
+async def test_opening_auction_is_told_with_its_phases_its_book_and_its_trade(
+    venue: Venue, gateway: Gateway, market_data: None
+) -> None:
+    maker = await venue.trader(gateway, "maker")
+    watcher = await venue.trader(gateway, "watcher")
+    await eventually_async(lambda: gateway.stats()["phases_known"] == 2)
+    watcher.send("35=e|324=s1|263=1|55=BTC-USD")
+    await watcher.expect("f", t326="17")
+    await change_phase(venue, TradingPhase.PRE_OPEN)
+    await watcher.expect("f", t326="21", t325="Y", t625="PRE_OPEN", t58="pre open: operator")
+    watcher.send(REQUEST.format("live", 1, 0, "N"))
+    maker.send(limit_order("b1", 1, "2", "101", "|111=0.5"))
+    bid = await maker.expect("8", t150="0")
+    maker.send(limit_order("s1", 2, "1.5", "99"))
+    await maker.expect("8", t150="0")
+    reader = Reader(watcher, "live")
+    market = await reader.until("live", lambda market: bool(market.orders("1")))
+    assert market.orders("0") == [(bid["37"], "101.00", "0.50")]
+    assert market.levels_are_crossed()
+    await change_phase(venue, TradingPhase.CONTINUOUS)
+    market = await reader.until(
+        "live", lambda market: not market.orders("1") and "CONTINUOUS" in reader.phases
+    )
+    assert market.orders("0") == [(bid["37"], "101.00", "0.50")]
+    assert sum(float(quantity) for _, quantity in market.trades) == 1.5
 
 
 async def test_subscriptions_end_with_the_session(
