@@ -57,6 +57,7 @@ async def check_cut(found: Differences, link: RedisLink, cut: VenueCut) -> None:
     _check_extent(found, keys.LEDGER, cut.ledger, begins_by=1)
     for account, outbox in cut.outboxes.items():
         _check_extent(found, keys.outbox(account), outbox, begins_by=None)
+    _check_users(found, cut)
     for symbol in cut.homeless:
         found.add("home", symbol, "has been settled, but has no home")
     reserved: dict[Owner, int] = {}
@@ -74,6 +75,22 @@ async def check_cut(found: Differences, link: RedisLink, cut: VenueCut) -> None:
         is_read &= await _add_unsettled(found, link, symbol, one, reserved)
     if is_read:
         check_pending(found, balances, reserved)
+
+
+def _check_users(found: Differences, cut: VenueCut) -> None:
+    """Check that copies are what the users' records say, and that whoever may be gone is a user."""
+    copies: dict[int, list[int]] = {}
+    for user, of in sorted(cut.drop_copies.items()):
+        for account in of:
+            copies.setdefault(account, []).append(user)
+    for account in sorted(copies.keys() | cut.copies.keys()):
+        wanted, stands = tuple(copies.get(account, ())), cut.copies.get(account, ())
+        if wanted != stands:
+            text = f"goes to {stands or 'nobody'}, by the users' records to {wanted or 'nobody'}"
+            found.add("copies", f"account {account}", text)
+    for account in cut.disconnects:
+        if account not in cut.outboxes:
+            found.add("disconnects", f"account {account}", "there is no such user")
 
 
 def amounts_of(balances: Mapping[int, Mapping[str, Balance]]) -> dict[Owner, Amounts]:

@@ -71,7 +71,7 @@ async def read_open_orders(
 def parse_open_order(value: bytes) -> OpenOrder:
     """Return the order that a field of ``open:{account}`` holds."""
     order_seq, side, price_ticks, leaves_lots, cum_lots, hold, *more = map(int, value.split())
-    ord_type, time_in_force, cum_price_qty, *conditions = more or (2, 1, 0)
+    ord_type, time_in_force, cum_price_qty, *conditions = more
     stop_ticks, max_floor_lots, min_qty_lots, expire_us, working = conditions or (0, 0, 0, 0, 1)
     return OpenOrder(
         order_seq,

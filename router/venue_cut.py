@@ -51,7 +51,9 @@ class SymbolCut(msgspec.Struct, frozen=True):
 class VenueCut(msgspec.Struct, frozen=True):
     """Everything; balances, open orders and outboxes by account, 0 included.
 
-    ``homeless``: symbols that have been settled although they have no home.
+    ``homeless``: symbols that have been settled although they have no home. ``drop_copies``: whose
+    reports each drop-copy user gets by its record; ``copies``: who gets those of each account by
+    what settlement reads. ``disconnects``: accounts whose orders are canceled when they are gone.
     """
 
     totals: dict[str, int]
@@ -61,6 +63,9 @@ class VenueCut(msgspec.Struct, frozen=True):
     outboxes: dict[int, Extent]
     symbols: dict[str, SymbolCut]
     homeless: list[str]
+    drop_copies: dict[int, tuple[int, ...]]
+    copies: dict[int, tuple[int, ...]]
+    disconnects: list[int]
 
 
 async def read_venue_cut(link: RedisLink) -> VenueCut:
@@ -83,7 +88,7 @@ async def read_venue_cut(link: RedisLink) -> VenueCut:
 
 
 def _parse(names: list[str], reply: list[Any]) -> VenueCut:
-    totals, settled, bbo, ledger, accounts, found = reply
+    totals, settled, bbo, ledger, accounts, copies, disconnects, found = reply
     positions = {name: int(text) for name, text in _texts(settled).items()}
     quotes = _texts(bbo)
     symbols = {}
@@ -111,6 +116,9 @@ def _parse(names: list[str], reply: list[Any]) -> VenueCut:
         outboxes={n: _extent(one[2]) for n, one in enumerate(accounts)},
         symbols=symbols,
         homeless=[name for name in positions if name not in symbols],
+        drop_copies={n: _accounts(one[3].decode()) for n, one in enumerate(accounts) if one[3]},
+        copies={int(account): _accounts(text) for account, text in _texts(copies).items()},
+        disconnects=[int(account) for account in disconnects],
     )
 
 
@@ -140,6 +148,10 @@ async def read_entries(
 def _texts(flat: list[bytes]) -> dict[str, str]:
     pairs = zip(flat[::2], flat[1::2], strict=True)
     return {name.decode(): value.decode() for name, value in pairs}
+
+
+def _accounts(text: str) -> tuple[int, ...]:
+    return tuple(int(account) for account in text.split())
 
 
 def _extent(parts: list[Any]) -> Extent:

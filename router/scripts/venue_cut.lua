@@ -2,13 +2,13 @@
 --
 -- KEYS  none (one server, several databases)
 -- ARGV  names of the symbols
--- Reads   DB 0 user_ids, totals, settled, bbo, ledger, home:{symbol}, position:{engine}; bal:, open:,
---         outbox:{account} of every account. Shard DBs orders:{symbol}, events:{symbol}
+-- Reads   DB 0 user_ids, totals, settled, bbo, ledger, copies, disconnects, home:{symbol}, position:{engine}; bal:,
+--         open:, outbox:, user:{account} of every account. Shard DBs orders:{symbol}, events:{symbol}
 -- Writes  nothing
 --
--- Returns {totals, settled, bbo, ledger, accounts, symbols}. The first three: flat fields and values. A
---         stream: {first id, last id, entries}, ids '' where it is empty. accounts, from 0 on:
---         {balances, open orders, outbox}. symbols, as in ARGV: {db, encoded DefineSymbol in force,
+-- Returns {totals, settled, bbo, ledger, accounts, copies, disconnects, symbols}. The first three and copies: flat
+--         fields and values. A stream: {first id, last id, entries}, ids '' where it is empty. accounts, from 0
+--         on: {balances, open orders, outbox, drop_copy of its user}. disconnects: accounts. symbols, as in ARGV: {db, encoded DefineSymbol in force,
 --         orders, events, shard, up to where its engine and its standby need no orders any more ('' where
 --         they have not said)}; {} of one that has no home
 --
@@ -28,11 +28,13 @@ local accounts = {}
 for account = 0, tonumber(call('GET', 'user_ids') or 0) do
   local name = string.format('%d', account)
   accounts[account + 1] = {
-    call('HGETALL', 'bal:' .. name), call('HGETALL', 'open:' .. name), extent('outbox:' .. name)}
+    call('HGETALL', 'bal:' .. name), call('HGETALL', 'open:' .. name), extent('outbox:' .. name),
+    call('HGET', 'user:' .. name, 'drop_copy') or ''}
 end
 
 local totals, settled, bbo = call('HGETALL', 'totals'), call('HGETALL', 'settled'), call('HGETALL', 'bbo')
 local ledger = extent('ledger')
+local copies, disconnects = call('HGETALL', 'copies'), call('ZRANGE', 'disconnects', 0, -1)
 local symbols, homes = {}, {}
 for i, symbol in ipairs(ARGV) do
   local home = call('HMGET', 'home:' .. symbol, 'db', 'define', 'shard')
@@ -51,4 +53,4 @@ for i, symbol in ipairs(ARGV) do
   end
 end
 call('SELECT', 0)
-return {totals, settled, bbo, ledger, accounts, symbols}
+return {totals, settled, bbo, ledger, accounts, copies, disconnects, symbols}

@@ -171,11 +171,13 @@ DAMAGES = [
     damage("bal:{a}", "HSET", "BETA:a", "-3", seen_by="money, balance, negative"),
     damage("totals", "HINCRBY", "USD", "1", seen_by="money, totals"),
     damage("open:{a}", "HDEL", "ALFA-USD|rest", seen_by="open order, held"),
-    damage("open:{a}", "HSET", "ALFA-USD|new", "9 1 2 3 0 6", seen_by="open order, held"),
+    damage("open:{a}", "HSET", "ALFA-USD|new", "9 1 2 3 0 6 2 1 0", seen_by="open order, held"),
     damage("open:{a}", "HSET", "ALFA-USD|new", "nonsense", seen_by="open order, held"),
     damage("bbo", "HSET", "ALFA-USD", "1 2 3", seen_by="best prices"),
     damage("settled", "HINCRBY", "ALFA-USD", "1", seen_by="positions, replay, dense, events"),
     damage("settled", "HSET", "LOST-USD", "4", seen_by="home"),
+    damage("copies", "HSET", "{a}", "1", seen_by="copies"),
+    damage("disconnects", "ZADD", "1800000000000", "999", seen_by="disconnects"),
     damage("ledger", "XDEL", "2-0", seen_by="dense, replay"),
     damage("outbox:{a}", "XDEL", "2-0", seen_by="dense"),
     damage("orders:ALFA-USD", "XDEL", "5-0", db=ALFA_DB, seen_by="dense, replay"),
@@ -199,7 +201,9 @@ def test_damage_in_redis_is_named(exchange: ExchangeProcess, resting: int, damag
         try:
             found = differences(exchange)
         finally:
-            client.restore(key, 0, whole, replace=True)
+            client.delete(key)
+            if whole is not None:
+                client.restore(key, 0, whole)
     assert {one["check"] for one in found} == damage.seen_by, found
     assert differences(exchange) == []
 

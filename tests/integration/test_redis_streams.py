@@ -312,7 +312,7 @@ async def test_outbox_trimmed_beyond_a_cursor_is_a_gap(link: RedisLink) -> None:
 
 async def test_open_orders_and_best_prices_are_read_in_one_go(link: RedisLink) -> None:
     field = keys.open_field(BTC, "A|1")
-    await link.call("HSET", keys.open_orders(7), field, "12 2 5000 3 1 300")
+    await link.call("HSET", keys.open_orders(7), field, "12 2 5000 3 1 300 2 1 0")
     await link.call("HSET", keys.BBO, BTC, "4999 5001 17")
 
     orders = await read_open_orders(link, [(7, BTC, "A|1"), (7, ETH, "A|1"), (8, BTC, "A|1")])

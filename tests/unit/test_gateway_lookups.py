@@ -89,8 +89,8 @@ async def test_market_order_without_a_quote_is_refused(world: World) -> None:
 
 async def test_each_replace_of_a_batch_reserves_on_top_of_its_own_order(world: World) -> None:
     # 1.50 at 100.05 are held; 2.50 are wanted, then 0.50.
-    await world.rests("r1", "5 1 2001 150 0 1501126")
-    await world.rests("r2", "6 1 2001 150 0 1501126")
+    await world.rests("r1", "5 1 2001 150 0 1501126 2 1 0")
+    await world.rests("r2", "6 1 2001 150 0 1501126 2 1 0")
     entries = [
         world.encode(order("G", t11="a1", t41="r1", t38="2.5")),
         world.encode(fix(CANCEL)),
@@ -108,7 +108,7 @@ async def test_replace_of_an_order_that_is_on_its_way_reserves_the_whole(world: 
 
 
 async def test_refused_cancel_names_the_order_where_there_is_one(world: World) -> None:
-    await world.rests("a0", "5 1 2001 100 50 1")
+    await world.rests("a0", "5 1 2001 100 50 1 2 1 100050")
     known = world.encode(fix(f"{CANCEL}|1=8"))
     unknown = world.encode(fix(f"{CANCEL}|1=8".replace("41=a0", "41=zz")))
     await world.lookups.complete([known, unknown])

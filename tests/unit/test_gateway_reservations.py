@@ -114,7 +114,7 @@ def test_replace_of_an_order_not_seen_yet_reserves_the_whole() -> None:
 
 
 def test_replace_with_another_side_is_refused_and_names_the_order() -> None:
-    found = parse_open_order(b"55 2 2000 80 20 80000000")
+    found = parse_open_order(b"55 2 2000 80 20 80000000 2 1 40000")
     refused = reserve_replace(replace(Side.BUY, 2000, 100), RULES, found)
     assert isinstance(refused, CancelRejected)
     assert (refused.order_seq, refused.ord_status) == (55, OrdStatus.PARTIALLY_FILLED)
