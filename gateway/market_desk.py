@@ -12,6 +12,7 @@ Nothing here waits for anything. Messages are not stored: a resend fills their p
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -42,7 +43,12 @@ from gateway.market_requests import (
     market_refusal_body,
     read_market_request,
 )
-from gateway.market_subscriptions import Client, StatusSubscription, Subscription
+from gateway.market_subscriptions import (
+    ROUND_BYTES_MAX,
+    Client,
+    StatusSubscription,
+    Subscription,
+)
 from gateway.refusals import readable
 from gateway.reports_out import business_reject_body
 from gateway.security_texts import (
@@ -200,9 +206,9 @@ class MarketDesk:
             self._refuse(client, MarketRefusal(req_id, BANDWIDTH, self._too_many()))
         else:
             once = request.action == SNAPSHOT
-            client.markets[req_id] = [
+            client.markets[req_id] = deque(
                 Subscription(req_id, symbol, request.kind, once=once) for symbol in request.symbols
-            ]
+            )
             for symbol in request.symbols:
                 self._on_wanted(symbol)
 
@@ -301,9 +307,7 @@ class MarketDesk:
             return
         before = self.messages
         if self._send_answers(client) and self._send_statuses(client):
-            for req_id, subscriptions in list(client.markets.items()):
-                if not self._send_market(client, req_id, subscriptions):
-                    break
+            self._send_markets(client)
         if self.messages != before:
             connection.settle()
 
@@ -319,25 +323,38 @@ class MarketDesk:
                     one.sent = now
         return True
 
-    def _send_market(
-        self, client: Client, req_id: bytes, subscriptions: list[Subscription]
-    ) -> bool:
-        """Bring the symbols of one request up to date; return whether there were numbers for it."""
-        for one in list(subscriptions):
-            book = self.books.get(one.symbol)
-            if book is None:
-                continue
-            bodies = book.bodies(one.kind, one.mark, one.told)
-            if bodies and not self._send(
-                client, [(msg_type, one.prefix + body) for msg_type, body in bodies]
-            ):
-                return False
-            one.mark, one.told, one.behind = book.mark(one.kind), book.trade_count, 0
-            if one.once:
-                subscriptions.remove(one)
-        if not subscriptions:
+    def _send_markets(self, client: Client) -> None:
+        """Bring subscriptions up to date, in turns, until the client has had its share."""
+        left_bytes = ROUND_BYTES_MAX
+        for req_id in list(client.markets):
+            subscriptions = client.markets[req_id]
+            for _ in range(len(subscriptions)):
+                sent_bytes = self._send_market(client, subscriptions[0])
+                if sent_bytes is None:
+                    return
+                done = subscriptions.popleft()
+                if not done.once or done.mark is None:
+                    subscriptions.append(done)
+                left_bytes -= sent_bytes
+                if left_bytes <= 0:
+                    break
             del client.markets[req_id]
-        return True
+            if subscriptions:
+                client.markets[req_id] = subscriptions
+            if left_bytes <= 0:
+                return
+
+    def _send_market(self, client: Client, one: Subscription) -> int | None:
+        """Bring one up to date; return how many bytes that took, None where numbers are wanted."""
+        book = self.books.get(one.symbol)
+        if book is None:
+            return 0
+        bodies = book.bodies(one.kind, one.mark, one.told)
+        messages = [(msg_type, one.prefix + body) for msg_type, body in bodies]
+        if messages and not self._send(client, messages):
+            return None
+        one.mark, one.told, one.behind = book.mark(one.kind), book.trade_count, 0
+        return sum([len(body) for _, body in messages])
 
     def _send_answers(self, client: Client) -> bool:
         """Send what waits to be answered; return whether all of it could be sent."""

@@ -34,9 +34,9 @@ REQ_ID_LENGTH_MAX: Final = 64
 """Characters of MDReqID, SecurityStatusReqID and the like; every message of a subscription repeats
 it. A longer one is refused."""
 
-DEPTH_MAX: Final = 1_000
-"""Price levels of a side that a subscription has at most: 264=0 and 264=1000 mean these. Deeper
-ones are refused (281=5)."""
+DEPTHS: Final = (1, 5, 10, 20, 50, 100, 200, 500, 1_000)
+"""MarketDepth (264): price levels of a side that a subscription may have, and 0 means the most.
+Others are refused (281=5): each is a view of its own, which costs time and memory per symbol."""
 
 _BIDS, _OFFERS, _TRADES = b"0", b"1", b"2"
 
@@ -96,7 +96,7 @@ def read_market_request(message: FixMessage, symbols: SymbolTable) -> MarketRequ
     )
     depth = int(fields[b"264"])
     by_order, whole = fields.get(b"266") == b"N", fields.get(b"265") == b"0"
-    kind = Kind(by_order, depth or DEPTH_MAX, whole, sides, _TRADES in entry_types)
+    kind = Kind(by_order, depth or DEPTHS[-1], whole, sides, _TRADES in entry_types)
     names = dict.fromkeys(entry.get(TAG_SYMBOL, b"") for entry in group_entries(message, b"146"))
     if action == UNSUBSCRIBE:
         return MarketRequest(req_id, action, kind, ())
@@ -104,8 +104,8 @@ def read_market_request(message: FixMessage, symbols: SymbolTable) -> MarketRequ
         if name not in symbols.by_tag:
             text = f"Symbol (55): unknown symbol {readable(name)}"
             return MarketRefusal(req_id, UNKNOWN_SYMBOL, text)
-    if depth > DEPTH_MAX:
-        text = f"MarketDepth (264): at most {DEPTH_MAX} levels"
+    if kind.depth not in DEPTHS:
+        text = f"MarketDepth (264): expected one of 0, {', '.join(map(str, DEPTHS))}"
         return MarketRefusal(req_id, UNSUPPORTED_DEPTH, text)
     if by_order and whole and action == SUBSCRIBE:
         text = "MDUpdateType (265): order by order is told by increments (265=1)"

@@ -13,9 +13,13 @@ from router.market_state import PhaseStatus
 UNWRITTEN_BYTES_MAX: Final = 65_536
 """A connection with more bytes to write is skipped: its reader is not fast enough."""
 
-ROUNDS_BEHIND_MAX: Final = 50
-"""Rounds, 5 s of them, that a subscription's mark is kept while it is skipped; then it gets a whole
-snapshot, which bounds what slow readers cost us."""
+ROUNDS_BEHIND_MAX: Final = 10
+"""Rounds, a second of them, that a subscription's mark is kept while it is skipped; then it gets a
+whole snapshot, which bounds what slow readers cost us."""
+
+ROUND_BYTES_MAX: Final = 262_144
+"""Bytes after which a client has had its share of a round; its other subscriptions come first in
+the next one."""
 
 
 class Subscription:
@@ -49,7 +53,7 @@ class Client:
 
     Attributes:
         number: of the session's incarnation; subscriptions end with it.
-        markets: by MDReqID.
+        markets: by MDReqID, those first whose turn it is.
         statuses: by MsgType of the answers, and the id of the request.
         answers: that wait for sequence numbers.
     """
@@ -59,7 +63,7 @@ class Client:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.number = connection.number
-        self.markets: dict[bytes, list[Subscription]] = {}
+        self.markets: dict[bytes, deque[Subscription]] = {}
         self.statuses: dict[tuple[bytes, bytes], list[StatusSubscription]] = {}
         self.answers: deque[Body] = deque()
         self._held_at = 0

@@ -11,7 +11,7 @@ from engine.order_replica import OrderReplica
 from engine.shard import Shard
 from engine.trades import trades_of
 from gateway.market_book import NEVER, Mark, MarketBook
-from gateway.market_requests import DEPTH_MAX, Kind
+from gateway.market_requests import DEPTHS, Kind
 from router.market_state import OrdersSnapshot, decode_orders_snapshot, encode_orders_snapshot
 from tests.fix_market import FixMarket, Level, Order, check_valid
 from tests.matching_world import SYMBOL, World
@@ -21,7 +21,7 @@ BOTH = (Side.BUY, Side.SELL)
 kinds = st.builds(
     Kind,
     by_order=st.booleans(),
-    depth=st.sampled_from([1, 2, 3, DEPTH_MAX]),
+    depth=st.sampled_from([1, 2, 3, DEPTHS[-1]]),
     whole=st.just(False),
     sides=st.just(BOTH),
     trades=st.booleans(),

@@ -163,6 +163,24 @@ async def test_reader_that_is_left_out_for_long_gets_a_snapshot(
     assert message.endswith("|299=BTC-USD-5-0|58=sell")
 
 
+async def test_more_than_a_share_is_sent_in_turns(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(market_desk, "ROUND_BYTES_MAX", 1)
+    world.desk.take_book(world.book)
+    world.desk.take_book(book_of("ETH-USD"))
+    world.send(REQUEST.format("r1", 1))
+    world.send("35=V|262=r2|263=0|264=0|267=1|269=0|146=2|55=BTC-USD|55=ETH-USD")
+    told = [world.round() for _ in range(4)]
+    assert told == [
+        ["W 262=r1|55=BTC-USD|268=0"],
+        ["W 262=r2|55=BTC-USD|268=0"],
+        ["W 262=r2|55=ETH-USD|268=0"],
+        [],
+    ]
+    assert world.desk.subscriptions == 1
+
+
 async def test_want_of_numbers_is_told_and_nothing_is_lost(world: World) -> None:
     session = world.connection.session
     world.desk.take_book(world.book)

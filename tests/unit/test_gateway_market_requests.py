@@ -6,7 +6,7 @@ import pytest
 
 from engine.enums import Side
 from gateway.market_requests import (
-    DEPTH_MAX,
+    DEPTHS,
     Kind,
     MarketRefusal,
     MarketRequest,
@@ -26,7 +26,7 @@ def read(text: str) -> MarketRequest | MarketRefusal:
 
 
 def test_request_says_what_is_wanted_of_which_symbols() -> None:
-    kind = Kind(True, DEPTH_MAX, False, (Side.BUY, Side.SELL), True)
+    kind = Kind(True, DEPTHS[-1], False, (Side.BUY, Side.SELL), True)
     assert read(REQUEST) == MarketRequest(b"r1", b"1", kind, ("BTC-USD", "ETH-USD"))
 
 
@@ -47,6 +47,7 @@ def test_unsubscription_needs_no_known_symbol() -> None:
     ("old", "new", "reason"),
     [
         ("55=ETH-USD", "55=XRP-USD", b"0"),
+        ("264=0", "264=7", b"5"),
         ("264=0", "264=1001", b"5"),
         ("265=1", "265=0", b"6"),
         ("269=2", "269=7", b"8"),
