@@ -11,7 +11,7 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ops.private_venue import PrivateSymbol, PrivateVenue, private_venue
 from tests.certificates import Authority
 from tests.interop import (
     scenarios_conditions,
+    scenarios_logon,
     scenarios_market,
     scenarios_mass,
     scenarios_orders,
@@ -42,7 +43,11 @@ SCENARIOS: list[Scenario] = [
     *scenarios_mass.SCENARIOS,
     *scenarios_market.SCENARIOS,
     *scenarios_session.SCENARIOS,
+    *scenarios_logon.SCENARIOS,
 ]
+ONLY_QUICKFIX: Sequence[Scenario] = scenarios_logon.SCENARIOS
+"""The Logon of jspurefix is made before its number and time are known."""
+
 OVER_TLS: list[Scenario] = [
     scenarios_orders.two_clients_trade,
     scenarios_orders.a_client_trades_fast,
@@ -162,9 +167,14 @@ def certify(directory: Path) -> tuple[Path, list[str]]:
 def runs_of(engines: list[Engine], scenarios: list[Scenario]) -> list[Run]:
     """Return what there is to play: engines with their dictionaries, with ours, over TLS."""
     over_tls = [one for one in scenarios if one in OVER_TLS]
+
+    def of(engine: Engine) -> list[Scenario]:
+        can_all = isinstance(engine, QuickFix)
+        return [one for one in scenarios if can_all or one not in ONLY_QUICKFIX]
+
     return [
-        *(Run(engine, engine.dictionary(), scenarios) for engine in engines),
-        *(Run(engine, OURS, scenarios) for engine in engines),
+        *(Run(engine, engine.dictionary(), of(engine)) for engine in engines),
+        *(Run(engine, OURS, of(engine)) for engine in engines),
         *(Run(engine, OURS, over_tls, speaks_tls=True) for engine in engines if over_tls),
     ]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +30,7 @@ class Login:
         purpose: which of the shipped settings: trading, market-data or drop-copy.
         heart_bt_int_s: HeartBtInt (108).
         ca: what signed the gateways' certificates; None: plain text, or TLS is the proxy's.
+        more: further settings of the session, as the engine spells them.
     """
 
     ports: tuple[int, ...]
@@ -40,6 +42,7 @@ class Login:
     purpose: str
     heart_bt_int_s: int
     ca: Path | None
+    more: Mapping[str, str]
 
 
 class Engine(Protocol):
@@ -96,7 +99,7 @@ class QuickFix:
         r"|Sent SequenceReset .*|Received SequenceReset .*|Processing QUEUED message: .*"
         r"|MsgSeqNum too high, expecting \d+ but received \d+.*|Already sent ResendRequest .*"
         r"|ResendRequest for messages .*|Logon contains ResetSeqNumFlag=Y.*"
-        r"|Socket Error: .*|Dropped Connection|Sent test request .*"
+        r"|Expecting retransmits FROM: \d+ TO: \d+|Socket Error: .*|Dropped Connection|Sent test request .*"
     )
 
     def __init__(self, environment: Path) -> None:
@@ -134,7 +137,7 @@ class QuickFix:
             text, count = re.subn(rf"(?m)^{key}=.*$", f"{key}={value}", text)
             assert count == 1, f"Invariant: the shipped settings have {key} once"
         path = directory / "session.cfg"
-        path.write_text(text)
+        path.write_text("\n".join([text, *(f"{key}={value}" for key, value in login.more.items())]))
         return path
 
     def logon_fields(self, fields: dict[int, str]) -> list[tuple[int, str]]:

@@ -3,7 +3,7 @@
 Reads one JSON object per line on stdin and writes one per line on stdout; `clients.py` is the other
 end and says what they mean. Everything about sessions, sequence numbers, resends, stores and
 validation is left to QuickFIX and its settings: what is here is what any application adds, namely
-the credentials in the Logon.
+the credentials in the Logon: a password, or a signature where the settings name a SigningKey.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from base64 import b64encode
+from pathlib import Path
 from typing import Any
 
 import quickfix as fix
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-_USERNAME, _PASSWORD, _MSG_TYPE = 553, 554, 35
-_TEXT = 58
+_USERNAME, _PASSWORD, _RAW_DATA_LENGTH, _RAW_DATA = 553, 554, 95, 96
+_MSG_TYPE = 35
+_SIGNED = (35, 49, 56, 34, 52)
 _LOCK = threading.Lock()
 
 
@@ -54,12 +58,22 @@ class Application(fix.Application):
 
     def toAdmin(self, message: fix.Message, session: fix.SessionID) -> None:
         if message.getHeader().getField(_MSG_TYPE) == "A":
-            mine = self._settings.get(session)
-            message.setField(fix.StringField(_USERNAME, mine.getString("Username")))
-            message.setField(fix.StringField(_PASSWORD, mine.getString("Password")))
+            self._add_credentials(message, self._settings.get(session))
             for tag, value in self.logon_fields:
                 message.setField(fix.StringField(tag, value))
         say("out", fields=pairs(message))
+
+    def _add_credentials(self, message: fix.Message, mine: fix.Dictionary) -> None:
+        if mine.has("SigningKey"):
+            key: Any = load_pem_private_key(Path(mine.getString("SigningKey")).read_bytes(), None)
+            header = message.getHeader()
+            content = "\x01".join(header.getField(tag) for tag in _SIGNED)
+            signature = b64encode(key.sign(content.encode())).decode()
+            message.setField(fix.StringField(_RAW_DATA_LENGTH, str(len(signature))))
+            message.setField(fix.StringField(_RAW_DATA, signature))
+        else:
+            message.setField(fix.StringField(_USERNAME, mine.getString("Username")))
+            message.setField(fix.StringField(_PASSWORD, mine.getString("Password")))
 
     def fromAdmin(self, message: fix.Message, session: fix.SessionID) -> None:
         say("in", fields=pairs(message))

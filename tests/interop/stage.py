@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -71,7 +71,7 @@ class Stage:
         engine: of all clients.
         dictionary: that they validate with.
         symbol: nobody else trades it.
-        directory: for the clients' files.
+        directory: for files of the clients, and of the scenario.
         ca: what signed the gateways' certificates; None: they speak plain text.
     """
 
@@ -92,7 +92,7 @@ class Stage:
         self.proxies: dict[str, Proxy] = {}
         self._users = users
         self._dictionary = dictionary
-        self._directory = directory
+        self.directory = directory
         self._ca = ca
         self._ids = count(1)
 
@@ -104,6 +104,7 @@ class Stage:
         *,
         heart_bt_int_s: int = HEART_BT_INT_S,
         both_gateways: bool = False,
+        more: Mapping[str, str] | None = None,
     ) -> Client:
         """Make a client with a new user; its program runs, and is not connected yet.
 
@@ -112,6 +113,7 @@ class Stage:
             heart_bt_int_s: HeartBtInt (108).
             both_gateways: it goes on to the other gateway when one is lost, by itself or, if it
                 cannot, because its proxy does; otherwise it has a proxy before the first one.
+            more: further settings of the session, as the engine spells them.
         """
         account, username = await self._users.new()
         ports = tuple(endpoint.port for endpoint in self.venue.endpoints.fix)
@@ -133,8 +135,9 @@ class Stage:
             purpose=purpose,
             heart_bt_int_s=heart_bt_int_s,
             ca=ca,
+            more=more or {},
         )
-        client = Client(engine, login, self._directory / account)
+        client = Client(engine, login, self.directory / account)
         self.clients.append(client)
         await client.start()
         return client
