@@ -138,14 +138,10 @@ async def private_venue(
     options = ["--standby"] if standby else []
     try:
         config = directory / "exchange.toml"
-        text = venue_text(
-            symbols,
-            shards=shards,
-            gateways=gateways,
-            directory=directory,
-            gateway_lines=gateway_lines,
+        size = {"shards": shards, "gateways": gateways}
+        config.write_text(
+            venue_text(symbols, **size, directory=directory, gateway_lines=gateway_lines)
         )
-        config.write_text(text)
         settings = load_settings(config, {})
         with (directory / "up.log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(

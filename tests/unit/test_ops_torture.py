@@ -153,11 +153,14 @@ def test_requests_are_drawn_by_the_seed_and_are_of_every_kind() -> None:
 
     def draw(seed: int) -> list[tuple[str, bytes]]:
         requests = RandomRequests(random.Random(seed), [SYMBOL])
-        drawn = [requests.draw(str(n), resting, time=b"now") for n in range(500)]
+        drawn = [requests.draw(str(n), resting, now_ns=10**18) for n in range(8_000)]
         return [(one.kind, one.message[1]) for one in drawn]
 
     drawn = draw(1)
     assert drawn == draw(1)
-    assert {kind for kind, _ in drawn} == {"D", "F", "G", "H"}
-    for field in (b"40=1", b"59=1", b"59=3", b"59=4", b"18=6", b"7928=0", b"7928=3"):
+    assert {kind for kind, _ in drawn} == {"D", "F", "G", "H", "q"}
+    fields = "40=1 59=1 59=3 59=4 18=6 7928=0 7928=3 40=3 40=4 59=6 530=1 530=7"
+    for field in fields.encode().split():
         assert any(field + b"\x01" in body for _, body in drawn), field
+    for tag in (b"99=", b"111=", b"110=", b"126=", b"152="):
+        assert any(b"\x01" + tag in body for _, body in drawn), tag
