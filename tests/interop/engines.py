@@ -99,7 +99,8 @@ class QuickFix:
         r"|Sent SequenceReset .*|Received SequenceReset .*|Processing QUEUED message: .*"
         r"|MsgSeqNum too high, expecting \d+ but received \d+.*|Already sent ResendRequest .*"
         r"|ResendRequest for messages .*|Logon contains ResetSeqNumFlag=Y.*"
-        r"|Expecting retransmits FROM: \d+ TO: \d+|Socket Error: .*|Dropped Connection|Sent test request .*"
+        r"|Expecting retransmits FROM: \d+ TO: \d+|Socket Error: .*|Dropped Connection"
+        r"|Sent test request .*"
     )
 
     def __init__(self, environment: Path) -> None:
