@@ -11,12 +11,14 @@ from contextlib import asynccontextmanager
 import pytest
 
 from engine.enums import TradingPhase
+from engine.events import SymbolDefined
 from gateway.market_book import TRADES_KEPT_MAX
 from gateway.server import Gateway
 from marketdata.service import MarketDataService
 from marketdata.settings import MarketDataSettings
 from ops.wiring import shard_map
 from router import keys
+from router.market_state import OrdersSnapshot, encode_orders_snapshot
 from router.phases import PhaseRequest, request_phase
 from tests.fix_market import FixMarket
 from tests.helpers import eventually_async
@@ -261,6 +263,28 @@ async def test_restart_of_market_data_and_lost_connections_are_not_noticed(
     maker.send(limit_order("b2", 1, "1", "51"))
     await reader.until("live", lambda market: len(market.levels("0")) == 2)
     assert reader.markets["live"].snapshots == 1
+
+
+async def test_book_that_events_do_not_continue_is_made_anew(
+    venue: Venue, gateway: Gateway, market_data: None
+) -> None:
+    maker = await venue.trader(gateway, "maker")
+    maker.send(limit_order("s1", 2, "2", "100"))
+    await maker.expect("8", t150="0")
+    defined = SymbolDefined(0, venue.homes["BTC-USD"].incarnation, venue.homes["BTC-USD"].rules)
+    wrong = OrdersSnapshot("BTC-USD", 2, venue.link.run_id, defined, [], None)
+    await venue.link.call("SET", keys.md_orders("BTC-USD"), encode_orders_snapshot(wrong))
+    watcher = await venue.trader(gateway, "watcher")
+    watcher.send(REQUEST.format("live", 1, 0, "N"))
+    reader = Reader(watcher, "live")
+    market = await reader.until("live", lambda market: market.snapshots)
+    assert market.orders("1") == []
+    await venue.link.call("DEL", keys.md_orders("BTC-USD"))
+    maker.send(limit_order("b1", 1, "1", "100", "|7928=0"))
+    await maker.expect("8", t150="0")
+    market = await reader.until("live", lambda market: market.snapshots == 2)
+    assert [order[1:] for order in market.orders("1")] == [("100.00", "1.00")]
+    assert market.notes == ["trades may have been omitted"]
 
 
 async def test_slow_reader_is_conflated_and_told_what_it_missed(
