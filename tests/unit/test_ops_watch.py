@@ -26,7 +26,7 @@ def snapshot() -> SnapshotMessage:
         rules=1,
         tick_size="0.01",
         lot_size="0.1",
-        last_seq=LastSeqs(6, 7, 7),
+        last_seq=LastSeqs(6, 7, 7, 0),
         bid_price="9.99",
         bid_qty="1.0",
         ask_price="10.01",
