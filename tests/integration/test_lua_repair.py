@@ -18,6 +18,7 @@ from router.ledger import deposit, withdraw
 from router.redis_client import RedisLink
 from router.repair import OWNER_PREFIX, Lost, Repair, Short
 from router.user_access import UserAccess, read_access, set_addresses, set_public_keys
+from router.user_fields import set_user_field
 from router.users import add_user, change_password, disable_user
 from tests.router_helpers import BACKLOG_MAX, BTC, ETH, SmallVenue, small_venue
 
@@ -132,9 +133,21 @@ async def test_everything_comes_back_with_its_number_stamp_and_money(failure: Fa
     await change_password(link, account=bob, password_hash="i")
     await set_public_keys(link, account=bob, public_keys=["key"])
     await set_addresses(link, account=bob, addresses=["192.0.2.0/24"])
+    await set_user_field(link, account=bob, field="drop_copy", value=str(ALICE))
+    await set_user_field(link, account=ALICE, field="max_open_orders", value="5")
     await disable_user(link, account=bob, homes=venue.homes)
     await admit(venue, (BTC, order(3, qty_lots=2)))
-    names = ("ledger", "totals", "ledger:refs", "usernames", "user:2", "user_ids", "bal:2")
+    names = (
+        "ledger",
+        "totals",
+        "ledger:refs",
+        "usernames",
+        "user:1",
+        "user:2",
+        "user_ids",
+        "bal:2",
+        "copies",
+    )
     before = [await content(link, name) for name in names]
     streams = [await venue.stream(keys.orders(one), db=1) for one in (BTC, ETH)]
     money = [await failure.money(asset) for asset in ("USD", "BTC")]
