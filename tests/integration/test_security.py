@@ -129,6 +129,28 @@ def test_processes_have_the_rights_of_their_kind_alone(exchange: ExchangeProcess
     assert exchange.query("SELECT count(*) FROM pg_stat_activity WHERE usename = 'shardex_writer'")
 
 
+async def test_nothing_that_members_ask_for_is_refused_by_redis(exchange: ExchangeProcess) -> None:
+    peer = await exchange.log_on(1)
+    peer.send("35=D|11=r1|55=ALFA-USD|54=1|60=now|38=5|40=2|44=1.00")
+    await peer.expect("8", t150="0")
+    peer.send("35=V|262=m1|263=1|264=0|265=1|267=2|269=0|269=1|146=1|55=ALFA-USD")
+    await peer.expect("W", t262="m1")
+    peer.send("35=V|262=m1|263=2|264=0|265=1|267=2|269=0|269=1|146=1|55=ALFA-USD")
+    peer.send("35=x|320=l1|559=4")
+    await peer.expect("y", t320="l1")
+    peer.send("35=AF|584=s1|585=7")
+    await peer.expect("8", t150="I")
+    peer.send("35=q|11=q1|530=7|60=now")
+    await peer.expect("r", t531="7")
+    await peer.expect("8", t150="4")
+    assert exchange.call("phase", "BETA-USD", "halted").code == 0
+    assert exchange.call("phase", "BETA-USD", "continuous").code == 0
+    await peer.close()
+    logs = [path for path in (exchange.var / "log").glob("*.log") if path.stat().st_size]
+    assert len(logs) > 4
+    assert [path.name for path in logs if b"NOPERM" in path.read_bytes()] == []
+
+
 # ---------------------------------------------------------------- secrets
 
 
