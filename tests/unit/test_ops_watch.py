@@ -33,6 +33,7 @@ def snapshot() -> SnapshotMessage:
         ask_qty="4.0",
         complete=True,
         levels_max=100,
+        phase="continuous",
         bids=[("9.99", "1.0", 1), ("9.98", "8.0", 3)],
         asks=[("10.01", "4.0", 2), ("10.02", "2.0", 1)],
         trades=[TradeText("t1", "10.00", "0.5", "buy"), TradeText("t2", "9.99", "0.3", "sell")],
