@@ -44,6 +44,7 @@ _ADMISSION_TESTS = "tests/integration/test_lua_admission.py"
 _DISPATCH_TESTS = "tests/unit/test_gateway_dispatch.py"
 _REPORTER_TESTS = "tests/unit/test_gateway_reporter.py"
 _RUNNER_TESTS = "tests/unit/test_engine_runner.py"
+_DISCONNECT_TESTS = "tests/integration/test_lua_disconnects.py"
 _KEEPER_TESTS = "tests/unit/test_gateway_session_keeper.py"
 _SNAPSHOT_TESTS = "tests/unit/test_engine_snapshot_keeper.py"
 _WRITER_TESTS = "tests/integration/test_postgres_writer.py"
@@ -176,7 +177,7 @@ MUTANTS = (
         (
             Edit(
                 _ADMIT,
-                "      call('XADD', 'outbox:' .. account, outbox_id(account), 'e', payload)\n",
+                "      tell(account, 'e', payload)\n",
                 "",
             ),
         ),
@@ -186,13 +187,25 @@ MUTANTS = (
         "resend from the wrong incarnation",
         (
             Edit(
-                "gateway/session_keeper.py",
-                "self._sessions.sent_between(connection.account, number,",
-                "self._sessions.sent_between(connection.account, 1,",
+                "gateway/resends.py",
+                "sessions.sent_between(connection.account, number,",
+                "sessions.sent_between(connection.account, 1,",
             ),
         ),
         found_by=f"{_KEEPER_TESTS}::test_reset_drops_the_fetch_of_a_resend_that_is_under_way",
         alive=f"{_KEEPER_TESTS}::test_numbers_are_leased_until_there_are_enough",
+    ),
+    Mutant(
+        "a client that is gone may still send",
+        (
+            Edit(
+                "router/scripts/session_disconnect.lua",
+                "  call('HINCRBY', key, 'epoch', 1)\n",
+                "",
+            ),
+        ),
+        found_by=f"{_DISCONNECT_TESTS}::test_who_dies_with_its_gateway_is_canceled_when_the_lease_ends",
+        alive=f"{_DISCONNECT_TESTS}::test_who_logs_out_is_canceled_where_it_may_have_orders",
     ),
     Mutant(
         "snapshot ahead of settle",
