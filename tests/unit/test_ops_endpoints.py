@@ -5,7 +5,9 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
+from pydantic import SecretStr
 
 from ops.endpoints import (
     Credentials,
@@ -18,7 +20,9 @@ from ops.endpoints import (
     write_endpoints,
 )
 from ops.errors import CommandFailed
+from ops.redis_acl import OPERATOR, ensure_passwords, url_of
 from ops.settings import Settings, load_settings
+from router.settings import RedisSettings
 
 ENDPOINTS = Endpoints(
     fix=[FixEndpoint("127.0.0.1", 9878)],
@@ -70,3 +74,31 @@ def test_without_either_the_command_says_what_to_do(tmp_path: Path) -> None:
         find_redis(settings(tmp_path))
     with pytest.raises(CommandFailed, match="postgres_url is not set"):
         find_postgres(settings(tmp_path))
+
+
+def test_processes_alone_log_on_as_the_users_of_their_kind(tmp_path: Path) -> None:
+    passwords = ensure_passwords(tmp_path)
+    running = msgspec.structs.replace(
+        ENDPOINTS, redis_url=url_of("redis://127.0.0.1:6390", OPERATOR, passwords)
+    )
+    write_endpoints(endpoints_path(tmp_path), running)
+    assert find_redis(settings(tmp_path)) == running.redis_url
+    expected = f"redis://gateway:{passwords['gateway']}@127.0.0.1:6390"
+    assert find_redis(settings(tmp_path), "gateway") == expected
+    write_endpoints(endpoints_path(tmp_path), ENDPOINTS)
+    assert find_redis(settings(tmp_path), "gateway") == ENDPOINTS.redis_url, "it has no users"
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [("redis://h:1", "redis://gateway:{}@h:1"), ("redis://me:pw@h:1", "redis://me:pw@h:1")],
+)
+def test_server_of_ones_own_has_users_where_it_is_set(tmp_path: Path, url: str, found: str) -> None:
+    own = settings(tmp_path).model_copy(
+        update={"redis_url": SecretStr(url), "redis": RedisSettings(acl_users=True)}
+    )
+    if "{}" in found:
+        with pytest.raises(CommandFailed, match="shardex acl makes it"):
+            find_redis(own, "gateway")
+    password = ensure_passwords(tmp_path)["gateway"]
+    assert find_redis(own, "gateway") == found.format(password)
