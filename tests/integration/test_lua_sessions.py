@@ -86,6 +86,18 @@ async def test_release_lets_numbers_go_on_anywhere(gateway: Sessions, other: Ses
     assert second == Opened(second.epoch, 1, 10, 5, 4 + OUT_NUMBERS_LEASE, 17)
 
 
+async def test_a_store_without_messages_only_moves_the_cursor(
+    gateway: Sessions, other: Sessions
+) -> None:
+    first = await opened(gateway)
+    await gateway.store([Store(ALICE, first.epoch, 1, 3, 17, b"abc")])
+    assert await gateway.store([Store(ALICE, first.epoch, 4, 3, 19, b"")]) == [True]
+    await gateway.release(ALICE, first.epoch, dealt=9, next_out=4)
+
+    assert await sent(gateway, number=1) == [SentMessages(1, 3, b"abc")]
+    assert (await opened(other)).cursor == 19
+
+
 async def test_successor_of_a_dead_gateway_starts_behind_all_leased_numbers(
     link: RedisLink, other: Sessions
 ) -> None:

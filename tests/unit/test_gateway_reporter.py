@@ -12,6 +12,7 @@ import pytest
 from engine.commands import CancelOrder, Command, NewOrder, QueryOrder, ReplaceOrder, encode_command
 from engine.enums import (
     BusinessRejectReason,
+    CancelReason,
     OrdRejReason,
     OrdType,
     SelfTradePrevention,
@@ -21,6 +22,7 @@ from engine.enums import (
 from engine.events import (
     BusinessRejected,
     OrderAccepted,
+    OrderCanceled,
     OrderRejected,
     Output,
     Skipped,
@@ -150,6 +152,37 @@ async def test_answers_take_orders_out_of_flight(world: World) -> None:
     world.reporter.mark(7)
     await world.reported(1)
     assert world.connection.in_flight == {"a2"}
+
+
+async def test_a_copy_that_is_told_to_nobody_only_moves_the_cursor(world: World) -> None:
+    event = BusinessRejected(0, 8, 9, "D", "a1", BusinessRejectReason.OTHER, "no")
+    output = encode_output(Output("BTC-USD", 0, 1, [event], []))
+    world.outbox.entries.append([b"a", b"8", b"i", b"3", b"e", output])
+    world.connection.in_flight = {"a1"}
+    world.reporter.mark(7)
+    await eventually_async(lambda: world.connection.cursor == 1)
+    await eventually_async(lambda: bool(world.outbox.stores))
+    (store,) = world.outbox.stores
+    assert (store.first, store.last, store.cursor, store.messages) == (2, 1, 1, b"")
+    assert world.written() == [] and world.connection.in_flight == {"a1"}
+    world.tell("next")
+    world.reporter.mark(7)
+    await world.reported(1)
+    assert world.written(b"34", b"58") == [("2", "next")]
+
+
+async def test_open_orders_are_counted_behind_what_was_counted_at_logon(world: World) -> None:
+    open_state = (Side.BUY, OrdType.LIMIT, TimeInForce.DAY, 2_000, 100, 100, 0, 0)
+    done_state = (Side.BUY, OrdType.LIMIT, TimeInForce.DAY, 2_000, 100, 0, 0, 0)
+    stp = SelfTradePrevention.CANCEL_NEWEST
+    accepted = OrderAccepted(0, 7, 5, "a1", *open_state, False, stp)
+    canceled = OrderCanceled(0, 7, 5, "a2", *done_state, CancelReason.REQUESTED, "a1", 100)
+    world.connection.open_orders, world.connection.counted_to = 1, 1
+    for event in (accepted, accepted, accepted, canceled):
+        world.outbox.entries.append([b"e", encode_output(Output("BTC-USD", 5, 1, [event], []))])
+    world.reporter.mark(7)
+    await world.reported(4)
+    assert world.connection.open_orders == 2
 
 
 async def test_a_skipped_order_is_not_in_flight_any_more(world: World) -> None:
