@@ -39,9 +39,14 @@ def check_sum(data: bytes) -> int:
     return total & 255
 
 
-def trailer(data: bytes) -> bytes:
-    """Return the CheckSum field, SOH included, of a message that is complete up to it."""
-    return _TRAILERS[check_sum(data)]
+def trailer(data: bytes, rest_sum: int = 0) -> bytes:
+    """Return the CheckSum field, SOH included, of a message that is complete up to it.
+
+    Args:
+        data: the message, or its beginning.
+        rest_sum: ``check_sum`` of what follows that.
+    """
+    return _TRAILERS[check_sum(data) + rest_sum & 255]
 
 
 class FixFramer:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from gateway.fix_framer import trailer
+from gateway.fix_framer import check_sum, trailer
 from gateway.fix_tags import BEGIN_STRING, SOH, SessionRejectReason
 
 _BEFORE_BODY = re.compile(rb"8=[^\x01]*\x019=[0-9]+\x01").match
@@ -132,14 +132,39 @@ def encode_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     return b"".join([b"%b=%b\x01" % field for field in fields])
 
 
-def frame(content: bytes) -> bytes:
+class SharedFields(msgspec.Struct, frozen=True, gc=False):
+    """Fields that end the bodies of many messages; their sum is made once.
+
+    Args:
+        data: each field ended by SOH.
+        check_sum: of them.
+    """
+
+    data: bytes
+    check_sum: int
+
+    @classmethod
+    def of(cls, data: bytes) -> SharedFields:
+        """Return these fields with their sum."""
+        return cls(data, check_sum(data))
+
+
+NO_FIELDS = SharedFields(b"", 0)
+
+Body = bytes | tuple[bytes, SharedFields]
+"""The fields behind a header, each ended by SOH; those that are shared last."""
+
+
+def frame(content: bytes, shared: SharedFields = NO_FIELDS) -> bytes:
     """Put BeginString and BodyLength before, and CheckSum behind, MsgType and all that follows.
 
     Args:
-        content: from ``35=`` to the SOH that ends the last field.
+        content: from ``35=`` to the SOH that ends the last field, or the last that is not shared.
+        shared: the fields behind it.
     """
-    message = b"8=" + BEGIN_STRING + b"\x019=%d\x01%b" % (len(content), content)
-    return message + trailer(message)
+    length = len(content) + len(shared.data)
+    message = b"8=" + BEGIN_STRING + b"\x019=%d\x01%b" % (length, content)
+    return b"".join((message, shared.data, trailer(message, shared.check_sum)))
 
 
 def as_poss_dup(raw: bytes, sending_time: bytes) -> bytes:

@@ -24,6 +24,7 @@ from engine.instrument import SymbolRules
 from engine.order_replica import BookOrder, OrderReplica
 from engine.price_levels import LevelChange
 from engine.trades import Trade, trades_of
+from gateway.fix_message import SharedFields
 from gateway.fix_tags import MARKET_DATA_INCREMENTAL_REFRESH, MARKET_DATA_SNAPSHOT
 from gateway.fix_time import UtcTimestampWriter
 from gateway.market_requests import Kind
@@ -50,7 +51,7 @@ _NS_PER_US: Final = 1_000
 Entry = LevelChange | BookOrder
 SideView = dict[int, Entry]
 """Levels by price, or orders by number; best first."""
-Body = tuple[bytes, bytes]
+Update = tuple[bytes, SharedFields]
 """MsgType, and what stands behind MDReqID (262)."""
 
 
@@ -99,7 +100,7 @@ class MarketBook:
         # Made when first wanted, and forgotten when they do not hold any more.
         self._views: dict[tuple[Side, bool, int], SideView] = {}
         self._marks: dict[tuple[bool, int, tuple[Side, ...]], Mark] = {}
-        self._bodies: dict[tuple[Kind, Mark | None, int], list[Body]] = {}
+        self._bodies: dict[tuple[Kind, Mark | None, int], list[Update]] = {}
 
     @property
     def noted(self) -> int:
@@ -131,7 +132,7 @@ class MarketBook:
             found = self._marks[key] = Mark(sides, self.texts)
         return found
 
-    def bodies(self, kind: Kind, mark: Mark | None, told: int) -> list[Body]:
+    def bodies(self, kind: Kind, mark: Mark | None, told: int) -> list[Update]:
         """Return the messages that bring a subscription up to date; often none.
 
         Args:
@@ -197,12 +198,13 @@ class MarketBook:
 
     # ------------------------------------------------------------ messages
 
-    def _render(self, kind: Kind, mark: Mark | None, told: int) -> list[Body]:
+    def _render(self, kind: Kind, mark: Mark | None, told: int) -> list[Update]:
         now = self.mark(kind)
         trades, note = self._trades_since(told) if kind.trades else ([], b"")
         same = mark is now and not trades
         if mark is None or note or mark.texts is not self.texts or (kind.whole and not same):
-            return [(MARKET_DATA_SNAPSHOT, self._snapshot(now, trades, note))]
+            snapshot = self._snapshot(now, trades, note)
+            return [(MARKET_DATA_SNAPSHOT, SharedFields.of(snapshot))]
         entries: list[bytes] = []
         for side in kind.sides:
             if mark.sides[side] is not now.sides[side]:
@@ -217,7 +219,7 @@ class MarketBook:
         return [
             (
                 MARKET_DATA_INCREMENTAL_REFRESH,
-                b"268=%d\x01%b" % (len(part), b"".join(part)),
+                SharedFields.of(b"268=%d\x01%b" % (len(part), b"".join(part))),
             )
             for part in _parts(entries)
         ]

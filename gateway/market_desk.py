@@ -31,7 +31,7 @@ from gateway.fix_tags import (
     TRADING_SESSION_STATUS,
     TRADING_SESSION_STATUS_REQUEST,
 )
-from gateway.market_book import NEVER, UNKNOWN, Body, MarketBook
+from gateway.market_book import NEVER, UNKNOWN, MarketBook
 from gateway.market_requests import (
     BANDWIDTH,
     DUPLICATE_REQ_ID,
@@ -46,6 +46,7 @@ from gateway.market_requests import (
 from gateway.market_subscriptions import (
     ROUND_BYTES_MAX,
     Client,
+    Message,
     StatusSubscription,
     Subscription,
 )
@@ -238,7 +239,8 @@ class MarketDesk:
         req_id, name = fields[b"324"], fields[TAG_SYMBOL]
         texts = self._symbols.by_tag.get(name)
         if texts is None and fields[b"263"] != UNSUBSCRIBE:
-            client.answers.append((SECURITY_STATUS, unknown_security_body(req_id, name)))
+            body = unknown_security_body(req_id, name)
+            client.answers.append((SECURITY_STATUS, body))
         else:
             symbols = [] if texts is None else [texts.rules.symbol]
             self._subscribe_status(client, event, SECURITY_STATUS, req_id, symbols)
@@ -350,11 +352,11 @@ class MarketDesk:
         if book is None:
             return 0
         bodies = book.bodies(one.kind, one.mark, one.told)
-        messages = [(msg_type, one.prefix + body) for msg_type, body in bodies]
+        messages: list[Message] = [(msg_type, (one.prefix, shared)) for msg_type, shared in bodies]
         if messages and not self._send(client, messages):
             return None
         one.mark, one.told, one.behind = book.mark(one.kind), book.trade_count, 0
-        return sum([len(body) for _, body in messages])
+        return sum([len(shared.data) for _, shared in bodies])
 
     def _send_answers(self, client: Client) -> bool:
         """Send what waits to be answered; return whether all of it could be sent."""
@@ -363,7 +365,7 @@ class MarketDesk:
             answers.popleft()
         return not answers
 
-    def _send(self, client: Client, messages: Sequence[Body]) -> bool:
+    def _send(self, client: Client, messages: Sequence[Message]) -> bool:
         """Number messages and queue them, all or none; ask for numbers where there are too few."""
         connection = client.connection
         session = connection.session
@@ -380,7 +382,7 @@ class MarketDesk:
 
 def _business_reject(
     client: Client, event: AppMessage, req_id: bytes, reason: BusinessRejectReason, text: str
-) -> Body:
+) -> Message:
     rejected = BusinessRejected(
         index=0,
         account=client.connection.account,

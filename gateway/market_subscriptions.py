@@ -6,7 +6,8 @@ from collections import deque
 from typing import Final
 
 from gateway.connection import Connection
-from gateway.market_book import NEVER, Body, Mark
+from gateway.fix_message import Body
+from gateway.market_book import NEVER, Mark
 from gateway.market_requests import Kind
 from router.market_state import PhaseStatus
 
@@ -20,6 +21,10 @@ whole snapshot, which bounds what slow readers cost us."""
 ROUND_BYTES_MAX: Final = 262_144
 """Bytes after which a client has had its share of a round; its other subscriptions come first in
 the next one."""
+
+
+Message = tuple[bytes, Body]
+"""MsgType and body."""
 
 
 class Subscription:
@@ -65,7 +70,7 @@ class Client:
         self.number = connection.number
         self.markets: dict[bytes, deque[Subscription]] = {}
         self.statuses: dict[tuple[bytes, bytes], list[StatusSubscription]] = {}
-        self.answers: deque[Body] = deque()
+        self.answers: deque[Message] = deque()
         self._held_at = 0
 
     def count(self) -> int:

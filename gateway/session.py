@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from gateway.errors import LocalFixError, RemoteFixError
 from gateway.fix_framer import FixFramer
-from gateway.fix_message import FixMessage, without_secrets
+from gateway.fix_message import Body, FixMessage, without_secrets
 from gateway.fix_tags import LOGON, LOGOUT, TAG_POSS_DUP_FLAG, TAG_SENDER_COMP_ID
 from gateway.fix_time import NS_PER_SECOND
 from gateway.session_events import (
@@ -273,7 +273,7 @@ class FixSession:
     # ------------------------------------------------------------ messages out
 
     def send_application(
-        self, msg_type: bytes, body: bytes, *, now_ns: int, stored: bool = True
+        self, msg_type: bytes, body: Body, *, now_ns: int, stored: bool = True
     ) -> Outbound:
         """Number an application message and queue it for ``data_to_send``.
 

@@ -12,7 +12,15 @@ from __future__ import annotations
 
 from engine.limits import CL_ORD_ID_LENGTH_MAX
 from gateway.errors import LocalFixError
-from gateway.fix_message import Fault, FixMessage, as_poss_dup, encode_fields, frame
+from gateway.fix_message import (
+    NO_FIELDS,
+    Body,
+    Fault,
+    FixMessage,
+    as_poss_dup,
+    encode_fields,
+    frame,
+)
 from gateway.fix_tags import (
     BUSINESS_MESSAGE_REJECT,
     HEARTBEAT,
@@ -96,7 +104,7 @@ class OutboundSide:
         out, self._out = self._out, []
         return out
 
-    def send(self, msg_type: bytes, body: bytes, *, now_ns: int, stored: bool) -> Outbound:
+    def send(self, msg_type: bytes, body: Body, *, now_ns: int, stored: bool) -> Outbound:
         """Number, frame and queue a message.
 
         Args:
@@ -117,14 +125,14 @@ class OutboundSide:
         self._out.append(outbound)
         return outbound
 
-    def _render(self, msg_type: bytes, number: int, body: bytes, now_ns: int) -> bytes:
+    def _render(self, msg_type: bytes, number: int, body: Body, now_ns: int) -> bytes:
         prefix = self._prefixes.get(msg_type)
         if prefix is None:
             prefix = b"35=%b\x0149=%b\x0156=%b\x0134=" % (msg_type, self._comp_id, self._peer)
             self._prefixes[msg_type] = prefix
-        return frame(
-            b"%b%d\x0152=%b\x01%b" % (prefix, number, self._timestamps.write(now_ns), body)
-        )
+        time = self._timestamps.write(now_ns)
+        own, shared = (body, NO_FIELDS) if isinstance(body, bytes) else body
+        return frame(b"%b%d\x0152=%b\x01%b" % (prefix, number, time, own), shared)
 
     # ------------------------------------------------------------ the lease
 

@@ -38,8 +38,8 @@ class Client:
         self.told = NEVER
 
     def bring_up_to_date(self, book: MarketBook) -> None:
-        for msg_type, body in book.bodies(self.kind, self.mark, self.told):
-            pairs = [_pair(piece) for piece in body[:-1].split(b"\x01")]
+        for msg_type, shared in book.bodies(self.kind, self.mark, self.told):
+            pairs = [_pair(piece) for piece in shared.data[:-1].split(b"\x01")]
             check_valid(msg_type, [(b"262", b"r1"), *pairs])
             self.market.apply(msg_type, pairs)
         self.mark, self.told = book.mark(self.kind), book.trade_count

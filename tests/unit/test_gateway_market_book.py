@@ -34,8 +34,8 @@ class World:
     def told(self, kind: Kind, mark: Mark | None = None, told: int = NEVER) -> list[str]:
         """Return the messages as MsgType and text."""
         return [
-            f"{msg_type.decode()} {body.decode().replace(chr(1), '|')}"
-            for msg_type, body in self.book.bodies(kind, mark, told)
+            f"{msg_type.decode()} {shared.data.decode().replace(chr(1), '|')}"
+            for msg_type, shared in self.book.bodies(kind, mark, told)
         ]
 
     def buy(self, seq: int, price_ticks: int, lots: int) -> None:
