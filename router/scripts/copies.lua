@@ -5,7 +5,7 @@
 -- Reads   copies
 -- Writes  nothing
 --
--- Returns nothing; defines copies_of(account) -> the accounts that get a copy of what this one is told, a table;
+-- Returns nothing; defines any_copies, false where nobody gets any, and copies_of(account) -> the accounts that get a copy of what this one is told, a table;
 --         nil where nobody does
 --
 -- A copy is the entry itself in another outbox, with two fields more: a, the account that it tells something,

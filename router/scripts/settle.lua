@@ -82,16 +82,10 @@ local function next_number(account)
   return number
 end
 
--- Put a report into the account's outbox, and copies of it into those of others.
-local function tell(account, output)
-  local number = next_number(account)
-  call('XADD', outbox[account], format('%d-0', number), 'e', output)
-  local others = copies_of(account)
-  if others then
-    for i = 1, #others do
-      local other = others[i]
-      call('XADD', outbox[other], format('%d-0', next_number(other)), 'a', account, 'i', number, 'e', output)
-    end
+-- Put copies of a report, which has this number in the account's outbox, into those of others.
+local function tell_others(account, number, output)
+  for _, other in ipairs(copies_of(account) or {}) do
+    call('XADD', outbox[other], format('%d-0', next_number(other)), 'a', account, 'i', number, 'e', output)
   end
 end
 
@@ -170,7 +164,12 @@ while p < #meta do
       break
     end
     for i = 1, reports do
-      tell(meta[reports_at + i], ARGV[report + i])
+      account = meta[reports_at + i]
+      local number = next_number(account)
+      call('XADD', outbox[account], format('%d-0', number), 'e', ARGV[report + i])
+      if any_copies then
+        tell_others(account, number, ARGV[report + i])
+      end
     end
     for i = opens_at, opens_at + 3 * (opens - 1), 3 do
       local fields = open_orders[meta[i + 1]]
