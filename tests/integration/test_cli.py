@@ -20,6 +20,7 @@ from psycopg import sql
 from ops.__main__ import build_parser, main
 from ops.embedded_postgres import EmbeddedPostgres
 from ops.embedded_redis import EmbeddedRedis
+from persistence.schema import SCHEMA_VERSION
 from tests.exchange_process import ROOT, ExchangeProcess
 from tests.helpers import eventually
 from tests.venue import Peer
@@ -212,7 +213,7 @@ def test_status_and_symbols_print_data(exchange: ExchangeProcess) -> None:
     assert status["problems"] == []
     assert status["leaders"]["shard-2"]["owner"].startswith("engine-2:")
     assert set(status["lags"]) == {"engine-1", "engine-2", "marketdata", "writer"}
-    assert status["schema_version"] == 1
+    assert status["schema_version"] == SCHEMA_VERSION
     text = exchange.call("status").out
     assert "engine-1" in text
     assert "PostgreSQL  18" in text
