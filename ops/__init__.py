@@ -53,7 +53,7 @@ flow_generator.py     a realistic flow; demo_market.py keeps its book by reports
 demo.py               the demo's participants
 fix_client.py         a FIX client; fix_initiator.py is its session, fix_orders.py its messages,
                       fix_tls.py its TLS
-fix_documents.py      makes the tables of docs/fix.md (fix_tables.py) and the dictionary (fix_xml.py)
+fix_documents.py      makes the tables of docs/fix.md (fix_tables.py), the dictionary (fix_xml.py)
 commands_torture.py   torture
 torture.py            clients trade while parts are killed: start, end, waits; torture_summary.py
 torture_plan.py       which part is struck when; torture_chaos.py does it; torture_parts.py
