@@ -160,7 +160,7 @@ class Client:
         assert self._process is not None and self._process.stdout is not None
         async for line in self._process.stdout:
             async with self._changed:
-                self._take(json.loads(line))
+                self.take(json.loads(line))
                 self._changed.notify_all()
         async with self._changed:
             self._has_ended = True
@@ -171,7 +171,8 @@ class Client:
         async for line in self._process.stderr:
             self._judge(line.decode(errors="replace").rstrip())
 
-    def _take(self, said: dict[str, Any]) -> None:
+    def take(self, said: dict[str, Any]) -> None:
+        """Take what the engine's program says."""
         match said["on"]:
             case "ready":
                 self._is_ready = True
