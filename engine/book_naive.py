@@ -54,7 +54,7 @@ class NaiveBook:
         fills = self.new_ioc(order_id, side, price_ticks, qty_lots)
         left = qty_lots - sum(qty for _, _, qty in fills)
         if left:
-            self._rest(NaiveOrder(order_id, side, price_ticks, 0, left, floor_lots or left))
+            self.rest(NaiveOrder(order_id, side, price_ticks, 0, left, floor_lots or left))
         return fills
 
     def new_ioc(
@@ -74,7 +74,7 @@ class NaiveBook:
             if not maker.leaves_qty_lots:
                 queue.pop(0)
                 if maker.hidden_lots:
-                    self._rest(maker)
+                    self.rest(maker)
         return fills
 
     def cancel(self, order_id: int) -> NaiveOrder | None:
@@ -154,8 +154,11 @@ class NaiveBook:
         bid, ask = self.best_bid(), self.best_ask()
         assert bid is None or ask is None or bid < ask, f"Invariant: bid {bid} < ask {ask}"
 
-    def _rest(self, order: NaiveOrder) -> None:
-        # Shows the next part of an order, last in the queue of its price.
+    def rest(self, order: NaiveOrder) -> None:
+        """Show the next part of what an order hides, last in the queue of its price.
+
+        Nothing is matched: before an opening the book may be crossed.
+        """
         order.leaves_qty_lots = min(order.floor_lots, order.hidden_lots)
         order.hidden_lots -= order.leaves_qty_lots
         queue = self._queue(order.side)

@@ -7,6 +7,8 @@ redis_server.py commands, pub/sub, blocking reads, and the project's own Lua scr
 postgres.py     the tables, behind the interface of the PostgresWriter
 disk.py         journals: torn tails, lost pages, refused writes
 client.py       a FIX client that trades at random and remembers what it was told
+requests.py     what it sends: every kind of order and request
+disconnects.py  who is there and who has gone: when orders may be canceled for that
 plan.py         what a seed decides
 venue.py        assets, symbols, settings
 production.py   what is replaced inside production code, all in one place

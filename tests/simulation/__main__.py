@@ -20,7 +20,18 @@ from tests.simulation.many import results, simulate
 from tests.simulation.plan import make_plan
 from tests.simulation.world import Result
 
-SHOWN_COUNTS = ("commands", "kills", "takeovers", "fenced", "trimmed", "redis", "requests lost")
+SHOWN_COUNTS = (
+    "commands",
+    "ticks",
+    "gone",
+    "kills",
+    "takeovers",
+    "fenced",
+    "trimmed",
+    "redis",
+    "phase",
+    "requests lost",
+)
 
 
 def commit() -> str:

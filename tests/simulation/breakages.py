@@ -133,8 +133,15 @@ def _acknowledged_before_commit(world: World) -> AbstractContextManager[Any]:
     return mock.patch.object(Committer, "commit", commit)
 
 
+def _time_stands_still(world: World) -> AbstractContextManager[Any]:
+    async def look(ticker: Any) -> int:
+        return 0
+
+    return mock.patch("router.ticks.Ticker.look", look)
+
+
 _FENCE = "if lease[1] ~= head[2] or tonumber(lease[2]) ~= head[3] then"
-_REPORT = "tell(meta[reports_at + i], ARGV[report + i])"
+_REPORT = "call('XADD', outbox[account], format('%d-0', number), 'e', ARGV[report + i])"
 
 SOUND = Breakage("nothing", ())
 POSITIONS_FIRST = Breakage("writer-position-outside-its-transaction", ("table ", "WriteFailed"))
@@ -183,7 +190,7 @@ _ALL = (
     Breakage(
         "report-written-twice",
         ("out of order", "not a first answer", "each_report_is_told_once"),
-        (("settle", _REPORT, f"{_REPORT} {_REPORT}"),),
+        (("settle", _REPORT, f"{_REPORT} number = next_number(account) {_REPORT}"),),
     ),
     Breakage("journal-drops", ("journals_hold_every_command",), install=_journal_drops),
     Breakage(
@@ -198,6 +205,22 @@ _ALL = (
         install=_clock_in_outputs,
     ),
     Breakage("standby-differs", ("OutputDiffers",), install=_clock_in_outputs),
+    Breakage("ticks-are-not-made", ("something is due in",), install=_time_stands_still),
+    Breakage(
+        "mass-cancel-without-streams-in-work",
+        ("mass_cancels_go_everywhere",),
+        (("admit", "or tonumber(redis.call('HGET', 'settled', symbol)) ~= seq", ""),),
+    ),
+    Breakage(
+        "gone-client-found-again",
+        ("found gone again",),
+        (("session_disconnect", "call('ZREM', 'disconnects', account)", ""),),
+    ),
+    Breakage(
+        "phase-changed-twice",
+        ("each_decision_is_in_the_streams",),
+        (("set_phase", "before[1] == request", "false"),),
+    ),
     Breakage("acknowledged-before-commit", ("StreamGap",), install=_acknowledged_before_commit),
 )
 BREAKAGES = {one.name: one for one in _ALL}

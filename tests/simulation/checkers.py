@@ -13,16 +13,16 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from engine.book import content_hash
-from engine.commands import CancelAll, DefineSymbol
-from engine.enums import Side
+from engine.commands import CancelAll, Command, DefineSymbol, MassCancel, NewOrder, SetPhase, Tick
+from engine.enums import CancelReason, MassCancelRequestType, Side
 from engine.events import (
     decode_output,
 )
 from engine.journal_keys import decode_hash, digest_of, hashed_symbol
 from engine.journal_reader import JournalReader
 from engine.ledger_entries import Deposited, Withdrawn, decode_ledger_entry
-from marketdata.feed_codec import SymbolTexts
 from engine.price_levels import LevelChange
+from marketdata.feed_codec import SymbolTexts
 from ops.wiring import journal_directory
 from router import keys
 from tests.simulation.history import History, NaiveReplay
@@ -47,6 +47,9 @@ def check(world: World) -> None:
     }
     history = History(streams)
     world.count("commands", sum(map(len, streams.values())))
+    inputs = [command for commands in history.commands.values() for command in commands.values()]
+    world.count("ticks", sum(isinstance(command, Tick) for command in inputs))
+    world.count("gone", world.disconnects.decisions)
     for shard, symbols in enumerate(world.plan.shards, 1):
         world.count("takeovers", int(world.redis.store.key(shard, keys.LEASE)[b"epoch"]) - 1)
         for symbol in symbols:
@@ -136,7 +139,7 @@ def open_orders_are_those_of_the_book(world: World, history: History) -> Iterato
     resting: dict[tuple[int, str, str], str] = {}
     for symbol in world.symbols:
         matcher = history.shard.matcher(symbol)
-        for order in matcher.book.orders.values():
+        for order in matcher.open_orders():
             resting[order.owner, symbol, order.cl_ord_id] = order.text()
             key = order.owner, matcher.rules.hold_asset(order.side)
             held[key] = held.get(key, 0) + order.hold
@@ -160,17 +163,68 @@ def each_message_takes_effect_once(world: World, history: History) -> Iterator[s
     seen: dict[tuple[int, str], tuple[str, int]] = {}
     for symbol, commands in history.commands.items():
         for seq, command in commands.items():
-            if isinstance(command, DefineSymbol | CancelAll):
+            if isinstance(command, DefineSymbol | CancelAll | SetPhase | Tick):
                 continue
             name = getattr(command, "ord_status_req_id", "") or command.cl_ord_id
             key = command.account, name
-            if key in seen:
+            if key in seen and (seen[key][0] == symbol or not _is_of_all(command)):
                 yield f"{command} stands at {seen[key]} and at {(symbol, seq)}"
             seen[key] = symbol, seq
     for client in world.clients:
         for name in client.unavailable:
             if (client.account, name) in seen:
                 yield f"account {client.account}: {name} was refused, but stands in a stream"
+
+
+def _is_of_all(command: Command) -> bool:
+    return isinstance(command, MassCancel) and command.request_type is MassCancelRequestType.ALL
+
+
+def mass_cancels_cancel_what_they_say(world: World, history: History) -> Iterator[str]:
+    """Where the answer names a number of orders (533), so many were canceled by the request."""
+    for client in world.clients:
+        for name, one in client.mass_cancels.items():
+            if one.affected is not None and one.affected != one.canceled:
+                yield f"account {client.account}: {name} was to cancel {one}"
+
+
+def mass_cancels_go_everywhere(world: World, history: History) -> Iterator[str]:
+    """A mass cancel of all stands behind each order that was sent before it and is open."""
+    for client in world.clients:
+        wanted = [one for one in client.mass_cancels.values() if one.of_all and one.response == "7"]
+        for symbol, commands in history.commands.items() if wanted else ():
+            reached = {
+                one.msg_seq_num
+                for one in commands.values()
+                if isinstance(one, MassCancel) and one.account == client.account
+            }
+            missed = [one for one in wanted if one.msg_seq_num not in reached]
+            for open_order in history.shard.matcher(symbol).open_orders():
+                order = commands[open_order.order_id]
+                assert isinstance(order, NewOrder), "an order has its number from its command"
+                for one in missed if order.account == client.account else ():
+                    if order.msg_seq_num < one.msg_seq_num:
+                        yield f"{symbol}: {order} is open, but {one} was to cancel it"
+
+
+def each_decision_is_in_the_streams(world: World, history: History) -> Iterator[str]:
+    """Each change of phase that was asked for stands once, and so does each cancel for a client
+    that had gone."""
+    changes = {}
+    cancels: dict[int, int] = {}
+    for symbol, commands in history.commands.items():
+        for seq, command in commands.items():
+            if isinstance(command, SetPhase):
+                changes[symbol, seq] = command.phase
+            elif isinstance(command, CancelAll):
+                if command.reason is not CancelReason.DISCONNECTED:
+                    yield f"{symbol} {seq}: nobody disables users here: {command}"
+                cancels[command.account] = cancels.get(command.account, 0) + 1
+    if changes != world.phase_changes:
+        yield f"phases were to be {world.phase_changes}, in the streams are {changes}"
+    decided = {account: count for account, count in world.disconnects.canceled.items() if count}
+    if cancels != decided:
+        yield f"clients that were gone: decided {decided}, in the streams are {cancels}"
 
 
 def each_report_is_told_once(world: World, history: History) -> Iterator[str]:
@@ -199,9 +253,12 @@ def clients_know_their_orders(world: World, history: History) -> Iterator[str]:
     """What each client was told last about an order is how the order stands."""
     for client in world.clients:
         resting = {
-            f"{symbol}-{order.order_id}": (order.cum_lots, order.leaves_qty_lots)
+            f"{symbol}-{order.order_id}": (
+                order.cum_lots,
+                order.leaves_qty_lots + order.hidden_lots,
+            )
             for symbol in world.symbols
-            for order in history.shard.matcher(symbol).book.orders.values()
+            for order in history.shard.matcher(symbol).open_orders()
             if order.owner == client.account
         }
         told = {
@@ -270,6 +327,9 @@ CHECKERS: tuple[Checker, ...] = (
     balances_follow_from_deposits_and_events,
     open_orders_are_those_of_the_book,
     each_message_takes_effect_once,
+    mass_cancels_cancel_what_they_say,
+    mass_cancels_go_everywhere,
+    each_decision_is_in_the_streams,
     each_report_is_told_once,
     clients_know_their_orders,
     journals_hold_every_command,

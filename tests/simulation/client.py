@@ -10,16 +10,15 @@ import asyncio
 import random
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
-from engine.enums import Side, TimeInForce
+from engine.enums import OrdType, Side
 from gateway.errors import RemoteFixError
 from gateway.fix_message import FixMessage
-from gateway.fix_tags import NEW_ORDER_SINGLE
-from gateway.fix_time import UtcTimestampWriter
 from ops.fix_initiator import Identity, Initiator, Phase
-from ops.fix_orders import Message, OrderBodies
 from tests.simulation.clock import VirtualLoop
+from tests.simulation.requests import Open, RandomRequests
 
 HEART_BT_INT_S = 1
 LOGON_TIMEOUT_S = 2.0
@@ -27,12 +26,26 @@ LOGON_RETRY_S = 0.2
 TICK_S = 0.5
 """How often heartbeats are looked after."""
 
-MID_TICKS = 5_000
-SPREAD_TICKS = 6
-UNAFFORDABLE_TICKS = 10**9
-
 _FINAL = ("2", "4", "C", "8")
-_TIMES_IN_FORCE = (*(TimeInForce.GTC,) * 6, TimeInForce.IOC, TimeInForce.IOC, TimeInForce.FOK)
+
+
+@dataclass
+class MassCancel:
+    """One mass cancel, and what was said about it.
+
+    Attributes:
+        msg_seq_num: of the request; what was sent before it is concerned.
+        of_all: whether it is of all symbols (530=7).
+        response: MassCancelResponse (531); empty: none yet.
+        affected: how many orders it cancels (533), if that was said.
+        canceled: how many were canceled by it.
+    """
+
+    msg_seq_num: int
+    of_all: bool
+    response: str = ""
+    affected: int | None = None
+    canceled: int = 0
 
 
 class Line:
@@ -78,6 +91,8 @@ class Client:
         exec_ids: of all reports, in order.
         cancel_rejects: how many 35=9 came.
         orders: OrderID → (status, cum, leaves) as told last.
+        open: OrderID → those of them that are open.
+        mass_cancels: ClOrdID → what became of it.
         wrong: what must not have come.
     """
 
@@ -100,6 +115,8 @@ class Client:
         self.exec_ids: list[str] = []
         self.cancel_rejects = 0
         self.orders: dict[str, tuple[str, int, int]] = {}
+        self.open: dict[str, Open] = {}
+        self.mass_cancels: dict[str, MassCancel] = {}
         self.wrong: list[str] = []
         self._loop = loop
         self._choose = choose
@@ -109,14 +126,11 @@ class Client:
         self._pause_s = pause_s
         self._line: Line | None = None
         self._was_refused = False
+        self._back_s = 0.0
         self._news = asyncio.Event()
-        self._times = UtcTimestampWriter()
+        self._requests = RandomRequests(choose, symbols)
         self._names: dict[int, str] = {}
-        self._open: dict[str, tuple[str, str, Side, int]] = {}
-        self._bodies = {
-            symbol: OrderBodies(symbol, tick_size="0.01", lot_size="1", stp=None)
-            for symbol in symbols
-        }
+        self._listed: dict[str, int] = {}
 
     @property
     def is_done(self) -> bool:
@@ -134,7 +148,8 @@ class Client:
         next_s = self._loop.time()
         while True:
             if self.initiator.phase is not Phase.ACTIVE:
-                await self._log_on()
+                away_s = self._back_s - self._loop.time()
+                await (self._news_within(away_s) if away_s > 0 else self._log_on())
                 continue
             if self.sent < self._messages and self._loop.time() >= next_s:
                 self._say()
@@ -154,6 +169,11 @@ class Client:
         """Drop the connection."""
         if self._line is not None and self._line.transport is not None:
             self._line.transport.abort()
+
+    def leave(self, for_s: float) -> None:
+        """Drop the connection, and stay away for a while."""
+        self._back_s = self._loop.time() + for_s
+        self.cut()
 
     def disconnected(self, reason: str) -> None:
         """Note that the connection is gone."""
@@ -212,50 +232,14 @@ class Client:
         for _ in range(min(self._choose.randint(1, 5), self._messages - self.sent)):
             self.sent += 1
             name = f"{self.sent}"
-            kind, (msg_type, body) = self._message(name)
+            now_ns = self._loop.time_ns()
+            kind, (msg_type, body) = self._requests.draw(name, self.open, now_ns=now_ns)
             self.unanswered[name] = kind
-            number = self.initiator.send(msg_type, body, now_ns=self._loop.time_ns())
+            number = self.initiator.send(msg_type, body, now_ns=now_ns)
+            if kind in ("q", "Q"):
+                self.mass_cancels[name] = MassCancel(number, kind == "Q")
             self._names[number] = name
         self._flush()
-
-    def _message(self, name: str) -> tuple[str, Message]:
-        choose, now = self._choose, self._times.write(self._loop.time_ns())
-        draw = choose.random()
-        if self._open and draw < 0.35:
-            symbol, cl_ord_id, side, cum = choose.choice(list(self._open.values()))
-            bodies, orig = self._bodies[symbol], cl_ord_id.encode()
-            if draw < 0.18:
-                return "G", bodies.replace(
-                    name.encode(),
-                    orig,
-                    side,
-                    price_ticks=self._price(),
-                    total_lots=cum + choose.randint(1, 20),
-                    time=now,
-                )
-            if draw < 0.22:
-                msg_type, body = bodies.status(orig, side)
-                return "H", (msg_type, b"%b790=%b\x01" % (body, name.encode()))
-            return "F", bodies.cancel(name.encode(), orig, side, time=now)
-        symbol, side = choose.choice(list(self._bodies)), choose.choice((Side.BUY, Side.SELL))
-        bodies, lots = self._bodies[symbol], choose.randint(1, 20)
-        if draw < 0.40:
-            body = b"11=%b\x0138=%d\x0140=1\x0154=%d\x0155=%b\x0160=%b\x01"
-            return "D", (NEW_ORDER_SINGLE, body % (name.encode(), lots, side, symbol.encode(), now))
-        price, time_in_force = self._price(), choose.choice(_TIMES_IN_FORCE)
-        if draw < 0.44:
-            price, lots, side = UNAFFORDABLE_TICKS, 100_000, Side.BUY
-        return "D", bodies.new(
-            name.encode(),
-            side,
-            price_ticks=price,
-            qty_lots=lots,
-            time_in_force=time_in_force,
-            time=now,
-        )
-
-    def _price(self) -> int:
-        return MID_TICKS + self._choose.randint(-SPREAD_TICKS, SPREAD_TICKS)
 
     # ------------------------------------------------------------ what it is told
 
@@ -283,31 +267,58 @@ class Client:
             self._take_report(fields)
         elif message.msg_type == b"9":
             self.cancel_rejects += 1
-            self._answered(fields["11"], fields, "FG")
+            self._answered(fields["11"], fields, "F", "G")
+        elif message.msg_type == b"r":
+            self._take_mass_cancel(fields)
         elif message.msg_type == b"j" and fields["380"] == "4":
             name = self._names.get(int(fields["45"]), "?")
             if name not in self.unavailable:
                 # Said again after a logon: the venue could not know that it had been read.
-                self._answered(name, fields, "")
+                self._answered(name, fields)
                 self.unavailable[name] = None
         else:
             self.wrong.append(f"unexpected: {fields}")
+
+    def _take_mass_cancel(self, fields: dict[str, str]) -> None:
+        name = fields["11"]
+        self._answered(name, fields, "q", "Q")
+        if name in self.mass_cancels:
+            self.mass_cancels[name].response = fields["531"]
+            if "533" in fields:
+                self.mass_cancels[name].affected = int(fields["533"])
 
     def _take_report(self, fields: dict[str, str]) -> None:
         exec_type = fields["150"]
         self.exec_ids.append(fields["17"])
         if exec_type == "I":
-            self._answered(fields["790"], fields, "H")
+            self._take_status(fields)
             return
         if exec_type in ("0", "8"):
             self._answered(fields["11"], fields, "D")
         elif exec_type == "5":
             self._answered(fields["11"], fields, "G")
         elif exec_type == "4" and "41" in fields:
-            self._answered(fields["11"], fields, "F")
-        order_id = fields["37"]
-        if order_id == "NONE":
+            if fields["11"] in self.mass_cancels:
+                self.mass_cancels[fields["11"]].canceled += 1
+            else:
+                self._answered(fields["11"], fields, "F")
+        if fields["37"] != "NONE":
+            self._take_state(fields)
+
+    def _take_status(self, fields: dict[str, str]) -> None:
+        """Take the answer to a status request, or one order of a list that answers one."""
+        if "584" not in fields:
+            self._answered(fields["790"], fields, "H")
             return
+        name = fields["584"]
+        self._listed[name] = self._listed.get(name, 0) + (fields["37"] != "NONE")
+        if fields["912"] == "Y":
+            self._answered(name, fields, "AF")
+            if self._listed[name] != int(fields["911"]):
+                self.wrong.append(f"a list of {self._listed[name]} orders: {fields}")
+
+    def _take_state(self, fields: dict[str, str]) -> None:
+        exec_type, order_id = fields["150"], fields["37"]
         status, cum, leaves = fields["39"], int(fields["14"]), int(fields["151"])
         before = self.orders.get(order_id)
         if (before is None) != (exec_type in ("0", "8")) or (
@@ -316,12 +327,12 @@ class Client:
             self.wrong.append(f"out of order, after {before}: {fields}")
         self.orders[order_id] = status, cum, leaves
         if status in _FINAL:
-            self._open.pop(order_id, None)
+            self.open.pop(order_id, None)
         elif exec_type != "4":
-            side = Side(int(fields["54"]))
-            self._open[order_id] = fields["55"], fields["11"], side, cum
+            side, ord_type = Side(int(fields["54"])), OrdType(int(fields["40"]))
+            self.open[order_id] = Open(fields["55"], fields["11"], side, cum, ord_type)
 
-    def _answered(self, name: str, fields: dict[str, str], kinds: str) -> None:
+    def _answered(self, name: str, fields: dict[str, str], *kinds: str) -> None:
         kind = self.unanswered.pop(name, None)
         if kind is None or (kinds and kind not in kinds):
             self.wrong.append(f"not a first answer (to {kind}): {fields}")

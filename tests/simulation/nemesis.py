@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from engine.enums import TradingPhase
+from ops.wiring import shard_map
 from router.errors import LedgerRefused, RouterError
+from router.homes import read_homes
 from router.lease import ask_to_hand_over, read_leader
 from router.ledger import deposit, withdraw
+from router.phases import PhaseRequest, request_phase
 from router.redis_client import RedisLink, retry_while_away
 from tests.simulation.clock import State
 from tests.simulation.plan import Happening
@@ -148,13 +153,49 @@ async def _transfer(world: World, one: Happening) -> None:
             )
 
 
+async def _phase(world: World, one: Happening) -> None:
+    """Change the phase of a symbol, and open it again after a while."""
+    symbol = world.symbols[one.number % len(world.symbols)]
+    changes = _WAYS[one.number // 3 % len(_WAYS)]
+    async with RedisLink(world.URL, db=0, name="operator", timeout_ms=400) as link:
+        shards = shard_map(world.settings, world.URL).shards
+        homes = await retry_while_away(lambda: read_homes(link, shards), what="homes")
+        for number, phase in enumerate(changes):
+            request = PhaseRequest(homes[symbol], phase, f"{one.at_s}-{one.number}-{number}")
+            seq = await retry_while_away(
+                functools.partial(request_phase, link, request),
+                what="phase",
+                out_of_memory_too=True,
+            )
+            world.phase_changes[symbol, seq] = phase
+            if phase is not TradingPhase.CONTINUOUS:
+                await asyncio.sleep(one.for_s / len(changes))
+
+
 async def _client_cut(world: World, one: Happening) -> None:
     world.clients[one.number % len(world.clients)].cut()
+
+
+async def _client_leave(world: World, one: Happening) -> None:
+    """Let a client go away, the first one above all: its orders may be canceled then."""
+    number = one.number // 2 % len(world.clients) if one.number % 2 else 0
+    world.clients[number].leave(2 * one.for_s)
 
 
 async def _client_abandon(world: World, one: Happening) -> None:
     world.clients[one.number % len(world.clients)].abandon()
 
+
+_WAYS = (
+    (TradingPhase.PRE_OPEN, TradingPhase.CONTINUOUS),
+    (TradingPhase.PRE_OPEN, TradingPhase.OPENING_AUCTION),
+    (TradingPhase.HALTED, TradingPhase.PRE_OPEN, TradingPhase.CONTINUOUS),
+    (TradingPhase.CANCEL_ONLY, TradingPhase.CONTINUOUS),
+    (TradingPhase.CLOSED, TradingPhase.PRE_OPEN, TradingPhase.CONTINUOUS),
+    (TradingPhase.PRE_OPEN,),
+    (TradingPhase.HALTED,),
+)
+"""Phases that follow each other; some worlds end in the last."""
 
 _KINDS = {
     "kill": _kill,
@@ -168,6 +209,8 @@ _KINDS = {
     "postgres": _postgres,
     "handover": _handover,
     "transfer": _transfer,
+    "phase": _phase,
     "client_cut": _client_cut,
+    "client_leave": _client_leave,
     "client_abandon": _client_abandon,
 }

@@ -48,6 +48,8 @@ class Plan:
         journal_fsync: see EngineSettings.
         snapshot_interval_s: likewise, but shorter than anybody may set.
         kills_at_request: process → number of the request to Redis at which it is killed.
+        small_portions: whether inputs do little of what is due; see production.py.
+        graces_s: client → seconds from when it is gone until its orders are canceled.
         happenings: in order of time.
     """
 
@@ -65,6 +67,8 @@ class Plan:
     lose_probability: float
     journal_fsync: str
     snapshot_interval_s: float
+    small_portions: bool
+    graces_s: dict[int, int]
     kills_at_request: dict[str, int] = field(default_factory=dict)
     happenings: tuple[Happening, ...] = ()
 
@@ -108,6 +112,8 @@ def make_plan(seed: int) -> Plan:
         lose_probability=0 if calm else choose.choice((0, 0.005, 0.03)),
         journal_fsync=choose.choice(("strict", "overlapped")),
         snapshot_interval_s=choose.choice((0.05, 0.2, 1.0)),
+        small_portions=choose.random() < 0.5,
+        graces_s={1: choose.choice((0, 0, 1))} if choose.random() < 0.6 else {},
     )
     if calm:
         return shape
@@ -115,6 +121,9 @@ def make_plan(seed: int) -> Plan:
     happenings = [
         _happening(choose, shape, span_s) for _ in range(choose.choice((1, 2, 2, 3, 4, 6)))
     ]
+    if choose.random() < 0.25:
+        # A symbol that gathers orders, and opens with an auction when half of all have come.
+        happenings.append(Happening(0.0, "phase", for_s=span_s, number=choose.randrange(3)))
     kills = {name: choose.randint(3, 60) for name in shape.processes if choose.random() < 0.25}
     ordered = tuple(sorted(happenings, key=lambda one: one.at_s))
     return Plan(**{**vars(shape), "happenings": ordered, "kills_at_request": kills})
@@ -134,7 +143,9 @@ def _happening(choose: random.Random, shape: Plan, span_s: float) -> Happening:
         "postgres": 1,
         "handover": 2,
         "transfer": 2,
+        "phase": 5,
         "client_cut": 2,
+        "client_leave": 3,
         "client_abandon": 1,
     }
     kind = choose.choices(list(weights), list(weights.values()))[0]

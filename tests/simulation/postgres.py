@@ -32,6 +32,8 @@ class Tables:
         self.users: dict[str, dict[str, str]] = {"0": {"username": "(fees)"}}
         self.transfers: dict[str, dict[str, str]] = {}
         self.orders: dict[str, dict[str, str]] = {}
+        self.conditions: dict[str, dict[str, str]] = {}
+        self.phases: dict[tuple[str, str, str], dict[str, str]] = {}
         self.trades: dict[tuple[str, str, str], dict[str, str]] = {}
         self.executions: dict[bytes, bytes] = {}
         self.balances: dict[tuple[str, str], list[Decimal]] = {}
@@ -44,6 +46,8 @@ class Tables:
             "users": self.users,
             "transfers": self.transfers,
             "orders": self.orders,
+            "order_conditions": self.conditions,
+            "phase_changes": self.phases,
             "trades": self.trades,
             "executions": self.executions,
             "balances": self.balances,
@@ -76,18 +80,31 @@ class Tables:
                 user["password_hash"] = row["password_hash"]
             if row["disabled"] == "t":
                 user["disabled"] = "t"
-        elif table is rows.TRANSFERS:
-            self._need(self.users, row["user_id"])
-            self._insert(self.transfers, row["position"], row)
         elif table is rows.ORDERS:
             self._need(self.users, row["user_id"])
             self._insert(self.orders, row["id"], row)
         elif table is rows.ORDER_CHANGES:
             self._need(self.orders, row["id"])
             self.orders[row["id"]].update(row)
+        elif table is rows.ORDER_CONDITIONS:
+            self._need(self.orders, row["order_id"])
+            before = self.conditions.get(row["order_id"])
+            if before is not None and row["triggered_at"] == rows.NULL:
+                row["triggered_at"] = before["triggered_at"]
+            self.conditions[row["order_id"]] = row
+        else:
+            self._apply_fact(table, row)
+
+    def _apply_fact(self, table: Table, row: dict[str, str]) -> None:
+        """Apply a row of what is never changed, or of balances."""
+        if table is rows.PHASE_CHANGES:
+            self._insert(self.phases, (row["symbol"], row["seq"], row["index"]), row)
         elif table is rows.TRADES:
             self._need(self.orders, row["maker_order_id"])
             self._insert(self.trades, (row["symbol"], row["seq"], row["index"]), row)
+        elif table is rows.TRANSFERS:
+            self._need(self.users, row["user_id"])
+            self._insert(self.transfers, row["position"], row)
         else:
             assert table is rows.BALANCE_CHANGES, f"the simulation lacks table {table.name}"
             balance = self.balances.setdefault((row["user_id"], row["asset"]), [Decimal(0)] * 2)

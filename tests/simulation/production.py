@@ -17,7 +17,9 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import engine.opening
 import engine.snapshot_keeper
+import engine.trading
 import gateway.server
 import ops.engine_process
 import ops.wiring
@@ -29,6 +31,13 @@ from tests.simulation.clock import current_process
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
+
+PORTIONS = (
+    (engine.trading, "EXPIRIES_PER_INPUT_MAX", 2),
+    (engine.trading, "STOP_TRIGGERS_PER_INPUT_MAX", 1),
+    (engine.opening, "AUCTION_TRADES_PER_INPUT_MAX", 1),
+)
+"""What one input does of what is due, where portions are small: Ticks do the rest."""
 
 SNAPSHOT_WRITE_S = 0.02
 """Time that a child process takes to write a snapshot."""
@@ -86,6 +95,8 @@ def production_in(world: World) -> Iterator[None]:
             (ops.wiring, "PostgresWriter", lambda url, settings: world.table_writer()),
         ):
             stack.enter_context(mock.patch.object(place, name, value))
+        for place, name, portion in PORTIONS if world.plan.small_portions else ():
+            stack.enter_context(mock.patch.object(place, name, portion))
         before = logging.root.manager.disable
         logging.disable(logging.CRITICAL)
         stack.callback(logging.disable, before)

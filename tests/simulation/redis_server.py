@@ -79,7 +79,7 @@ class RedisServer:
         # One Lua per process: worlds of one process follow each other.
         scope = _LUA.globals()
         scope[b"redis"] = _LUA.table_from({b"call": self._call, b"pcall": self._try})
-        scope[b"cmsgpack"] = _LUA.table_from({b"unpack": _unpack})
+        scope[b"cmsgpack"] = _LUA.table_from({b"unpack": _unpack, b"pack": _pack})
         network.listen(lambda: Connection(self), port)
 
     @property
@@ -340,6 +340,11 @@ def _compiled(source: bytes) -> Any:
 def _unpack(data: bytes) -> Any:
     values = msgspec.msgpack.decode(data)
     return _LUA.table_from([one.encode() if type(one) is str else one for one in values])
+
+
+def _pack(texts: Any) -> bytes:
+    """Encode a list of texts: nothing else is packed by scripts."""
+    return msgspec.msgpack.encode([one.decode() for one in texts.values()])
 
 
 def _text(number: float) -> bytes:

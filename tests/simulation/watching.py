@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from engine.commands import NewOrder, decode_command
-from engine.events import BusinessRejected, CancelRejected, Output, SymbolDefined, decode_output
+from engine.events import (
+    BusinessRejected,
+    CancelRejected,
+    MassCancelReported,
+    Output,
+    decode_output,
+)
 from router import keys
 from tests.simulation.clock import State
 from tests.simulation.redis_store import Reply
@@ -16,12 +22,17 @@ from tests.simulation.redis_store import Reply
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+_WITHOUT_EXEC_ID = (CancelRejected, BusinessRejected, MassCancelReported)
+"""Events that make no 35=8; outboxes have no others that do not."""
+
 
 def watch(world: World) -> None:
     """Check after each script: money only moves, nothing is negative, only leaders commit."""
 
     def on_script(name: str, args: Sequence[bytes], reply: Reply) -> None:
         _look_at_money(world, moves_only=name != "ledger_transfer")
+        if name.startswith("session_"):
+            world.disconnects.on_script(name, args, reply, world.loop.time())
         if name in ("settle", "publish") and isinstance(reply, list) and reply[0] == b"OK":
             _look_at_leader(world, args)
 
@@ -87,18 +98,29 @@ def _behind(world: World, ends: dict[str, int]) -> str:
         if len(client.exec_ids) < len(exec_ids) or client.cancel_rejects < rejects:
             return f"account {client.account}: reports are on their way"
     for name in world.plan.engines:
-        runner = world.lives[name].process.objects.get("runner")
-        if world.lives[name].process.state is not State.RUNNING or runner is None:
-            return f"{name} does not run"
-        if any(seq != ends[symbol] for symbol, seq in runner.applied.items()):
-            return f"{name}: applied {runner.applied} of {ends}"
-        if not runner.is_idle:
-            return f"{name}: commits"
+        missing = _engine_behind(world, name, ends)
+        if missing:
+            return missing
     if world.plan.writer:
         ledger = world.redis.store.databases[0].stream(b"ledger").last
         if world.tables.positions != {**ends, keys.LEDGER: ledger}:
             return f"writer: {world.tables.positions} of {ends}, ledger {ledger}"
     return _market_data_behind(world, ends) if world.plan.marketdata else ""
+
+
+def _engine_behind(world: World, name: str, ends: dict[str, int]) -> str:
+    runner = world.lives[name].process.objects.get("runner")
+    if world.lives[name].process.state is not State.RUNNING or runner is None:
+        return f"{name} does not run"
+    if any(seq != ends[symbol] for symbol, seq in runner.applied.items()):
+        return f"{name}: applied {runner.applied} of {ends}"
+    if not runner.is_idle:
+        return f"{name}: commits"
+    now_us = world.loop.time_ns() // 1_000
+    for symbol in runner.shard.symbols():
+        if 0 < runner.shard.due_us(symbol) <= now_us:
+            return f"{name}: something is due in {symbol}"
+    return ""
 
 
 def _market_data_behind(world: World, ends: dict[str, int]) -> str:
@@ -137,6 +159,10 @@ def to_be_told(world: World, account: int) -> tuple[list[str], int]:
             output = decode_output(fields[1])
             exec_ids += _exec_ids(output, account, number)
             rejects += sum(isinstance(event, CancelRejected) for event in output.events)
+        elif fields[0] == b"q":
+            entry = dict(zip(fields[::2], fields[1::2], strict=True))
+            orders = msgspec.msgpack.decode(entry[b"o"])[::2]
+            exec_ids += [f"m{account}-{number}-{i}" for i in range(max(len(orders), 1))]
         elif fields[5] != b"away":
             is_order = isinstance(decode_command(fields[1]), NewOrder)
             exec_ids += [f"{account}-{number}-R0"] * is_order
@@ -150,5 +176,5 @@ def _exec_ids(output: Output, account: int, number: int) -> list[str]:
         if output.seq
         else f"{account}-{number}-R{event.index}"
         for event in output.events
-        if not isinstance(event, CancelRejected | BusinessRejected | SymbolDefined)
+        if not isinstance(event, _WITHOUT_EXEC_ID)
     ]

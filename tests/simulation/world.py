@@ -18,17 +18,20 @@ from typing import Any
 
 import ops.engine_process
 import ops.wiring
+from engine.enums import TradingPhase
 from engine.errors import JournalWriteFailed
 from marketdata.subscriber import MarketSubscriber
 from ops.fix_initiator import Identity
 from router.errors import Fenced, HandedOver, SkipsChanged, StreamGap
 from router.ledger import deposit
 from router.redis_client import RedisLink
+from router.user_settings import NO_SETTINGS, UserSettings, change_settings
 from router.users import add_user
 from tests.simulation import checkers, nemesis, watching
 from tests.simulation.breakages import POSITIONS_FIRST, SOUND, Breakage
 from tests.simulation.client import Client
 from tests.simulation.clock import Process, State, Stuck, VirtualLoop
+from tests.simulation.disconnects import Disconnects
 from tests.simulation.disk import Disk
 from tests.simulation.network import Endpoint, Network
 from tests.simulation.plan import Plan
@@ -123,6 +126,8 @@ class World:
         self.subscriber: MarketSubscriber | None = None
         self.failures: list[str] = []
         self.counts: dict[str, int] = {}
+        self.phase_changes: dict[tuple[str, int], TradingPhase] = {}
+        self.disconnects = Disconnects(plan.graces_s, self.fail)
         self.faults_on = False
         self.ending = False
         self.rested_s: float | None = None
@@ -210,6 +215,13 @@ class World:
                         asset=asset,
                         amount=DEPOSITS[asset],
                         ref=f"{account}-{asset}",
+                    )
+                if number in plan.graces_s:
+                    await change_settings(
+                        link,
+                        account=account,
+                        settings=UserSettings(cancel_on_disconnect_s=plan.graces_s[number]),
+                        before=NO_SETTINGS,
                     )
                 self.clients.append(
                     Client(
