@@ -12,17 +12,25 @@ from engine.commands import (
     CancelOrder,
     Command,
     DefineSymbol,
+    MassCancel,
     NewOrder,
+    OrderConditions,
     QueryOrder,
     ReplaceOrder,
+    SetPhase,
+    Tick,
     encode_command,
 )
 from engine.enums import (
+    CancelReason,
     Liquidity,
+    MassCancelRequestType,
     OrdType,
+    PhaseReason,
     SelfTradePrevention,
     Side,
     TimeInForce,
+    TradingPhase,
 )
 from engine.events import (
     OrderAccepted,
@@ -40,6 +48,7 @@ TS_US = 1_700_000_000_000_000
 """2023-11-14 22:13:20 UTC."""
 
 _IMMEDIATE = (TimeInForce.IOC, TimeInForce.FOK)
+_STOPS = (OrdType.STOP, OrdType.STOP_LIMIT)
 
 
 def rules(symbol: str = SYMBOL, *, tick_size: str = "0.01", version: int = 1) -> SymbolRules:
@@ -195,8 +204,9 @@ def random_outputs(seed: int, count: int, *, symbol: str = SYMBOL) -> list[Outpu
 def random_history(seed: int, count: int, *, symbol: str = SYMBOL) -> list[tuple[Command, Output]]:
     """Return the inputs 1 to count of a symbol, and what an engine says about each.
 
-    Limit, market, IOC, FOK and post-only orders of four accounts in a narrow market, cancels,
-    replaces, questions, a disabled account; some are refused. Nobody looks at the accounts' funds.
+    Every kind of order of four accounts in a narrow market, cancels, replaces, questions, mass
+    cancels, changes of the trading phase, ticks; some are refused. Nobody looks at the accounts'
+    funds.
     """
     choice = random.Random(seed)
     shard = Shard()
@@ -208,7 +218,7 @@ def random_history(seed: int, count: int, *, symbol: str = SYMBOL) -> list[tuple
     ts_us = TS_US
     for seq in range(2, count + 1):
         ts_us += choice.choice((0, 1, 999_999))
-        command = _random_command(choice, seq, definition.rules, list(resting.values()))
+        command = _random_command(choice, seq, definition.rules, ts_us, list(resting.values()))
         output = shard.apply(symbol, seq, ts_us, command).output
         history.append((command, output))
         for event in output.events:
@@ -220,26 +230,24 @@ def random_history(seed: int, count: int, *, symbol: str = SYMBOL) -> list[tuple
 
 
 def _random_command(
-    choice: random.Random, seq: int, of: SymbolRules, resting: list[OrderState]
+    choice: random.Random, seq: int, of: SymbolRules, ts_us: int, resting: list[OrderState]
 ) -> Command:
     kind = choice.random()
     account, known, side = choice.randint(1, 4), "never was", choice.choice((Side.BUY, Side.SELL))
-    if resting and kind < 0.35 and choice.random() < 0.9:
-        order = choice.choice(resting)
+    order = choice.choice(resting) if resting and choice.random() < 0.9 else None
+    if order is not None and kind < 0.35:
         account, known, side = order.account, order.cl_ord_id, order.side
     if kind < 0.15:
         return CancelOrder(account, 0, 0, f"c{seq}", known, 0)
     if kind < 0.2:
         return QueryOrder(account, 0, 0, known, 0, Side.BUY, "")
-    if kind < 0.21:
-        return CancelAll(account)
-    price_ticks, qty_lots = choice.randint(4_995, 5_005), choice.randint(1, 20)
-    reserved = of.hold_of(side, price_ticks, qty_lots)
-    if kind < 0.35:
-        return ReplaceOrder(
-            *(account, 0, 0, f"c{seq}", known, 0, side, OrdType.LIMIT, TimeInForce.GTC, False),
-            *(price_ticks, qty_lots, 1, reserved),
-        )
+    if kind < 0.33:
+        return _random_replace(choice, seq, of, ts_us, order, (account, known, side))
+    if kind < 0.41:
+        return _random_event(choice, seq, account)
+    if kind < 0.55:
+        return _random_conditional(choice, seq, of, ts_us, account, side)
+    price_ticks, qty_lots = _price(choice), choice.randint(1, 20)
     ord_type = OrdType.MARKET if choice.random() < 0.1 else OrdType.LIMIT
     time_in_force = choice.choice((*3 * (TimeInForce.DAY, TimeInForce.GTC), *_IMMEDIATE))
     if ord_type == OrdType.MARKET:
@@ -251,5 +259,86 @@ def _random_command(
         price_ticks=price_ticks,
         qty_lots=qty_lots,
         rules_version=1,
-        reserved=reserved,
+        reserved=of.hold_of(side, price_ticks, qty_lots),
     )
+
+
+def _random_event(choice: random.Random, seq: int, account: int) -> Command:
+    """Draw what is about no single order; most of the time the symbol is open."""
+    kind = choice.random()
+    if kind < 0.6:
+        phase = choice.choice((*5 * (TradingPhase.CONTINUOUS,), *TradingPhase))
+        return SetPhase(phase, choice.choice((PhaseReason.OPERATOR, PhaseReason.SCHEDULE)))
+    if kind < 0.75:
+        return Tick()
+    if kind < 0.85:
+        reason = choice.choice((CancelReason.USER_DISABLED, CancelReason.DISCONNECTED))
+        return CancelAll(account, reason)
+    request = choice.choice((MassCancelRequestType.SECURITY, MassCancelRequestType.ALL))
+    side = choice.choice((None, Side.BUY, Side.SELL))
+    return MassCancel(account, 0, 0, f"c{seq}", request, side)
+
+
+def _random_replace(
+    choice: random.Random,
+    seq: int,
+    of: SymbolRules,
+    ts_us: int,
+    order: OrderState | None,
+    whose: tuple[int, str, Side],
+) -> Command:
+    """Draw other terms for an order, which stays what it is."""
+    account, known, side = whose
+    ord_type = OrdType.LIMIT if order is None else order.ord_type
+    stop_ticks = _price(choice) if ord_type in _STOPS else 0
+    price_ticks = stop_ticks if ord_type is OrdType.STOP else _price(choice)
+    qty_lots, day = choice.randint(1, 20), choice.random()
+    may_hide = ord_type is not OrdType.STOP and choice.random() < 0.3
+    conditions = OrderConditions(
+        stop_ticks=stop_ticks,
+        max_floor_lots=min(qty_lots, 3) if may_hide else 0,
+        expire_us=_expiry_us(choice, ts_us) if day < 0.2 else 0,
+    )
+    return ReplaceOrder(
+        *(account, 0, 0, f"c{seq}", known, 0, side, ord_type),
+        *(TimeInForce.GTD if day < 0.2 else TimeInForce.GTC, False, price_ticks, qty_lots, 1),
+        reserved=of.hold_of(side, price_ticks, qty_lots),
+        conditions=conditions if conditions != OrderConditions() else None,
+    )
+
+
+def _random_conditional(
+    choice: random.Random, seq: int, of: SymbolRules, ts_us: int, account: int, side: Side
+) -> Command:
+    """Draw an order that waits for a price, shows a part, ends by the clock, or the like."""
+    price_ticks, qty_lots, stop_ticks = _price(choice), choice.randint(4, 20), _price(choice)
+    gtc, ioc, expire_us = TimeInForce.GTC, TimeInForce.IOC, _expiry_us(choice, ts_us)
+    cash = of.hold_of(Side.BUY, 5_000, qty_lots)
+    shapes = (
+        (OrdType.STOP, gtc, OrderConditions(stop_ticks=stop_ticks)),
+        (OrdType.STOP_LIMIT, TimeInForce.DAY, OrderConditions(stop_ticks=stop_ticks)),
+        (OrdType.STOP_LIMIT, gtc, OrderConditions(stop_ticks=stop_ticks, max_floor_lots=2)),
+        (OrdType.LIMIT, gtc, OrderConditions(max_floor_lots=3)),
+        (OrdType.LIMIT, TimeInForce.GTD, OrderConditions(expire_us=expire_us)),
+        (OrdType.LIMIT, TimeInForce.GTD, OrderConditions(max_floor_lots=1, expire_us=expire_us)),
+        (OrdType.LIMIT, ioc, OrderConditions(min_qty_lots=4)),
+        (OrdType.LIMIT, gtc, OrderConditions(min_qty_lots=2, max_floor_lots=2)),
+        (OrdType.LIMIT, TimeInForce.OPG, None),
+        (OrdType.MARKET, ioc, OrderConditions(cash=cash)),
+    )
+    ord_type, time_in_force, conditions = choice.choice(shapes)
+    reserved = of.hold_of(side, price_ticks, qty_lots)
+    if conditions is not None and conditions.cash:
+        side, qty_lots, reserved = Side.BUY, 0, cash
+    return NewOrder(
+        *(account, 0, 0, f"c{seq}", side, ord_type, time_in_force, False),
+        *(choice.choice(list(SelfTradePrevention)), price_ticks, qty_lots, 1, reserved, conditions),
+    )
+
+
+def _price(choice: random.Random) -> int:
+    return choice.randint(4_995, 5_005)
+
+
+def _expiry_us(choice: random.Random, ts_us: int) -> int:
+    return ts_us + choice.choice((1, 1_000_000, 60_000_000))

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from ops.reconcile import without_holds
 from ops.reconcile_replay import Behind, Replay
 from tests.matching_world import SYMBOL
-from tests.property.test_shard_conservation import STEPS, Step, outputs
+from tests.property.test_shard_conservation import KINDS_OF_STEPS, Step, outputs, steps_of
 from tests.property.test_shard_skips import SkippingWorld
+
+STEPS = steps_of([*KINDS_OF_STEPS, *["phase"] * 3])
 
 
 def by_account(opens: dict[int, dict[str, str]]) -> dict[int, dict[str, str]]:
@@ -34,7 +36,7 @@ def test_stored_and_what_is_published_behind_it_give_the_present(
     stored_opens: dict[int, dict[str, str]] = {}
     stored_balances: dict[tuple[int, str], tuple[Decimal, Decimal]] = {}
     for seq, data in enumerate(world.commands, start=1):
-        applied = replay.apply_entry(SYMBOL, seq, 1_000 * seq, data)
+        applied = replay.apply_entry(SYMBOL, seq, world.stamps[seq - 1], data)
         if seq <= cut:
             stored_opens = without_holds(replay.opens)
             stored_balances = {
