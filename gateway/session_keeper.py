@@ -25,7 +25,6 @@ from router.sessions import Disabled, OnDisconnect, Opened, Sessions, Taken
 from router.user_settings import read_settings
 from router.users import read_user
 
-_UNAVAILABLE = "The exchange cannot reach its sessions; try again"
 _LOST = "The exchange has lost a part of this session: log on again"
 _DISABLED = "User disabled"
 _ON_DISCONNECT = {
@@ -108,8 +107,10 @@ class SessionKeeper:
             if not isinstance(decision, Opened) and decision.text is not None and not logon.reset:
                 number = await self._take_number(logon.sender_comp_id)
         except (RedisUnavailable, OutOfMemory) as error:
+            # Without a word: a Logout would need a number, and a client that expects 1 (after a
+            # reset) would count that one, and find the number of its next Logon's answer too low.
             logger.warning("%d: logon refused: %s", logon.sender_comp_id, error)
-            decision = Denied(_UNAVAILABLE)
+            decision = Denied(None)
         session = connection.session
         if isinstance(decision, Opened):
             await self._accept(connection, logon, decision)
