@@ -35,6 +35,7 @@ class Store:
         self.limits: list[int] = []
         self.lost: list[int] = []
         self.fenced = False
+        self.is_away = False
         self.gates: dict[int, asyncio.Event] = {}
         self.contested: list[int] = []
         self.confirmed: list[int] = []
@@ -42,6 +43,8 @@ class Store:
     async def logon(
         self, account: int, *, reset: bool, on_disconnect: OnDisconnect
     ) -> Opened | Taken:
+        if self.is_away:
+            raise RedisUnavailable("no answer")
         self.on_disconnect.append(on_disconnect)
         if reset:
             self.answer = Opened(2, 2, 1, 1, 1_000, 0)
@@ -175,6 +178,18 @@ async def test_denied_logon_is_answered_with_its_text_or_not_at_all(
     await keeping.log_on()
     await keeping.done()
     assert keeping.world.transport.sent_types() == ([] if text is None else ["5"])
+    assert keeping.world.transport.closed and not keeping.keeper.active
+
+
+@pytest.mark.parametrize("denied", [Denied("Wrong"), None])
+async def test_logon_is_closed_without_a_word_where_no_number_is_known(
+    keeping: Keeping, denied: Denied | None
+) -> None:
+    keeping.denied = denied
+    keeping.store.is_away = True
+    await keeping.log_on()
+    await keeping.done()
+    assert keeping.world.transport.sent_types() == []
     assert keeping.world.transport.closed and not keeping.keeper.active
 
 
