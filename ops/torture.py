@@ -304,6 +304,11 @@ class Torture:
             for one in self.traders
             if one.record.unanswered
         ]
+        waiting += [
+            f"client {one.account} has {one.record.expiring} orders that are to expire"
+            for one in self.traders
+            if one.record.expiring
+        ]
         try:
             lags = (await reader.read()).lags()
             for one in self.traders:

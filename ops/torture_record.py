@@ -17,6 +17,7 @@ WRONG_MAX = 20
 
 _FINAL = ("2", "4", "C", "8")
 _NOT_AVAILABLE = "4"
+_GOOD_TILL_DATE = "6"
 
 
 class Sent(NamedTuple):
@@ -28,7 +29,7 @@ class Sent(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What the last report about an order said."""
+    """What the last report about an order said; ``expires``: it is good till a date."""
 
     cl_ord_id: str
     status: str
@@ -36,6 +37,7 @@ class Told(NamedTuple):
     leaves: int
     symbol: str
     side: Side
+    expires: bool
 
 
 class Fill(NamedTuple):
@@ -78,6 +80,11 @@ class Record:
         self.answered_s: dict[str, float] = {}
         self._names: dict[int, str] = {}
         self._mass_cancels: set[str] = set()
+
+    @property
+    def expiring(self) -> int:
+        """Return how many open orders the clock will end, though nobody sends anything."""
+        return sum(told.expires for told in self.open.values())
 
     def note_sent(self, name: str, msg_seq_num: int, sent: Sent) -> None:
         """Note a message that has been sent; ``name`` is the id in its answer."""
@@ -143,6 +150,7 @@ class Record:
             int(fields["151"]),
             fields["55"],
             Side(int(fields["54"])),
+            fields.get("59") == _GOOD_TILL_DATE,
         )
         before = self.orders.get(order_id)
         if (before is None) != (exec_type in ("0", "8")):

@@ -27,8 +27,8 @@ OPEN_MAX = 30
 """Resting orders above which it rather cancels or replaces."""
 
 GTD_MIN_S = 1
-GTD_MAX_S = 20
-"""From now to the ExpireTime of a GTD order."""
+GTD_MAX_S = 8
+"""From now to the ExpireTime of a GTD order: the venue comes to rest so much later."""
 
 _STATUS, _REPLACE, _CANCEL = 0.03, 0.1, 0.2
 _MASS_CANCEL, _MASS_CANCEL_ALL = 0.003, 0.001

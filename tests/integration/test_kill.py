@@ -129,7 +129,10 @@ class Market:
         check_market_data(state.snapshots, replicas, self.replay)
 
     def _all_answered(self) -> bool:
-        return all(one.is_active and not one.record.unanswered for one in self.traders)
+        return all(
+            one.is_active and not one.record.unanswered and not one.record.expiring
+            for one in self.traders
+        )
 
     def _is_at_rest(self) -> bool:
         """Tell whether every reader has come to the end of what it reads."""

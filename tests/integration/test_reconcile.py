@@ -114,7 +114,9 @@ async def test_it_is_clean_while_everybody_trades(exchange: ExchangeProcess) -> 
             settled.append(sum(result["settled"].values()))
         for trader in traders:
             trader.trading = False
-        await eventually_async(lambda: not any(one.record.unanswered for one in traders), WAIT_S)
+        await eventually_async(
+            lambda: not any(one.record.unanswered or one.record.expiring for one in traders), WAIT_S
+        )
         for run in runs:
             run.cancel()
     assert settled == sorted(set(settled)), "it was traded between two looks"
