@@ -106,7 +106,9 @@ async def trade(exchange: ExchangeProcess) -> None:
         await eventually_async(lambda: answers() >= ANSWERS, WAIT_S)
         for trader in traders:
             trader.trading = False
-        await eventually_async(lambda: not any(one.record.unanswered for one in traders), WAIT_S)
+        await eventually_async(
+            lambda: not any(one.record.unanswered or one.record.expiring for one in traders), WAIT_S
+        )
         for run in runs:
             run.cancel()
     await refusals_and_a_reset(exchange)

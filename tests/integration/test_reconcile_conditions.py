@@ -1,0 +1,129 @@
+"""``shardex reconcile`` of a venue with stop orders, icebergs, dates and a halted symbol."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+from psycopg import sql
+
+from ops.embedded_postgres import EmbeddedPostgres
+from ops.embedded_redis import EmbeddedRedis
+from tests.exchange_process import ExchangeProcess
+from tests.helpers import eventually
+
+DATABASE = "test_reconcile_conditions"
+BUYER, SELLER = 0, 1
+WAIT_S = 20.0
+
+ORDERS = (
+    "11=stop|55=ALFA-USD|54=1|38=6|40=3|99=90.00|59=1",
+    "11=stop-limit|55=ALFA-USD|54=1|38=5|40=4|44=92.00|99=91.00|59=1",
+    "11=show|55=ALFA-USD|54=1|38=20|40=2|44=10.00|111=3|59=1",
+    "11=till|55=ALFA-USD|54=1|38=4|40=2|44=9.00|59=6|126={tomorrow}",
+    "11=stop-till|55=ALFA-USD|54=1|38=2|40=4|44=95.00|99=94.00|111=1|59=6|126={tomorrow}",
+    "11=day|55=GAMMA-USD|54=1|38=7|40=2|44=5.00|59=0",
+)
+"""What the buyer has open; each of them stays."""
+
+
+@pytest.fixture(scope="module")
+def exchange(
+    tmp_path_factory: pytest.TempPathFactory,
+    embedded_redis: EmbeddedRedis,
+    embedded_postgres: EmbeddedPostgres,
+) -> Iterator[ExchangeProcess]:
+    with redis.Redis.from_url(embedded_redis.url) as client:
+        client.flushall()
+    with psycopg.connect(embedded_postgres.url, autocommit=True) as db:
+        db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+    process = ExchangeProcess(
+        tmp_path_factory.mktemp("reconcile"),
+        SHARDEX_REDIS_URL=embedded_redis.url,
+        SHARDEX_POSTGRES_URL=embedded_postgres.url.rpartition("/")[0] + f"/{DATABASE}",
+    )
+    try:
+        process.start()
+        asyncio.run(trade(process))
+        assert process.call("phase", "GAMMA-USD", "halted").code == 0
+        yield process
+    finally:
+        process.stop()
+
+
+async def trade(exchange: ExchangeProcess) -> None:
+    """Leave every kind of open order, and have parts of an iceberg and an expired order behind."""
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y%m%d-%H:%M:%S.000")
+    buyer = await exchange.log_on(BUYER)
+    for order in ORDERS:
+        buyer.send(f"35=D|{order.format(tomorrow=tomorrow)}|60=now")
+        await buyer.expect("8", t150="0")
+    soon = (datetime.now(UTC) + timedelta(seconds=1)).strftime("%Y%m%d-%H:%M:%S.000")
+    buyer.send(f"35=D|11=soon|55=ALFA-USD|54=1|38=4|40=2|44=8.00|59=6|126={soon}|60=now")
+    await buyer.expect("8", t150="0", t11="soon")
+    await buyer.expect("8", t150="C", t11="soon")
+    seller = await exchange.log_on(SELLER)
+    seller.send("35=D|11=sell|55=ALFA-USD|54=2|38=7|40=2|44=10.00|59=3|60=now")
+    await seller.expect("8", t150="0")
+    for leaves in ("17", "14", "13"):
+        await buyer.expect("8", t150="F", t151=leaves)
+    for leaves in ("4", "1", "0"):
+        await seller.expect("8", t150="F", t151=leaves)
+    for peer in (buyer, seller):
+        peer.send("35=5")
+        await peer.expect("5")
+        await peer.close()
+
+
+def result_of(exchange: ExchangeProcess, *options: str) -> dict[str, Any]:
+    done = exchange.call("reconcile", "--json", *options)
+    result: dict[str, Any] = json.loads(done.out)
+    assert done.code == (1 if result["differences"] else 0), done
+    return result
+
+
+def test_open_orders_of_every_kind_are_in_order(exchange: ExchangeProcess) -> None:
+    for options in ((), ("--full",)):
+        assert result_of(exchange, *options)["differences"] == []
+
+
+def test_the_halted_symbol_stays_halted(exchange: ExchangeProcess) -> None:
+    stored = "SELECT phase FROM phase_changes WHERE symbol = 'GAMMA-USD' ORDER BY seq DESC LIMIT 1"
+    eventually(lambda: exchange.query(stored) == [("halted",)], WAIT_S)
+    assert result_of(exchange)["differences"] == []
+
+
+@pytest.mark.parametrize(
+    ("cl_ord_id", "place", "value"),
+    [
+        ("stop", 9, "8999"),
+        ("stop-limit", 13, "1"),
+        ("stop-till", 10, "2"),
+        ("show", 10, "4"),
+        ("till", 12, "1"),
+    ],
+    ids=["stop price", "triggered", "floor of a stop order", "floor", "expiry"],
+)
+def test_a_condition_that_is_damaged_is_named(
+    exchange: ExchangeProcess, cl_ord_id: str, place: int, value: str
+) -> None:
+    account = exchange.endpoints["users"][BUYER]["username"]
+    key, field = f"open:{account}", f"ALFA-USD|{cl_ord_id}"
+    with exchange.redis() as client:
+        whole = client.hget(key, field).decode()
+        parts = whole.split(" ")
+        parts[place] = value
+        client.hset(key, field, " ".join(parts))
+        try:
+            found = result_of(exchange)["differences"]
+        finally:
+            client.hset(key, field, whole)
+    assert [one["check"] for one in found] == ["open order"], found
+    assert cl_ord_id in found[0]["where"] + found[0]["text"]
+    assert result_of(exchange)["differences"] == []
