@@ -114,6 +114,11 @@ async def is_open(venue: Venue) -> bool:
     return True
 
 
+async def is_settled(venue: Venue) -> bool:
+    """Whether the definition of each symbol has been settled."""
+    return len(await venue.link.call("HKEYS", keys.SETTLED)) == len(venue.settings.symbols)
+
+
 async def content(venue: Venue) -> dict[str, object]:
     """Return what must be again as it was: streams, ledger, money and who has it."""
     found: dict[str, object] = {}
@@ -247,6 +252,7 @@ async def test_a_deposit_alone_that_is_lost_is_found_and_other_shards_wait_for_i
     async with engines(venue) as running:
         await eventually_async(lambda: is_open(venue))
         account = await venue.add_user("user", USD=USD)
+        await eventually_async(lambda: is_settled(venue))
         await pair.follow()
         await pair.part()
         await venue.deposit(account, "USD", USD)

@@ -330,6 +330,8 @@ def test_refused_orders_leave_everything_as_it_was(steps: list[Step], short: int
     world = World()
     for _ in outputs(world, steps):
         pass
+    # Nothing is left then that ends by the clock.
+    world.tick(world.ts_us + 1_000_000)
     balances = {key: list(value) for key, value in world.balances.items()}
     opens = dict(world.opens)
     hold = world.rules.hold_of(Side.BUY, 100, 5)
