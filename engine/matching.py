@@ -94,6 +94,8 @@ class Matcher(Opening):
     def change_rules(self, rules: SymbolRules) -> None:
         """Go on under other rules; open orders keep their fee rates.
 
+        In other units there has been no trade: its price would mean another one.
+
         Raises:
             AssertionError: They are not the next version, or change the units of a book in use.
         """
@@ -102,6 +104,8 @@ class Matcher(Opening):
         same_units = _units(rules) == _units(old)
         no_orders = not self.book.orders and not self.stops.orders
         assert same_units or no_orders, "Invariant: units change while the book is empty"
+        if not same_units:
+            self.last_ticks = 0
         self.rules = rules
 
     def new_order(self, turn: Turn, command: NewOrder) -> None:

@@ -116,12 +116,15 @@ def conditions_after(command: ReplaceOrder, order: OpenOrder) -> OrderConditions
     """Return the conditions that an open order has from its replace on.
 
     They are the replace's own, but a stop order that was triggered keeps its stop price as long as
-    it is called one. One that waits always gets a stop price from its replace.
+    it is called one. One that waits always gets a stop price from its replace. An order that loses
+    all that it had has conditions that say nothing, rather than none: so its report tells.
     """
     was = order.conditions
-    given = command.conditions or OrderConditions()
-    if given.stop_ticks or was is None or command.ord_type != _STOP_LIMIT:
+    if was is None:
         return command.conditions
+    given = command.conditions or OrderConditions()
+    if given.stop_ticks or command.ord_type != _STOP_LIMIT:
+        return given
     return msgspec.structs.replace(given, stop_ticks=was.stop_ticks)
 
 

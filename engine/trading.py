@@ -129,8 +129,9 @@ class Trading:
             return
         if order.conditions is not None:
             self._show_part(order)
-            self.watch(order)
         book.rest(own, order.price_ticks, order)
+        if order.conditions is not None:
+            self.watch(order)
         turn.touched[order.order_id] = order
 
     def wait(self, turn: Turn, order: OpenOrder) -> None:
@@ -141,7 +142,7 @@ class Trading:
         turn.touched[order.order_id] = order
 
     def watch(self, order: OpenOrder) -> None:
-        """Note the expiry time of an order that rests or waits, if it has one."""
+        """Note the expiry time of an order, if it has one; it must rest or wait already."""
         if order.conditions is not None and order.conditions.expire_us:
             self.quiet = False
             open_count = len(self.book.orders) + len(self.stops.orders)
@@ -309,10 +310,10 @@ class Trading:
                 if not left:
                     return True
                 continue
-            matches_left -= 1
-            if stopped.owner != avoid:
+            if stopped.owner != avoid or not matches_left:
                 self.end(turn, order, CancelReason.EXPIRED)
                 return True
+            matches_left -= 1
             if order.stp != _STP_NEWEST:
                 self.withdraw(stopped)
                 self.end(turn, stopped, CancelReason.SELF_TRADE)

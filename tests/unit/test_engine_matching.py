@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from engine import lookahead, matching, trading
+from engine.commands import OrderConditions
 from engine.enums import (
     CancelReason,
     CxlRejReason,
@@ -173,3 +174,45 @@ def test_units_change_only_while_the_book_is_empty() -> None:
         world.shard.matcher(SYMBOL).change_rules(finer)
     with pytest.raises(AssertionError, match="dense"):
         world.shard.matcher(SYMBOL).change_rules(rules(version=3))
+
+
+def test_order_expires_though_hundreds_that_were_to_expire_were_canceled_before() -> None:
+    world = World()
+    for number in range(300):
+        expire_us = 20_000_000 - number
+        world.new(
+            *(1, f"a{number}", Side.BUY, 1, 100),
+            time_in_force=TimeInForce.GTD,
+            conditions=OrderConditions(expire_us=expire_us),
+        )
+        assert world.shard.due_us(SYMBOL) == expire_us, f"after {number} orders"
+        world.cancel(1, f"x{number}", f"a{number}")
+
+
+def test_last_trade_in_other_units_is_forgotten() -> None:
+    world = World(rules(band_ppm=100_000))
+    world.new(1, "a1", Side.BUY, 5, 100)
+    world.new(2, "b1", Side.SELL, 5, 100)
+    world.change_rules(rules(version=2, band_ppm=50_000))
+    assert isinstance(world.new(1, "a2", Side.BUY, 5, 106).events[0], OrderRejected)
+    finer = msgspec.structs.replace(rules(version=3, band_ppm=50_000), tick_size="0.5")
+    world.change_rules(finer)
+    accepted = world.new(1, "a3", Side.BUY, 5, 200).events[0]
+    assert isinstance(accepted, OrderAccepted), "200 ticks are 100 as before"
+
+
+def test_own_orders_that_an_order_meets_last_count_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trading, "MATCHES_PER_ORDER_MAX", 2)
+    world = World()
+    world.new(2, "b1", Side.SELL, 1, 100)
+    for name in ("a1", "a2", "a3"):
+        world.new(1, name, Side.SELL, 1, 100)
+    oldest = SelfTradePrevention.CANCEL_OLDEST
+    events = world.new(1, "a4", Side.BUY, 9, 100, stp=oldest).events
+    canceled = [event for event in events if isinstance(event, OrderCanceled)]
+    assert [(event.cl_ord_id, event.reason) for event in canceled] == [
+        ("a1", CancelReason.SELF_TRADE),
+        ("a4", CancelReason.EXPIRED),
+    ]

@@ -107,3 +107,12 @@ def test_stop_limit_has_the_stop_price_of_its_replace_or_keeps_its_own(
     command = msgspec.structs.replace(REPLACE, ord_type=OrdType.STOP_LIMIT, conditions=given)
     after = conditions_after(command, found)
     assert after is not None and after.stop_ticks == expected
+
+
+def test_replace_that_takes_conditions_away_says_so() -> None:
+    found = order(2)
+    assert conditions_after(REPLACE, found) is None
+    found.conditions = OrderConditions(max_floor_lots=1)
+    assert conditions_after(REPLACE, found) == OrderConditions()
+    found.ord_type, found.conditions = OrdType.STOP_LIMIT, OrderConditions(stop_ticks=105)
+    assert conditions_after(REPLACE, found) == OrderConditions(), "it is a limit order now"
