@@ -20,7 +20,7 @@ from __future__ import annotations
 import msgspec
 
 from engine.enums import BusinessRejectReason
-from gateway.fix_message import Fault, FixMessage
+from gateway.fix_message import Fault, FixMessage, without_secrets
 from gateway.fix_tags import (
     BUSINESS_MESSAGE_REJECT,
     CLIENT_REQUESTS,
@@ -329,7 +329,11 @@ class MessageFlow:
     # ------------------------------------------------------------ how a message ends
 
     def _note(self, message: FixMessage, msg_seq_num: int) -> None:
-        self._events.append(AdminMessage(message.raw, message.msg_type, msg_seq_num))
+        raw = message.raw
+        if message.msg_type == LOGON or message.fault is not None:
+            # A duplicate of a Logon, or a Logout with what does not belong into it.
+            raw = without_secrets(raw)
+        self._events.append(AdminMessage(raw, message.msg_type, msg_seq_num))
 
     def _ignore(self, message: FixMessage, cause: str) -> None:
         self._events.append(IgnoredMessage(message.raw, cause))

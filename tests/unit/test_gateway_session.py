@@ -64,6 +64,17 @@ def test_logon_request_carries_everything_and_no_secret_in_raw() -> None:
     assert b"pw1" not in event.raw
 
 
+@pytest.mark.parametrize(
+    ("msg_type", "header"), [(b"A", b"43=Y\x01122=" + _TIME + b"\x01"), (b"5", b"")]
+)
+def test_no_secret_is_passed_on_with_what_needs_no_answer(msg_type: bytes, header: bytes) -> None:
+    body = b"98=0\x01108=30\x01553=al\x01554=pw1\x0195=3\x0196=sig\x01"
+    event, *_ = receive(logged_on(), message(msg_type, 2, body, header))
+    assert isinstance(event, AdminMessage)
+    assert b"pw1" not in event.raw and b"sig" not in event.raw
+    assert b"98=0\x01" in event.raw
+
+
 def test_app_message_carries_flags_and_times() -> None:
     session = logged_on()
     plain = message(b"D", 2, _ORDER)
