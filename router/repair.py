@@ -18,7 +18,15 @@ from typing import Any
 
 import msgspec
 
-from engine.commands import Command, DefineSymbol, NewOrder, ReplaceOrder, decode_command
+from engine.commands import (
+    Command,
+    DefineSymbol,
+    NewOrder,
+    ReplaceOrder,
+    SetPhase,
+    decode_command,
+)
+from engine.enums import PhaseReason
 from engine.errors import DecodeError
 from engine.instrument import SymbolRules
 from engine.journal import Record
@@ -231,6 +239,7 @@ class Repair:
             getattr(command, "session", 0),
             getattr(command, "msg_seq_num", 0),
             version,
+            int(isinstance(command, SetPhase) and command.reason is PhaseReason.SCHEDULE),
         )
         return reply
 

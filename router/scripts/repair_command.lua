@@ -5,8 +5,10 @@
 --       9 account, 10 asset and 11 amount to reserve (decimal text; '' = nothing)
 --       12 FIX session (incarnation number), 13 MsgSeqNum (0 = of no message)
 --       14 version of the rules that it defines ('' = it defines none)
+--       15 '1' = it is a change of the trading phase that the schedule made
 -- Reads   DB 0 home:{symbol}. Shard DB lease, home:{symbol}, last of orders:{symbol}
--- Writes  DB 0 bal:{account}, session:{account} dealt, home:{symbol}. Shard DB orders:{symbol}, cleared ('')
+-- Writes  DB 0 bal:{account}, session:{account} dealt, home:{symbol}. Shard DB orders:{symbol}, cleared (''),
+--         phase:{symbol} scheduled
 --
 -- Returns {'OK'}
 --         {'THERE'}                 it stands there already: nothing is written
@@ -14,7 +16,8 @@
 --         {'FUNDS', available}      the account does not have it available: likewise
 --
 -- Atomic as admission is: no money without its order, no order without its money. "Dealt with" is raised
--- only in the session that the message came in, so that its resend is not taken for a new one.
+-- only in the session that the message came in, so that its resend is not taken for a new one. When a change of
+-- the schedule was due is not known any more; no later than its stamp: so none up to there is made again.
 -- Redis is closed to gateways meanwhile: the mark of a cleared server goes with the first entry.
 -- All checks come before the first write, but for the reservation, which is taken back where it fails.
 
@@ -67,5 +70,8 @@ if ARGV[13] ~= '0' then
 end
 call('SELECT', db)
 call('XADD', orders, id, 'c', command, 't', stamp)
+if ARGV[15] == '1' then
+  call('HSET', 'phase:' .. symbol, 'scheduled', stamp)
+end
 call('SET', 'cleared', '')
 return answer({'OK'})

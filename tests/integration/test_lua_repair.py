@@ -6,8 +6,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from engine.commands import NewOrder, encode_command
-from engine.enums import OrdType, SelfTradePrevention, Side, TimeInForce
+from engine.commands import NewOrder, SetPhase, encode_command
+from engine.enums import (
+    OrdType,
+    PhaseReason,
+    SelfTradePrevention,
+    Side,
+    TimeInForce,
+    TradingPhase,
+)
 from engine.journal import Record
 from engine.journal_keys import LEDGER, skip_record
 from router import keys
@@ -15,12 +22,13 @@ from router.admission import Admission, PublishItem
 from router.errors import Fenced, HistoryDiffers, StreamGap
 from router.lease import Lease
 from router.ledger import deposit, withdraw
+from router.phases import PhaseRequest, request_phase, schedule_phase
 from router.redis_client import RedisLink
 from router.repair import OWNER_PREFIX, Lost, Repair, Short
 from router.user_access import UserAccess, read_access, set_addresses, set_public_keys
 from router.user_fields import set_user_field
 from router.users import add_user, change_password, disable_user
-from tests.router_helpers import BACKLOG_MAX, BTC, ETH, SmallVenue, small_venue
+from tests.router_helpers import BACKLOG_MAX, BTC, ETH, SmallVenue, clear_server, small_venue
 
 ALICE = 1
 SESSION = 3
@@ -266,3 +274,16 @@ async def test_a_lost_skip_comes_back_and_its_command_is_passed_over(failure: Fa
     async with failure.venue.link.sibling(1) as link:
         assert await link.call("HGET", keys.skips(BTC), 2) == b"5 by hand"
     assert await failure.venue.balance(ALICE, "USD") == (10_000, 0, 0)
+
+
+async def test_scheduled_changes_that_come_back_are_not_made_again(failure: Failure) -> None:
+    venue, link = failure.venue, failure.venue.link
+    home, due_us = venue.homes[BTC], 1_000_000
+    assert await schedule_phase(link, home, TradingPhase.PRE_OPEN, scheduled_us=due_us)
+    await request_phase(link, PhaseRequest(home, TradingPhase.HALTED, "r1"))
+    await failure.lose()
+    assert await failure.repair() == []
+    await clear_server(link, 0, 1)
+    assert not await schedule_phase(link, home, TradingPhase.PRE_OPEN, scheduled_us=due_us)
+    (_, last) = (await venue.stream(keys.orders(BTC), db=1))[-1]
+    assert last["c"] == encode_command(SetPhase(TradingPhase.HALTED, PhaseReason.OPERATOR))
