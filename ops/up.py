@@ -366,9 +366,9 @@ class _Exchange:
             lines.append(f"              Password: {self._users.password}")
         redis = url_place(self._redis_url)
         lines += [
-            f"  Redis       {redis}   channels md:SYMBOL:trades, :bbo, :depth",
+            f"  Redis       {redis}   channels md:SYMBOL:trades, :bbo, :depth, :status",
             f"  PostgreSQL  {url_place(self._postgres_url)}",
-            f"  passwords   {endpoints_path(settings.var_dir)}; logs in {self._logs}",
+            f"  passwords   {endpoints_path(settings.var_dir)}; logs in {settings.var_dir / 'log'}",
             "",
         ]
         return "\n".join(lines)
