@@ -41,6 +41,8 @@ _ADMIT = "router/scripts/admit.lua"
 _LEASE_CHECK = "if lease[1] ~= head[2] or tonumber(lease[2]) ~= head[3] then"
 _COMMIT_TESTS = "tests/integration/test_lua_commit.py"
 _ADMISSION_TESTS = "tests/integration/test_lua_admission.py"
+_TRADING_TESTS = "tests/unit/test_engine_trading.py"
+_MASS_TESTS = "tests/integration/test_lua_mass_requests.py"
 _DISPATCH_TESTS = "tests/unit/test_gateway_dispatch.py"
 _REPORTER_TESTS = "tests/unit/test_gateway_reporter.py"
 _RUNNER_TESTS = "tests/unit/test_engine_runner.py"
@@ -219,5 +221,53 @@ MUTANTS = (
         found_by=f"{_SNAPSHOT_TESTS}"
         "::test_snapshot_ahead_of_what_is_settled_or_journalled_does_not_count",
         alive=f"{_SNAPSHOT_TESTS}::test_saves_what_was_there_at_the_fork",
+    ),
+    Mutant(
+        "orders expire behind the input that finds them due",
+        (
+            Edit(
+                "engine/matching.py",
+                "        if not self.quiet and self.expiry.next_us <= turn.ts_us:\n"
+                "            self.expire_due(turn)\n"
+                "        _HANDLERS[type(command)](self, turn, command)\n",
+                "        _HANDLERS[type(command)](self, turn, command)\n"
+                "        if not self.quiet and self.expiry.next_us <= turn.ts_us:\n"
+                "            self.expire_due(turn)\n",
+            ),
+        ),
+        found_by=f"{_TRADING_TESTS}"
+        "::test_due_order_does_not_meet_the_input_whose_stamp_is_its_time",
+        alive=f"{_TRADING_TESTS}::test_expiry_goes_on_with_the_next_inputs",
+    ),
+    Mutant(
+        "a reached stop order forgotten in the snapshot",
+        (
+            Edit(
+                "engine/matcher_content.py",
+                "    stops.high_ticks, stops.low_ticks = content.high_ticks, content.low_ticks\n",
+                "",
+            ),
+        ),
+        found_by=f"{_TRADING_TESTS}::test_reached_stops_are_in_a_snapshot",
+        alive="tests/unit/test_engine_snapshot.py::test_state_comes_back_whole",
+    ),
+    Mutant(
+        "settle without the copy for a drop-copy session",
+        (Edit(_SETTLE, "      if any_copies then\n", "      if false then\n"),),
+        found_by=f"{_MASS_TESTS}::test_reports_are_copied_once_however_often_they_are_settled",
+        alive=f"{_MASS_TESTS}::test_refusals_are_copied_with_their_place_in_the_original",
+    ),
+    Mutant(
+        "a mass cancel without the streams that are not settled to their end",
+        (
+            Edit(
+                "router/scripts/streams.lua",
+                " or tonumber(redis.call('HGET', 'settled', symbol)) ~= seq\n",
+                "\n",
+            ),
+        ),
+        found_by=f"{_MASS_TESTS}::test_mass_cancel_follows_orders_that_are_not_settled_yet",
+        alive=f"{_MASS_TESTS}"
+        "::test_mass_cancel_goes_where_the_account_may_have_orders_behind_its_answer",
     ),
 )

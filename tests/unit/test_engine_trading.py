@@ -9,7 +9,7 @@ import pytest
 from engine import trading
 from engine.commands import OrderConditions, Tick, encode_command
 from engine.enums import CancelReason, OrdType, SelfTradePrevention, Side, TimeInForce
-from engine.events import OrderCanceled, OrderFilled, OrderTriggered, Output
+from engine.events import OrderAccepted, OrderCanceled, OrderFilled, OrderTriggered, Output
 from engine.shard import Shard
 from engine.snapshot import decode_snapshot, encode_snapshot
 from engine.turn import Turn
@@ -81,6 +81,20 @@ def gtd(expire_us: int) -> dict[str, Any]:
         "time_in_force": TimeInForce.GTD,
         "conditions": OrderConditions(expire_us=expire_us),
     }
+
+
+@pytest.mark.parametrize(("till_us", "trades"), [(5_000, 0), (5_001, 1)])
+def test_due_order_does_not_meet_the_input_whose_stamp_is_its_time(
+    till_us: int, trades: int
+) -> None:
+    world = World()
+    world.ts_us = 3_000
+    world.new(1, "offer", Side.SELL, 2, 100, **gtd(till_us))
+    output = world.new(2, "bid", Side.BUY, 2, 100)
+    assert output.ts_us == 5_000
+    assert count(output, OrderFilled) == 2 * trades
+    assert isinstance(output.events[0], OrderAccepted if trades else OrderCanceled)
+    assert world.shard.matcher(SYMBOL).book.best_bid() == (None if trades else 100)
 
 
 def test_expiry_goes_on_with_the_next_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
