@@ -117,6 +117,8 @@ class Reporter:
         self._server = ""
         self._times = UtcTimestampWriter()
         self._dirty: dict[int, None] = {}
+        # Those who do not read while open orders are listed; each is waited for once.
+        self._awaited: set[Connection] = set()
         self._wake = asyncio.Event()
         self._stored = asyncio.Event()
         self.reports = 0
@@ -174,7 +176,8 @@ class Reporter:
             batch = self._number(connections[account], entries, told)
             if batch is not None:
                 batches.append(batch)
-            if len(entries) == READ_BATCH_MAX or isinstance(entries[-1], OrderList):
+            is_cut = len(entries) == READ_BATCH_MAX or isinstance(entries[-1], OrderList)
+            if is_cut and connections[account].cursor == entries[-1].number:
                 self.mark(account)
         if batches:
             await self._store(batches)
@@ -214,7 +217,7 @@ class Reporter:
         send = session.send_application
         for entry, one in zip(entries, told, strict=True):
             if type(one) is OrderList and not connection.is_writable:
-                self._spawn(self._mark_when_writable(connection))
+                self._wait_for(connection)
                 break
             bodies = self._reports.bodies(connection.account, entry, one)
             if len(bodies) > session.out_remaining:
@@ -242,8 +245,17 @@ class Reporter:
         numbered = entries[: connection.cursor - before]
         return _Batch(connection, messages, store, before, numbered)
 
+    def _wait_for(self, connection: Connection) -> None:
+        """Have the account read again when the client has read what it was sent so far."""
+        if connection not in self._awaited:
+            self._awaited.add(connection)
+            self._spawn(self._mark_when_writable(connection))
+
     async def _mark_when_writable(self, connection: Connection) -> None:
-        await connection.writable()
+        try:
+            await connection.writable()
+        finally:
+            self._awaited.discard(connection)
         self.mark(connection.account)
 
     async def _store(self, batches: Sequence[_Batch]) -> None:

@@ -30,6 +30,8 @@ from engine.events import (
 )
 from engine.limits import READ_BATCH_MAX
 from gateway.connection import Connection
+from gateway.mass_requests import encode_query
+from gateway.refusals import MassStatusQuery
 from gateway.reporter import Reporter
 from gateway.symbol_texts import SymbolTable
 from router.errors import RedisUnavailable, ServerChanged
@@ -259,6 +261,29 @@ async def test_more_than_a_read_holds_comes_with_the_next(world: World) -> None:
     world.reporter.mark(7)
     await world.reported(count)
     assert [text for (text,) in world.written(b"58")] == [str(n) for n in range(count)]
+
+
+async def test_list_for_a_client_who_does_not_read_waits_without_work(world: World) -> None:
+    world.tell("one")
+    world.reporter.mark(7)
+    await world.reported(1)
+    met = world.outbox.reads
+    request = encode_query(MassStatusQuery("s1", "", None))
+    listed = [b"q", request, b"m", b"2", b"f", b"0", b"n", b"0", b"o", b"\x90", b"t", b"1"]
+    world.outbox.entries.append(listed)
+    world.connection.pause_writing()
+    before = len(asyncio.all_tasks())
+    for _ in range(5):
+        reads = world.outbox.reads
+        world.reporter.mark(7)
+        await eventually_async(lambda reads=reads: world.outbox.reads > reads)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert world.outbox.reads == met + 5 and len(asyncio.all_tasks()) == before + 1
+    assert len(world.written()) == 1
+    world.connection.resume_writing()
+    await world.reported(2)
+    assert world.written(b"35", b"584", b"911")[1:] == [("8", "s1", "0")]
 
 
 async def test_nothing_is_numbered_beyond_the_lease(world: World) -> None:
