@@ -256,7 +256,7 @@ class Connection(asyncio.Protocol):
         assert not self._held, "Invariant: one batch of a connection is stored at a time"
         self._held = True
         messages = self.session.data_to_send()
-        self.storing_from = messages[0].msg_seq_num if messages else 0
+        self.storing_from = messages[0].msg_seq_num if messages else self.session.next_out
         return messages
 
     def release_output(self, messages: Sequence[Outbound]) -> None:

@@ -180,6 +180,12 @@ async def test_output_waits_for_the_batch_that_is_being_stored(world: World) -> 
     assert world.transport.sent_types() == ["A", "8", "0"]
 
 
+async def test_a_batch_without_messages_counts_as_being_stored(world: World) -> None:
+    connection = world.log_on()
+    assert connection.hold_output() == []
+    assert connection.storing_from == connection.session.next_out
+
+
 async def test_slow_reader_is_logged_out_and_then_cut(world: World) -> None:
     connection = world.log_on()
     world.transport.waiting_bytes = 1_001
