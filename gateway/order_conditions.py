@@ -44,7 +44,7 @@ from gateway.order_values import (
 from gateway.refusals import Problem
 from gateway.symbol_texts import SymbolTexts
 
-_UNSUPPORTED_TAGS = (b"168", b"211", b"388")
+UNSUPPORTED_TAGS = (b"168", b"211", b"388")
 """Instructions that would change what the order does if they were obeyed: refused, not ignored."""
 
 _NS_PER_DAY = 86_400 * NS_PER_SECOND
@@ -92,13 +92,13 @@ _ALLOWED: dict[bytes, tuple[Callable[[Kind], bool], str]] = {
 }
 """Tag → the orders that may have it, and what is expected of the others."""
 
-CONDITION_TAGS = frozenset(_ALLOWED) - {TAG_PRICE} | frozenset(_UNSUPPORTED_TAGS)
+CONDITION_TAGS = frozenset(_ALLOWED) - {TAG_PRICE} | frozenset(UNSUPPORTED_TAGS)
 """A message without any of these, of a kind that needs none, has no conditions."""
 
 
 def problem_of_combination(fields: Fields, kind: Kind) -> Problem | None:
     """Return the first field that does not go with the kind of order, or with another field."""
-    for tag in _UNSUPPORTED_TAGS:
+    for tag in UNSUPPORTED_TAGS:
         if tag in fields:
             return not_supported(tag)
     for tag, (is_allowed, expected) in _ALLOWED.items():

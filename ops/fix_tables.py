@@ -12,8 +12,11 @@ from collections.abc import Iterator
 from engine.limits import CL_ORD_ID_LENGTH_MAX
 from gateway.fix_fields import FIELDS, FORMATS, Field
 from gateway.fix_messages import MESSAGES, Direction, Member, Message
+from gateway.fix_tags import NEW_ORDER_SINGLE, ORDER_CANCEL_REPLACE_REQUEST
+from gateway.order_conditions import UNSUPPORTED_TAGS
 
 _BLOCK = re.compile(r"(<!-- fields of: ([^>]*) -->\n).*?(<!-- end of fields -->)", re.DOTALL)
+_ORDERS = (NEW_ORDER_SINGLE, ORDER_CANCEL_REPLACE_REQUEST)
 _SENDERS = {
     Direction.CLIENT: "from clients",
     Direction.VENUE: "from the venue",
@@ -67,9 +70,14 @@ def _table(message: Message) -> Iterator[str]:
         yield "|---|---|---|---|"
         yield from _rows(tuple(used), "")
         yield ""
-    others = [member.tag.decode() for member in message.members if not member.used]
-    if others:
-        yield f"Checked, and otherwise ignored: {' '.join(others)}"
+    unused = [member.tag for member in message.members if not member.used]
+    refused = UNSUPPORTED_TAGS if message.msg_type in _ORDERS else ()
+    ignored = [tag.decode() for tag in unused if tag not in refused]
+    if ignored:
+        yield f"Checked, and otherwise ignored: {' '.join(ignored)}"
+        yield ""
+    if refused:
+        yield f"Refused where they are: {' '.join(tag.decode() for tag in refused)}"
         yield ""
 
 

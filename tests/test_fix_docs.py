@@ -1,6 +1,6 @@
 """What docs/ says about FIX is what the code does: tables, the dictionary, examples of the session.
 
-The examples of orders are replayed by tests/integration/test_fix_docs.py.
+The examples that need a venue are replayed by tests/integration/test_fix_docs.py.
 """
 
 from __future__ import annotations
@@ -9,9 +9,14 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gateway.fix_fields import FIELDS
+from gateway.fix_message import encode_fields, frame
 from gateway.fix_messages import MESSAGES
+from gateway.logon_signature import sign_logon, signature_of
+from gateway.validate import MessageReader
 from ops.fix_documents import DOCS
 from ops.fix_tables import types_with_tables, with_tables
 from ops.fix_xml import dictionary_xml
@@ -19,6 +24,7 @@ from tests.fix_player import Player, run_lines
 
 _GUIDE = (DOCS / "fix.md").read_text(encoding="utf-8")
 _EXAMPLES = re.findall(r"^```fix\n(.*?)^```$", _GUIDE, re.DOTALL | re.MULTILINE)
+_OF_VENUE = "".join(re.findall(r"^```fix-venue\n(.*?)^```$", _GUIDE, re.DOTALL | re.MULTILINE))
 _OWN_TAGS = {7928, 8013}
 
 
@@ -67,6 +73,62 @@ def test_examples_of_the_session_are_true(number: int, mode: str) -> None:
     run_lines(f"example {number + 1}", _EXAMPLES[number].splitlines(), Player(mode))
 
 
+def test_there_is_an_example_of_each_message() -> None:
+    lines = "".join(_EXAMPLES) + _OF_VENUE
+    shown = re.findall(r"^(?:I=?|E|A|G .*?) ?\|?35=(\w+)", lines, re.MULTILINE)
+    assert {msg_type.decode() for msg_type in MESSAGES} <= set(shown)
+
+
 def test_there_is_an_example_for_each_kind_of_reject() -> None:
     reasons = set(re.findall(r"\|373=(\d+)", "".join(_EXAMPLES)))
     assert reasons == set("0 1 2 4 5 6 9 10 11 13 14 15 16 17".split())
+
+
+@pytest.mark.parametrize(
+    ("tag", "reasons"),
+    [
+        ("103", "1 2 3 4 5 6 8 11 13 15 99"),
+        ("102", "0 1 2 6 99"),
+        ("380", "0 1 2 4 5 6"),
+        ("532", "0 1 99"),
+        ("281", "0 1 2 5 6 8"),
+        ("560", "0 1 2"),
+        ("326", "2 17 20 21"),
+        ("340", "2 3 6"),
+        ("378", "99"),
+    ],
+)
+def test_there_is_an_example_for_each_refusal_by_the_venue(tag: str, reasons: str) -> None:
+    assert set(re.findall(rf"^E .*?\|{tag}=(\d+)", _OF_VENUE, re.MULTILINE)) == set(reasons.split())
+
+
+def test_example_of_a_signed_logon_is_true() -> None:
+    found = re.search(
+        r"^```pem\n(.*?)^```$.*?^```fix-signed\n(.*?)\n(.*?)\n```$", _GUIDE, re.S | re.M
+    )
+    assert found is not None
+    key = load_pem_private_key(found[1].encode(), password=None)
+    assert isinstance(key, Ed25519PrivateKey)
+    values = found[2].encode().split(b"|")
+    fields = [tuple(piece.split(b"=", 1)) for piece in found[3].encode().split(b"|")]
+    message = MessageReader().read(frame(encode_fields(fields)))
+    signed = signature_of(message)
+    assert message.fault is None
+    assert signed is not None
+    assert (signed.signature, signed.content) == (sign_logon(key, values), b"\x01".join(values))
+
+
+def test_table_of_contents_names_every_section() -> None:
+    named = re.findall(r"^ *- \[([^]]+)\]\(#([a-z-]+)\)$", _GUIDE, re.MULTILINE)
+    headings = re.findall(r"^##+ (.*)$", _GUIDE, re.MULTILINE)
+    assert [name for name, _ in named] == headings
+    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\]\(#([^)]+)\)", _GUIDE)) <= anchors
+
+
+def test_tests_that_are_named_exist() -> None:
+    files = set(re.findall(r"`(tests/[\w/]+\.py)`", _GUIDE))
+    text = "".join((DOCS.parent / name).read_text(encoding="utf-8") for name in files)
+    named = set(re.findall(r"`(test_\w+)`", _GUIDE))
+    assert files and named
+    assert {name for name in named if f"def {name}(" not in text} == set()

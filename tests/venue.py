@@ -206,11 +206,15 @@ class Venue:
 
 @asynccontextmanager
 async def running_venue(
-    redis_url: str, directory: Path, *, engines: bool = True
+    redis_url: str, directory: Path, *, engines: bool = True, more: str = ""
 ) -> AsyncIterator[Venue]:
-    """Define the venue in an empty Redis and, unless somebody else does, run both engines."""
+    """Define the venue in an empty Redis and, unless somebody else does, run all engines.
+
+    Args:
+        more: what exchange.toml has besides.
+    """
     config = directory / "exchange.toml"
-    config.write_text(_VENUE.format(var_dir=directory / "var"))
+    config.write_text(_VENUE.format(var_dir=directory / "var") + more)
     settings = load_settings(config, {})
     async with AsyncExitStack() as stack:
         link = await stack.enter_async_context(accounts_link(settings, redis_url, name="test"))

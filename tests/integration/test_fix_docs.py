@@ -1,38 +1,57 @@
-"""The examples of orders in docs/fix.md, replayed with a venue."""
+"""The examples of docs/fix.md that need a venue, replayed: a gateway, engines and market data."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from gateway.server import Gateway
+from marketdata.service import MarketDataService
+from marketdata.settings import MarketDataSettings
 from ops.fix_documents import DOCS
-from tests.venue import Venue, utc_timestamp
+from ops.wiring import shard_map
+from tests.fix_examples import MORE_SYMBOLS, Examples, gateway_settings_of
+from tests.helpers import eventually_async
+from tests.venue import Venue, running_venue
 
 _GUIDE = (DOCS / "fix.md").read_text(encoding="utf-8")
-_EXAMPLES = re.findall(r"^```fix-orders\n(.*?)^```$", _GUIDE, re.DOTALL | re.MULTILINE)
+_EXAMPLES = re.findall(r"^```fix-venue\n(.*?)^```$", _GUIDE, re.DOTALL | re.MULTILINE)
+_ABOUT = [example.splitlines()[0].strip("# .") for example in _EXAMPLES]
+_MARKET_DATA = MarketDataSettings(snapshot_interval_ms=20, heartbeat_interval_ms=50)
 
 
-@pytest.mark.parametrize("example", _EXAMPLES)
-async def test_examples_of_orders_are_true(venue: Venue, gateway: Gateway, example: str) -> None:
-    peer = await venue.trader(gateway, "member")
-    for number, line in enumerate(example.splitlines(), 1):
-        command, _, text = line.partition(" ")
-        if command == "I":
-            peer.send(text.replace("<now>", utc_timestamp(time.time_ns())))
-        elif command == "E":
-            expected = dict(piece.split("=", 1) for piece in text.split("|"))
-            answer = await peer.next_message()
-            assert answer is not None, f"line {number}: {line}: closed"
-            named = {tag: answer.get(tag) for tag in expected}
-            assert named == expected, f"line {number}: {line}: {answer}"
-        else:
-            assert command == "#", f"line {number}: no such command: {line}"
+@asynccontextmanager
+async def _market_data(venue: Venue, gateway: Gateway) -> AsyncIterator[None]:
+    service = MarketDataService(
+        url=venue.redis_url,
+        shards=shard_map(venue.settings, venue.redis_url).shards,
+        settings=_MARKET_DATA,
+        timeout_ms=5_000,
+        now_us=lambda: time.time_ns() // 1_000,
+    )
+    task = asyncio.create_task(service.run())
+    try:
+        await eventually_async(lambda: gateway.stats()["phases_known"] == len(venue.homes))
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
-def test_there_are_examples_of_refusals() -> None:
-    told = "".join(_EXAMPLES)
-    for tag, reasons in (("103", "1 3 4 5 6 11 13 15 99"), ("102", "0 1 6"), ("380", "0 2 5")):
-        assert set(reasons.split()) <= set(re.findall(rf"\|{tag}=(\d+)", told))
+@pytest.mark.parametrize("example", _EXAMPLES, ids=_ABOUT)
+async def test_examples_of_orders_and_market_data_are_true(
+    redis_url: str, tmp_path: Path, example: str
+) -> None:
+    async with running_venue(redis_url, tmp_path, more=MORE_SYMBOLS) as venue:
+        settings = venue.settings.gateway.model_copy(update=gateway_settings_of(example))
+        async with (
+            venue.gateway(settings=settings) as gateway,
+            _market_data(venue, gateway),
+        ):
+            await Examples(venue, gateway).replay(example)
