@@ -18,12 +18,13 @@ from ops.cli import (
     settings_of,
 )
 from ops.endpoints import find_redis
+from ops.engine_roles import phase_name, read_phases
 from ops.errors import CommandFailed
 from ops.processes import run_until_signal
 from ops.settings import Settings
 from ops.terminal import Terminal
 from ops.watch import watch
-from ops.wiring import read_venue
+from ops.wiring import read_venue, shard_map
 from router import keys
 
 _LEVELS = 10
@@ -35,7 +36,7 @@ def add_parsers(commands: Subparsers) -> None:
         commands,
         "symbols",
         _symbols,
-        summary="List the symbols, their rules in force and where they live",
+        summary="List the symbols, their rules in force, trading phases and where they live",
         json=True,
     )
     parser = add_command(
@@ -77,6 +78,7 @@ def _symbols(args: argparse.Namespace) -> int:
     async def read() -> list[dict[str, object]]:
         async with connect(settings) as link:
             homes = await read_venue(settings, link)
+            phases = await read_phases(link, shard_map(settings, link.url).shards)
         rows = []
         for home in homes.values():
             rules = home.rules
@@ -99,6 +101,7 @@ def _symbols(args: argparse.Namespace) -> int:
                     "maker_fee_ppm": rules.maker_fee_ppm,
                     "taker_fee_ppm": rules.taker_fee_ppm,
                     "rules_version": rules.version,
+                    "phase": phase_name(phases[home.symbol]) if home.symbol in phases else None,
                     "shard": home.shard,
                     "db": home.db,
                     "incarnation": home.incarnation,
@@ -111,8 +114,12 @@ def _symbols(args: argparse.Namespace) -> int:
         print_data(rows)
     elif rows:
         shown = [key for key in rows[0] if key not in ("base", "quote", "incarnation")]
-        print_table(shown, [[str(row[key]) for key in shown] for row in rows])
+        print_table(shown, [[_text(row[key]) for key in shown] for row in rows])
     return EXIT_OK
+
+
+def _text(value: object) -> str:
+    return "-" if value is None else str(value)
 
 
 def _book(args: argparse.Namespace) -> int:

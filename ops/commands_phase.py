@@ -24,7 +24,7 @@ from ops.cli import (
     settings_of,
 )
 from ops.commands_market import check_symbol
-from ops.engine_roles import LeaderReader, owns
+from ops.engine_roles import phase_name, read_phases
 from ops.errors import CommandFailed
 from ops.settings import Settings
 from ops.wiring import read_venue, shard_map
@@ -32,10 +32,10 @@ from router import keys
 from router.dense_ids import entry_number
 from router.homes import Home
 from router.phases import PhaseRequest, request_phase
-from router.process_registry import read_processes
 from router.redis_client import RedisLink, retry_while_away
 
 WAIT_DEFAULT_S = 30
+_NAMES = {phase_name(phase): phase for phase in TradingPhase}
 _POLL_S = 0.02
 _READ_MAX = 100
 """Outputs read at once while an auction goes on."""
@@ -95,14 +95,6 @@ def add_parsers(commands: Subparsers) -> None:
     )
 
 
-def phase_name(phase: TradingPhase) -> str:
-    """Return a phase as the command line spells it."""
-    return phase.name.lower().replace("_", "-")
-
-
-_NAMES = {phase_name(phase): phase for phase in TradingPhase}
-
-
 def _phase(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     symbols, phase = _asked(settings, args)
@@ -137,7 +129,11 @@ def _asked(settings: Settings, args: argparse.Namespace) -> tuple[list[str], Tra
 
 
 def _show(settings: Settings, symbols: Sequence[str], *, json: bool) -> int:
-    found = asyncio.run(_read_phases(settings))
+    async def read() -> dict[str, TradingPhase]:
+        async with connect(settings) as link:
+            return await read_phases(link, shard_map(settings, link.url).shards)
+
+    found = {symbol: phase_name(phase) for symbol, phase in asyncio.run(read()).items()}
     rows = [{"symbol": symbol, "phase": found.get(symbol)} for symbol in symbols]
     if json:
         print_data(rows)
@@ -145,26 +141,6 @@ def _show(settings: Settings, symbols: Sequence[str], *, json: bool) -> int:
         shown = [[one["symbol"] or "", one["phase"] or "unknown: nobody leads"] for one in rows]
         print_table(["symbol", "phase"], shown)
     return EXIT_OK
-
-
-async def _read_phases(settings: Settings) -> dict[str, str]:
-    """Return the phase of each symbol whose shard has a leader."""
-    async with connect(settings) as link:
-        shards = shard_map(settings, link.url).shards
-        reader = LeaderReader(link, shards)
-        try:
-            leaders = await reader.read()
-        finally:
-            await reader.close()
-        names = [name for shard in shards for name in keys.engine_names(shard.id)]
-        processes = await read_processes(link, names)
-    phases: dict[str, str] = {}
-    for shard_id, leader in leaders.items():
-        for name in keys.engine_names(shard_id):
-            if name in processes and owns(processes[name], leader):
-                said: dict[str, str] = processes[name].counters["phases"]
-                phases |= {symbol: phase_name(TradingPhase[one]) for symbol, one in said.items()}
-    return phases
 
 
 # ---------------------------------------------------------------- changing

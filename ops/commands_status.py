@@ -23,7 +23,8 @@ from ops.status import Status, read_status
 
 _DETAILS = """\
 Problems (a process is missing, a shard has no leader, PostgreSQL is away) make it exit
-with 1; warnings (long streams, lags, memory) do not. Their limits: docs/configuration.md."""
+with 1; warnings (a halted symbol, long streams, lags, memory) do not. Their limits:
+docs/configuration.md."""
 
 _MEGABYTE = 1 << 20
 
@@ -34,7 +35,7 @@ def add_parsers(commands: Subparsers) -> None:
         commands,
         "status",
         _status,
-        summary="Show processes, leaders, lags, stream lengths, memory and versions",
+        summary="Show processes, leaders, phases, lags, stream lengths, memory and versions",
         details=_DETAILS,
         json=True,
     )
@@ -85,10 +86,20 @@ def _print(status: Status) -> None:
     )
     print()
     print_table(
-        ("symbol", "orders", "settled", "published", "marketdata", "writer", "kept events"),
+        (
+            "symbol",
+            "phase",
+            "orders",
+            "settled",
+            "published",
+            "marketdata",
+            "writer",
+            "kept events",
+        ),
         [
             (
                 symbol,
+                status.phases.get(symbol, "-"),
                 *(f"{n:,}" for n in (one.admitted, one.settled, one.published, one.marketdata)),
                 f"{one.writer:,}",
                 f"{one.events_length:,}",

@@ -1,6 +1,7 @@
-"""Which engine of a shard leads and which follows, and how far behind each is.
+"""Which engine of a shard leads and which follows, how far behind each is, and what they trade.
 
-An engine says in its counters what it has applied; who leads stands in the lease of its shard.
+An engine says in its counters what it has applied, and which trading phase each of its symbols is
+in; who leads stands in the lease of its shard.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from engine.enums import TradingPhase
 from ops.progress import Progress
 from router import keys
 from router.lease import Leader, read_leader
-from router.process_registry import ProcessState
+from router.process_registry import ProcessState, read_processes
 from router.redis_client import RedisLink
 from router.shards import Shard
 from router.trimming import ORDERS_KEPT_ALARM
@@ -119,6 +121,48 @@ def engine_roles(
                 )
             )
     return roles
+
+
+def phase_name(phase: TradingPhase) -> str:
+    """Return a phase as operators spell it."""
+    return phase.name.lower().replace("_", "-")
+
+
+def phases_of(
+    processes: Mapping[str, ProcessState], leaders: Mapping[int, Leader | None]
+) -> dict[str, TradingPhase]:
+    """Return the phase of each symbol whose shard has a leader, as that said last.
+
+    Args:
+        processes: by name.
+        leaders: shard → who leads it.
+    """
+    phases: dict[str, TradingPhase] = {}
+    for shard_id, leader in leaders.items():
+        for name in keys.engine_names(shard_id):
+            if name in processes and owns(processes[name], leader):
+                said: dict[str, str] = processes[name].counters.get("phases", {})
+                phases |= {symbol: TradingPhase[one] for symbol, one in said.items()}
+    return phases
+
+
+async def read_phases(link: RedisLink, shards: Sequence[Shard]) -> dict[str, TradingPhase]:
+    """Return the phase of each symbol whose shard has a leader.
+
+    Args:
+        link: accounts database.
+        shards: all of the venue.
+
+    Raises:
+        RedisUnavailable: no reply.
+    """
+    reader = LeaderReader(link, shards)
+    try:
+        leaders = await reader.read()
+    finally:
+        await reader.close()
+    names = [name for shard in shards for name in keys.engine_names(shard.id)]
+    return phases_of(await read_processes(link, names), leaders)
 
 
 def lags(progress: Progress, engines: Sequence[EngineRole]) -> dict[str, int]:

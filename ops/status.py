@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from engine.enums import TradingPhase
 from engine.limits import OUTBOX_KEPT_BEHIND_CURSOR, SENT_MESSAGES_KEPT
 from ops.engine_roles import (
     EngineRole,
@@ -17,6 +18,8 @@ from ops.engine_roles import (
     engine_roles,
     held_back,
     missing_standbys,
+    phase_name,
+    phases_of,
     read_positions,
 )
 from ops.engine_roles import lags as engine_lags
@@ -48,6 +51,7 @@ MEMORY_WARNED_PERCENT = 70
 HEARTBEAT_WARNED_S = 3
 """Age of a process' last sign of life, which it should give every second."""
 
+_HALTED = TradingPhase.HALTED
 _LENGTHS_PER_CALL = 1_000
 
 
@@ -72,7 +76,10 @@ class StreamLengths(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """Everything; printed as JSON field by field."""
+    """Everything; printed as JSON field by field.
+
+    ``phases``: of the symbols whose shard has a leader.
+    """
 
     problems: list[str]
     warnings: list[str]
@@ -80,6 +87,7 @@ class Status(msgspec.Struct, frozen=True):
     leaders: dict[str, Leader | None]
     engines: list[EngineRole]
     progress: Progress
+    phases: dict[str, str]
     lags: dict[str, int]
     outboxes: StreamLengths
     session_stores: StreamLengths
@@ -109,6 +117,7 @@ async def read_status(settings: Settings, link: RedisLink, postgres_url: str) ->
         await leader_reader.close()
         await reader.close()
     engines = engine_roles(processes, leaders, progress)
+    phases = phases_of(processes, leaders)
     positions = await read_positions(link, leaders)
     lags = engine_lags(progress, engines)
     outboxes = await _lengths(link, keys.outbox_pattern())
@@ -128,6 +137,7 @@ async def read_status(settings: Settings, link: RedisLink, postgres_url: str) ->
         problems=problems,
         warnings=[
             *_heartbeat_warnings(states),
+            *(f"{name} is halted" for name, phase in phases.items() if phase is _HALTED),
             *_length_warnings(progress, outboxes, stores),
             *_lag_warnings(lags),
             *held_back(positions, progress),
@@ -137,6 +147,7 @@ async def read_status(settings: Settings, link: RedisLink, postgres_url: str) ->
         leaders={f"shard-{shard}": leader for shard, leader in leaders.items()},
         engines=engines,
         progress=progress,
+        phases={symbol: phase_name(phase) for symbol, phase in phases.items()},
         lags=lags,
         outboxes=outboxes,
         session_stores=stores,

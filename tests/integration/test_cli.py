@@ -220,6 +220,7 @@ def test_status_and_symbols_print_data(exchange: ExchangeProcess) -> None:
     symbols = exchange.json("symbols")
     assert [one["symbol"] for one in symbols] == exchange.endpoints["symbols"]
     assert symbols[3]["shard"] == symbols[3]["db"] == 2
+    assert {one["phase"] for one in symbols} == set(status["phases"].values()) == {"continuous"}
     assert "46107638.64" in exchange.call("symbols").out
 
 

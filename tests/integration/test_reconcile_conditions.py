@@ -98,6 +98,14 @@ def test_the_halted_symbol_stays_halted(exchange: ExchangeProcess) -> None:
     eventually(lambda: exchange.query(stored) == [("halted",)], WAIT_S)
     assert result_of(exchange)["differences"] == []
 
+    def phases() -> dict[str, str]:
+        return {one["symbol"]: one["phase"] for one in exchange.json("symbols")}
+
+    eventually(lambda: phases()["GAMMA-USD"] == "halted", WAIT_S)
+    assert phases()["ALFA-USD"] == "continuous"
+    status = exchange.call("status")
+    assert (status.code, "warning: GAMMA-USD is halted" in status.out) == (0, True)
+
 
 @pytest.mark.parametrize(
     ("cl_ord_id", "place", "value"),
