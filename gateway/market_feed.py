@@ -207,15 +207,25 @@ class MarketFeeds:
     async def run_phases(self) -> None:
         """Listen to the trading phases until cancelled; read them again whenever that is lost."""
         while True:
-            await retry_while_away(self._subscriber.open, what="trading phases")
             try:
-                for symbol in self._homes:
-                    await self._read_phase(symbol, None)
+                await retry_while_away(self._join_phases, what="trading phases")
                 while True:
                     for _, message in await self._subscriber.messages():
                         await self._hear_phase(decode_phase(message))
-            except RedisUnavailable as error:
+            except (RedisUnavailable, DecodeError) as error:
                 logger.warning("Trading phases lost, subscribing again: %s", error)
+                await asyncio.sleep(_REJOIN_DELAY_S)
+
+    async def _join_phases(self) -> None:
+        """Subscribe, and read the phases as they are; a server that loads takes only the first.
+
+        Raises:
+            RedisUnavailable: no answer.
+            DecodeError: market data is of another build.
+        """
+        await self._subscriber.open()
+        for symbol in self._homes:
+            await self._read_phase(symbol, None)
 
     async def _hear_phase(self, status: PhaseStatus) -> None:
         """Take a change; where a heartbeat names another one than the last known, read it."""

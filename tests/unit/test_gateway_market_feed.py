@@ -1,0 +1,85 @@
+"""MarketFeeds: the trading phases, heard through outages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway import market_feed
+from gateway.market_feed import MarketFeeds
+from router.errors import RedisUnavailable
+from router.market_state import PhaseStatus
+from tests.helpers import eventually_async
+
+SYMBOL = "BTC-USD"
+PHASE = PhaseStatus(SYMBOL, 4, 5_000_000, "halted", "operator")
+
+
+class World:
+    """A Redis that takes subscriptions at once, and loads for a while before it answers."""
+
+    def __init__(self, *, refusals: int, value: bytes) -> None:
+        self.url, self.name = "redis://127.0.0.1:1", "gateway-1"
+        self.refusals = refusals
+        self.value = value
+        self.opened = 0
+        self.told: list[PhaseStatus] = []
+        desk: Any = SimpleNamespace(take_phase=self.told.append)
+        homes: Any = {SYMBOL: None}
+        link: Any = self
+        self.feeds = MarketFeeds(
+            link, homes, desk, timeout_ms=100, interval_ms=10, spawn=asyncio.ensure_future
+        )
+        self.feeds._subscriber = self  # type: ignore[assignment]
+
+    async def open(self) -> None:
+        self.opened += 1
+
+    async def messages(self) -> list[tuple[str, bytes]]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def call(self, *args: Any) -> bytes:
+        if self.refusals:
+            self.refusals -= 1
+            raise RedisUnavailable("LOADING Redis is loading the dataset in memory")
+        return self.value
+
+
+async def listen(world: World) -> None:
+    listening = asyncio.create_task(world.feeds.run_phases())
+    await eventually_async(lambda: world.told == [PHASE] or listening.done())
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+
+
+async def test_phases_are_waited_for_while_redis_loads_and_that_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World(refusals=5, value=msgspec.json.encode(PHASE))
+    with caplog.at_level(logging.WARNING):
+        await listen(world)
+    assert world.told == [PHASE] and world.opened == 6
+    assert [record.getMessage().partition(": ")[0] for record in caplog.records] == [
+        "trading phases",
+        "trading phases",
+    ]
+
+
+async def test_a_phase_of_another_build_stops_no_gateway(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(market_feed, "_REJOIN_DELAY_S", 0.001)
+    world = World(refusals=0, value=b"{}")
+    listening = asyncio.create_task(world.feeds.run_phases())
+    await eventually_async(lambda: world.opened >= 2)
+    assert "Trading phases lost" in caplog.text
+    world.value = msgspec.json.encode(PHASE)
+    await eventually_async(lambda: world.told == [PHASE])
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
