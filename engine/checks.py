@@ -51,7 +51,7 @@ def check_new_order(rules: SymbolRules, order: NewOrder, hold: int, now_us: int)
     Args:
         rules: The rules in force.
         order: The command, with what was reserved for it. One for an amount of cash has the
-            quantity that the book sells for it (`engine.cash`).
+            quantity that the book sells for it (`engine.lookahead`).
         hold: What it must hold.
         now_us: Stamp of the input, µs since 1970 UTC.
     """

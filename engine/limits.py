@@ -88,7 +88,9 @@ OUTBOX_KEPT_BEHIND_CURSOR = 1_000
 What is ahead of the cursor is never trimmed: nobody has told it to the account yet. That is bounded
 too. An account that is away sends nothing, so its outbox gets one entry per fill or cancel of the
 orders that were open when it left, at most one per lot of theirs, and `status` warns of a long one;
-new orders are refused while memory is nearly used up, so it stops growing then."""
+new orders are refused while memory is nearly used up, so it stops growing then. That of a user who
+gets copies has an entry for each one of those it copies besides, whether it is there or not: it
+must log on, or be made a copy of nobody."""
 
 DEPOSIT_REF_LENGTH_MAX = 64
 """Characters of a deposit's or withdrawal's --ref."""
@@ -108,6 +110,9 @@ assert STOP_TRIGGERS_EVENTS_MAX + 2 + 3 * MATCHES_PER_ORDER_MAX <= OUTPUT_EVENTS
 )
 assert EXPIRIES_PER_INPUT_MAX + 1 + OPEN_ORDERS_PER_ACCOUNT_MAX <= OUTPUT_EVENTS_MAX, (
     "Invariant: a mass cancel is one output"
+)
+assert 3 * EXPIRIES_PER_INPUT_MAX + 1 <= OUTPUT_EVENTS_MAX, (
+    "Invariant: a close, what was due before it, day orders and those at the opening are one output"
 )
 assert 2 * EXPIRIES_PER_INPUT_MAX + 2 + 4 * AUCTION_TRADES_PER_INPUT_MAX <= OUTPUT_EVENTS_MAX, (
     "Invariant: a part of an auction, what was due before it and what ends with it are one output"

@@ -3,10 +3,10 @@
 Nothing but its reservation: a new order or a replacement that decodes gets back what admission had
 moved to pending. Whoever sent the input is answered as if it had been refused, so that no client
 waits for ever and no ClOrdID stays in flight: a new order by its rejection, a cancel or replacement
-by an OrderCancelReject that says how the order stands, and a status request
-or mass cancel by a BusinessMessageReject, because what it asked for could not be done (FIX 4.4,
-volume 2, "Business Message Reject": a message that is understood but cannot be processed, and has
-no reject of its own).
+by an OrderCancelReject that says how the order stands, and a status request or mass cancel by a
+BusinessMessageReject, because what it asked for could not be done (FIX 4.4, volume 2, "Business
+Message Reject": a message that is understood but cannot be processed, and has no reject of its
+own). A mass cancel of all symbols was answered where it came in; what is skipped of it is told.
 """
 
 from __future__ import annotations

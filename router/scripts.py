@@ -32,7 +32,6 @@ class Script:
     Args:
         name: the file's name in ``scripts/``, without ``.lua``.
         before: the names of files of functions that the script uses; put before it.
-
         bound: its last argument is the run id of the server that it is sent to; so is that of all
             scripts behind ``cleared.lua``.
     """
