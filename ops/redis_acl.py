@@ -93,7 +93,8 @@ _ENGINE = RedisUser(
     "engine",
     commands=(*_PROCESS, "hset", "xtrim", "publish"),
     scripts=(
-        *("settle", "publish", "cleared", "copies", "clear", "lease", "tick", "define_symbol"),
+        *("settle", "publish", "cleared", "copies", "clear", "lease", "tick"),
+        *("set_phase", "define_symbol"),
     ),
     keys=(
         *_SHARED_KEYS,

@@ -30,8 +30,7 @@ from router.scripts import script_text
 SCRIPTS = Path(__file__).resolve().parents[2] / "router" / "scripts"
 BY_OPERATORS = {
     *("ledger_append", "ledger_transfer", "repair_command", "repair_ledger"),
-    *("set_phase", "skip", "user_add", "user_disable", "user_password", "user_set", "venue_cut"),
-    *("user_field",),
+    *("skip", "user_add", "user_disable", "user_field", "user_password", "user_set", "venue_cut"),
 }
 PROCESSES = [user.name for user in USERS if user.name not in (OPERATOR, SUBSCRIBER)]
 
