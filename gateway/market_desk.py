@@ -255,7 +255,7 @@ class MarketDesk:
             if name in self._symbols.by_tag
         ]
         if not symbols and session is not None and fields[b"263"] != UNSUBSCRIBE:
-            body = unknown_session_body(req_id, session)
+            body = unknown_session_body(req_id, readable(session).encode())
             client.answers.append((TRADING_SESSION_STATUS, body))
         else:
             self._subscribe_status(client, event, TRADING_SESSION_STATUS, req_id, symbols)

@@ -31,8 +31,8 @@ SNAPSHOT, SUBSCRIBE, UNSUBSCRIBE = b"0", b"1", b"2"
 """SubscriptionRequestType (263)."""
 
 REQ_ID_LENGTH_MAX: Final = 64
-"""Characters of MDReqID, SecurityStatusReqID and the like; every message of a subscription repeats
-it. A longer one is refused."""
+"""Characters of MDReqID, SecurityStatusReqID, MassStatusReqID and the like; every message of a
+subscription, or of a list, repeats it. A longer one is refused."""
 
 DEPTHS: Final = (1, 5, 10, 20, 50, 100, 200, 500, 1_000)
 """MarketDepth (264): price levels of a side that a subscription may have, and 0 means the most.
@@ -100,6 +100,9 @@ def read_market_request(message: FixMessage, symbols: SymbolTable) -> MarketRequ
     names = dict.fromkeys(entry.get(TAG_SYMBOL, b"") for entry in group_entries(message, b"146"))
     if action == UNSUBSCRIBE:
         return MarketRequest(req_id, action, kind, ())
+    if not names:
+        text = "NoRelatedSym (146): expected at least one symbol"
+        return MarketRefusal(req_id, None, text)
     for name in names:
         if name not in symbols.by_tag:
             text = f"Symbol (55): unknown symbol {readable(name)}"
@@ -110,7 +113,7 @@ def read_market_request(message: FixMessage, symbols: SymbolTable) -> MarketRequ
     if by_order and whole and action == SUBSCRIBE:
         text = "MDUpdateType (265): order by order is told by increments (265=1)"
         return MarketRefusal(req_id, UNSUPPORTED_UPDATE, text)
-    if not entry_types <= {_BIDS, _OFFERS, _TRADES}:
+    if not entry_types or not entry_types <= {_BIDS, _OFFERS, _TRADES}:
         text = "MDEntryType (269): expected 0 bid, 1 offer, 2 trade"
         return MarketRefusal(req_id, UNSUPPORTED_ENTRY, text)
     return MarketRequest(req_id, action, kind, tuple(symbols.by_tag[n].rules.symbol for n in names))

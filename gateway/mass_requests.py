@@ -12,7 +12,12 @@ from collections.abc import Mapping
 import msgspec
 
 from engine.commands import MassCancel
-from engine.enums import MassCancelRejectReason, MassCancelRequestType, Side
+from engine.enums import (
+    BusinessRejectReason,
+    MassCancelRejectReason,
+    MassCancelRequestType,
+    Side,
+)
 from engine.errors import DecodeError
 from engine.events import MassCancelReported
 from gateway.fix_message import FixMessage
@@ -24,6 +29,7 @@ from gateway.fix_tags import (
     TAG_SIDE,
     TAG_SYMBOL,
 )
+from gateway.market_requests import REQ_ID_LENGTH_MAX
 from gateway.order_terms import problem_of_account, unknown_symbol
 from gateway.order_values import Fields, absent, unsupported
 from gateway.refusals import SIDES, MassStatusQuery, Origin, Problem, Request
@@ -71,13 +77,18 @@ def read_mass_cancel(message: FixMessage, origin: Origin, symbols: Symbols) -> R
 def read_mass_status(message: FixMessage, origin: Origin, symbols: Symbols) -> Request | Problem:
     """Return what an OrderMassStatusRequest asks for, or why it is refused."""
     fields = message.fields
+    request_id = fields[TAG_MASS_STATUS_REQ_ID].decode("ascii")
+    if len(request_id) > REQ_ID_LENGTH_MAX:
+        # Each order of the list repeats it.
+        text = f"MassStatusReqID (584): at most {REQ_ID_LENGTH_MAX} characters"
+        return Problem(BusinessRejectReason.OTHER, text)
     scope = problem_of_account(fields, origin) or _read_scope(
         fields, symbols, TAG_MASS_STATUS_REQ_TYPE
     )
     if isinstance(scope, Problem):
         return scope
     symbol, side = scope
-    query = MassStatusQuery(fields[TAG_MASS_STATUS_REQ_ID].decode("ascii"), symbol, side)
+    query = MassStatusQuery(request_id, symbol, side)
     return Request(symbol, query)
 
 

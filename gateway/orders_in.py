@@ -30,6 +30,7 @@ Which field goes with which order: ``gateway/order_conditions.py``. Mass request
     unknown symbol                        r 531=0 532=1        380=2
     a symbol with type 7                  r 531=0 532=0        380=0
     a side other than buy and sell        r 531=0 532=0        380=0
+    MassStatusReqID (584) too long                             380=0
     Symbol (55) absent with type 1        380=5                380=5
     Account (1) of somebody else                               380=6
     the symbol is halted                  r 531=0 532=99       never

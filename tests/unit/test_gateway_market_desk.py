@@ -227,6 +227,11 @@ async def test_round_behind_a_batch_that_is_being_stored_is_the_only_one(world: 
     assert world.round()[0].endswith("|271=1.5|346=3")
 
 
+async def test_an_unknown_session_is_named_in_ascii(world: World) -> None:
+    [message] = world.send("35=g|335=t1|336=\u20ac|263=0")
+    assert message.startswith("h 335=t1|336=\\xe2\\x82\\xac|340=6|567=1|")
+
+
 async def test_book_made_anew_is_told_as_a_snapshot(world: World) -> None:
     world.desk.take_book(world.book)
     world.send(REQUEST.format("r1", 1))

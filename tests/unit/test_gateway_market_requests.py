@@ -52,6 +52,8 @@ def test_unsubscription_needs_no_known_symbol() -> None:
         ("265=1", "265=0", b"6"),
         ("269=2", "269=7", b"8"),
         ("262=r1", f"262={'r' * 65}", None),
+        ("267=3|269=0|269=1|269=2", "267=0", b"8"),
+        ("146=2|55=BTC-USD|55=ETH-USD", "146=0", None),
     ],
 )
 def test_what_is_not_supported_is_refused(old: str, new: str, reason: bytes | None) -> None:

@@ -101,6 +101,14 @@ def test_mass_status_is_refused_by_a_business_reject(
     assert (event.ref_msg_type, event.ref_id, event.reason) == ("AF", "s1", reason)
 
 
+def test_mass_status_request_whose_id_is_too_long_to_be_repeated_is_refused() -> None:
+    event = read(f"35=AF|584={'s' * 65}|585=7").content
+    assert isinstance(event, BusinessRejected)
+    assert event.reason is BusinessRejectReason.OTHER
+    assert event.text == "MassStatusReqID (584): at most 64 characters"
+    assert isinstance(read(f"35=AF|584={'s' * 64}|585=7").content, MassStatusQuery)
+
+
 def test_mass_cancel_of_a_security_names_it() -> None:
     event = cancel("530=1").content
     assert isinstance(event, BusinessRejected)
