@@ -24,6 +24,7 @@ order beyond that may halt the symbol, which its owner is told first.
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -387,15 +388,8 @@ _HANDLERS: dict[type, Callable[[Matcher, Turn, Any], None]] = {
 }
 
 
-def _units(rules: SymbolRules) -> tuple[object, ...]:
-    return (
-        rules.base,
-        rules.quote,
-        rules.base_scale,
-        rules.quote_scale,
-        rules.tick_size,
-        rules.lot_size,
-    )
+_units = attrgetter("base", "quote", "base_scale", "quote_scale", "tick_size", "lot_size")
+"""What prices, quantities and holds are counted in, of SymbolRules."""
 
 
 def _order_seq(order: OpenOrder) -> int:
