@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -222,6 +223,35 @@ def test_status_and_symbols_print_data(exchange: ExchangeProcess) -> None:
     assert symbols[3]["shard"] == symbols[3]["db"] == 2
     assert {one["phase"] for one in symbols} == set(status["phases"].values()) == {"continuous"}
     assert "46107638.64" in exchange.call("symbols").out
+
+
+async def test_a_book_is_crossed_before_its_opening_and_not_after_it(
+    exchange: ExchangeProcess,
+) -> None:
+    async def phase(name: str) -> Any:
+        return await asyncio.to_thread(exchange.json, "phase", "BETA-USD", name)
+
+    assert (await phase("pre-open"))["changed"]
+    peer = await exchange.log_on(1)
+    for cl_ord_id, side, price in (("p1", 1, "51.00"), ("p2", 2, "49.00")):
+        terms = f"11={cl_ord_id}|55=BETA-USD|54={side}|38=5|40=2|44={price}|59=2"
+        peer.send(f"35=D|{terms}|60=now")
+        await peer.expect("8", t150="0")
+
+    def book() -> tuple[list[str], list[str]]:
+        shown = exchange.json("book", "BETA-USD")
+        return [one["price"] for one in shown["bids"]], [one["price"] for one in shown["asks"]]
+
+    eventually(lambda: book() == (["51.00"], ["49.00"]))
+    assert "ask  49.00" in exchange.call("book", "BETA-USD").out
+    opened = await phase("continuous")
+    assert (opened["auction_price"], opened["auction_volume"]) == ("49.00", "5")
+    for _ in range(2):
+        await peer.expect("8", t150="F", t31="49.00")
+    eventually(lambda: book() == ([], []))
+    peer.send("35=5")
+    await peer.expect("5")
+    await peer.close()
 
 
 async def test_watch_follows_trades_and_quotes_and_fixlog_has_the_messages(
