@@ -149,17 +149,25 @@ class SharedFields(msgspec.Struct, frozen=True, gc=False):
         return cls(data, check_sum(data))
 
 
-NO_FIELDS = SharedFields(b"", 0)
-
 Body = bytes | tuple[bytes, SharedFields]
 """The fields behind a header, each ended by SOH; those that are shared last."""
 
 
-def frame(content: bytes, shared: SharedFields = NO_FIELDS) -> bytes:
+def frame(content: bytes) -> bytes:
     """Put BeginString and BodyLength before, and CheckSum behind, MsgType and all that follows.
 
     Args:
-        content: from ``35=`` to the SOH that ends the last field, or the last that is not shared.
+        content: from ``35=`` to the SOH that ends the last field.
+    """
+    message = b"8=" + BEGIN_STRING + b"\x019=%d\x01%b" % (len(content), content)
+    return message + trailer(message)
+
+
+def frame_shared(content: bytes, shared: SharedFields) -> bytes:
+    """Do as ``frame`` does with a message that ends in shared fields.
+
+    Args:
+        content: from ``35=`` to the SOH that ends the last field that is not shared.
         shared: the fields behind it.
     """
     length = len(content) + len(shared.data)

@@ -13,13 +13,13 @@ from __future__ import annotations
 from engine.limits import CL_ORD_ID_LENGTH_MAX
 from gateway.errors import LocalFixError
 from gateway.fix_message import (
-    NO_FIELDS,
     Body,
     Fault,
     FixMessage,
     as_poss_dup,
     encode_fields,
     frame,
+    frame_shared,
 )
 from gateway.fix_tags import (
     BUSINESS_MESSAGE_REJECT,
@@ -131,8 +131,10 @@ class OutboundSide:
             prefix = b"35=%b\x0149=%b\x0156=%b\x0134=" % (msg_type, self._comp_id, self._peer)
             self._prefixes[msg_type] = prefix
         time = self._timestamps.write(now_ns)
-        own, shared = (body, NO_FIELDS) if isinstance(body, bytes) else body
-        return frame(b"%b%d\x0152=%b\x01%b" % (prefix, number, time, own), shared)
+        if isinstance(body, bytes):
+            return frame(b"%b%d\x0152=%b\x01%b" % (prefix, number, time, body))
+        own, shared = body
+        return frame_shared(b"%b%d\x0152=%b\x01%b" % (prefix, number, time, own), shared)
 
     # ------------------------------------------------------------ the lease
 
