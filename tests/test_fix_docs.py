@@ -93,9 +93,9 @@ def test_there_is_an_example_for_each_kind_of_reject() -> None:
         ("532", "0 1 99"),
         ("281", "0 1 2 5 6 8"),
         ("560", "0 1 2"),
-        ("326", "2 17 20 21"),
-        ("340", "2 3 6"),
-        ("378", "99"),
+        ("326", "2 17 18 20 21"),
+        ("340", "1 2 3 4 6"),
+        ("378", "8 99"),
     ],
 )
 def test_there_is_an_example_for_each_refusal_by_the_venue(tag: str, reasons: str) -> None:
