@@ -1,8 +1,8 @@
 """A parsed FIX message, and the making of whole messages from their parts. Pure.
 
 ``FixMessage`` is what ``validate.MessageReader`` makes of a framed message. Outgoing messages are
-put together here from a header and a body; ``gateway/translate.py`` renders the bodies of reports
-by templates, the session renders its own with ``encode_fields``. Both are checked against
+put together here from a header and a body; ``gateway/reports_out.py`` renders the bodies of
+reports by templates, the session renders its own with ``encode_fields``. Both are checked against
 simplefix by tests/property/test_fix_codec.py.
 """
 

@@ -39,10 +39,6 @@ class TokenBucket:
         self._used_until_ns = used_until_ns
         return True
 
-    def give_back(self) -> None:
-        """Take back one event that was counted."""
-        self._used_until_ns -= self._cost_ns
-
 
 class BackoffTable:
     """Make each key, such as a network address, wait longer after each of its failures.
