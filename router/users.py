@@ -16,7 +16,7 @@ from router.scripts import Script, pack
 
 _ADD = Script("user_add", before=("cleared", "ledger_append"))
 _PASSWORD = Script("user_password", before=("cleared", "ledger_append"))
-_DISABLE = Script("user_disable", before=("cleared", "streams", "ledger_append"))
+_DISABLE = Script("user_disable", before=("cleared", "streams", "ledger_append", "user_field"))
 _ADD_TRIES_MAX = 100
 
 

@@ -51,6 +51,7 @@ elseif kind == 'disable' then
   call('HINCRBY', 'session:' .. account, 'epoch', 1)
   call('HSET', 'session:' .. account, 'owner', '', 'until_ms', 0, 'grace_ms', '', 'missed', '')
   call('ZREM', 'disconnects', account)
+  end_drop_copy(account)
   call('PUBLISH', 'control', 'disabled ' .. account)
 else
   local asset, amount, available = ARGV[9], ARGV[10], ARGV[9] .. ':a'

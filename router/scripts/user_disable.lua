@@ -6,14 +6,15 @@
 --       5 run id of the server
 -- Reads   DB 0 cleared, home:{symbol}, settled, open:{account}. Shard DBs cleared, home:{symbol}, last of
 --         orders:{symbol}
--- Writes  DB 0 user:, session:{account}, disconnects, ledger; PUBLISH control. Shard DBs orders:{symbol}, of the
---         symbols in which it may have orders (streams.lua)
+-- Writes  DB 0 user:, copies, session:{account}, disconnects, ledger; PUBLISH control. Shard DBs orders:{symbol}, of
+--         the symbols in which it may have orders (streams.lua)
 --
 -- Returns {'OK', ledger entry}, {'UNKNOWN'}, {'ALREADY'}; {'UNCLEARED', db}, {'HOME', symbol}: nothing is
 --         written; what never was cleared counts as cleared
 --
 -- Atomic, because no order of the account may get into a stream behind its CancelAll: the session's epoch is
--- raised in the same step, and admission refuses the old one. Run again it changes nothing.
+-- raised in the same step, and admission refuses the old one. Run again it changes nothing. Nothing is copied for
+-- it any more: it could never read that.
 -- All checks come before the first write. Limits: some 5 µs per symbol.
 
 local call = redis.call
@@ -52,6 +53,7 @@ call('HSET', key, 'disabled', '1')
 call('HINCRBY', 'session:' .. account, 'epoch', 1)
 call('HSET', 'session:' .. account, 'owner', '', 'until_ms', 0, 'grace_ms', '', 'missed', '')
 call('ZREM', 'disconnects', account)
+end_drop_copy(account)
 append_everywhere(symbols, 3, written, seqs, stamps, ARGV[3])
 call('PUBLISH', 'control', 'disabled ' .. account)
 return {'OK', n}

@@ -4,7 +4,7 @@
 -- ARGV    those of the script behind it
 -- Reads and writes  user:{account}, copies
 --
--- Returns nothing; defines set_user_field(account, field, value)
+-- Returns nothing; defines set_user_field(account, field, value), and end_drop_copy(account): of a user who is disabled
 --
 -- Atomic as part of the script behind it: `copies` says for each account what the drop_copy fields of all users
 -- say together, "dc1 dc2" in ascending order, and is read with every report. What is in an outbox stays there.
@@ -38,5 +38,11 @@ local function set_user_field(account, field, value)
     end
   end
   redis.call('HSET', key, field, value)
+end
+
+local function end_drop_copy(account)
+  if (redis.call('HGET', 'user:' .. account, 'drop_copy') or '') ~= '' then
+    set_user_field(account, 'drop_copy', '')
+  end
 end
 

@@ -26,8 +26,8 @@ from router.lease import Lease
 from router.open_orders import OpenOrder
 from router.outbox import ListedOrder, OrderList, RefusedList, Report, read_outboxes
 from router.user_fields import set_user_field
-from router.user_settings import read_copies
-from router.users import add_user
+from router.user_settings import read_copies, read_settings
+from router.users import add_user, disable_user
 from tests.router_helpers import (
     BACKLOG_MAX,
     BTC,
@@ -275,3 +275,12 @@ async def test_copies_say_what_the_records_of_all_users_say(venue: SmallVenue) -
     await copy(venue, to=COPIER)
     await copy(venue, to=AUDITOR)
     assert await link.call("EXISTS", keys.COPIES) == 0
+
+
+async def test_nothing_is_copied_for_a_disabled_user(venue: SmallVenue) -> None:
+    link = venue.link
+    await copy(venue, ALICE, BOB, to=COPIER)
+    await copy(venue, ALICE, to=AUDITOR)
+    assert await disable_user(link, account=COPIER, homes=venue.homes)
+    assert await read_copies(link) == {ALICE: (AUDITOR,)}
+    assert (await read_settings(link, COPIER)).drop_copy == ()

@@ -142,6 +142,7 @@ async def test_everything_comes_back_with_its_number_stamp_and_money(failure: Fa
     await set_public_keys(link, account=bob, public_keys=["key"])
     await set_addresses(link, account=bob, addresses=["192.0.2.0/24"])
     await set_user_field(link, account=bob, field="drop_copy", value=str(ALICE))
+    await set_user_field(link, account=ALICE, field="drop_copy", value=str(bob))
     await set_user_field(link, account=ALICE, field="max_open_orders", value="5")
     await disable_user(link, account=bob, homes=venue.homes)
     await admit(venue, (BTC, order(3, qty_lots=2)))
