@@ -196,8 +196,8 @@ class MarketFeeds:
                 part = entries[start : start + _APPLIED_AT_ONCE]
                 book.note([decode_output_events(values[0]) for _, _, values in part])
                 await asyncio.sleep(0)
-            if book.noted > NOTED_MAX:
-                # The rounds are late: let one go by.
+            while self._desk.books.get(symbol) is book and book.noted > NOTED_MAX:
+                # The rounds are late: let them go by.
                 await asyncio.sleep(self._interval_ms / 1_000)
             if self._desk.books.get(symbol) is not book:
                 raise _BeginAnew("its events do not continue it")

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from gateway import market_feed
-from gateway.market_feed import MarketFeeds
+from gateway.market_feed import NOTED_MAX, MarketFeeds
 from router.errors import RedisUnavailable
 from router.market_state import PhaseStatus
 from tests.helpers import eventually_async
@@ -23,13 +23,18 @@ PHASE = PhaseStatus(SYMBOL, 4, 5_000_000, "halted", "operator")
 class World:
     """A Redis that takes subscriptions at once, and loads for a while before it answers."""
 
-    def __init__(self, *, refusals: int, value: bytes) -> None:
+    def __init__(self, *, refusals: int = 0, value: bytes = b"") -> None:
         self.url, self.name = "redis://127.0.0.1:1", "gateway-1"
         self.refusals = refusals
         self.value = value
         self.opened = 0
         self.told: list[PhaseStatus] = []
-        desk: Any = SimpleNamespace(take_phase=self.told.append)
+        self.books: dict[str, Any] = {}
+        desk: Any = SimpleNamespace(
+            take_phase=self.told.append,
+            books=self.books,
+            take_book=lambda book: self.books.update({SYMBOL: book}),
+        )
         homes: Any = {SYMBOL: None}
         link: Any = self
         self.feeds = MarketFeeds(
@@ -83,3 +88,43 @@ async def test_a_phase_of_another_build_stops_no_gateway(
     await eventually_async(lambda: world.told == [PHASE])
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
+
+
+class LateBook:
+    """A book whose outputs wait until they are let go, and that counts who looks."""
+
+    symbol, seq = SYMBOL, 1
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.waiting = NOTED_MAX + 1
+
+    @property
+    def noted(self) -> int:
+        self.looks += 1
+        return self.waiting
+
+
+async def test_events_are_not_read_on_while_rounds_are_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    reads = 0
+
+    async def read(*, block_ms: int) -> list[Any]:
+        nonlocal reads
+        reads += 1
+        await asyncio.sleep(0)
+        return []
+
+    monkeypatch.setattr(market_feed, "StreamReader", lambda *_, **__: SimpleNamespace(read=read))
+    book: Any = LateBook()
+    link: Any = SimpleNamespace(run_id="one")
+    following = asyncio.create_task(world.feeds._follow(link, book))
+    await eventually_async(lambda: book.looks >= 5)
+    assert reads == 1
+    book.waiting = 0
+    await eventually_async(lambda: reads > 1)
+    world.books.clear()
+    with pytest.raises(market_feed._BeginAnew):
+        await following
