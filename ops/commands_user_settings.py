@@ -97,7 +97,9 @@ def _set(args: argparse.Namespace) -> int:
 
 
 def _drop_copy(args: argparse.Namespace) -> int:
-    async def change(link: RedisLink, _user: User, before: UserSettings) -> UserSettings:
+    async def change(link: RedisLink, user: User, before: UserSettings) -> UserSettings:
+        if user.disabled and args.of:
+            raise CommandFailed(f"{user.username} is disabled and could never read them")
         of = [await resolve_account(link, text) for text in args.of or ()]
         return replace(before, drop_copy=tuple(sorted({one.account for one in of})))
 

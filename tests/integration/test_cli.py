@@ -131,12 +131,14 @@ def test_settings_of_a_user_are_set_and_shown(exchange: ExchangeProcess) -> None
 
     assert exchange.call("user", "drop-copy", "copier", "--none").code == 0
     assert exchange.json("user", "show", "dave")["copied_to"] == []
+    assert exchange.call("user", "disable", "copier").code == 0
     for wrong in (
         ("set", "dave"),
         ("set", "dave", "--max-open-orders", "many"),
         ("set", "dave", "--max-open-orders", "0"),
         ("set", "dave", "--max-order-value", "USD"),
         ("drop-copy", "dave", "--of", "dave"),
+        ("drop-copy", "copier", "--of", "dave"),
     ):
         assert exchange.call("user", *wrong).code == 1
 
