@@ -189,16 +189,17 @@ class MarketFeeds:
         )
         self._desk.take_book(book)
         while True:
-            entries = await reader.read(block_ms=_READ_BLOCK_MS)
-            if link.run_id != server:
-                raise _BeginAnew("Redis is another server")
-            for start in range(0, len(entries), _APPLIED_AT_ONCE):
-                part = entries[start : start + _APPLIED_AT_ONCE]
-                book.note([decode_output_events(values[0]) for _, _, values in part])
-                await asyncio.sleep(0)
-            while self._desk.books.get(symbol) is book and book.noted > NOTED_MAX:
-                # The rounds are late: let them go by.
+            if book.noted > NOTED_MAX:
+                # The rounds are late: let one go by.
                 await asyncio.sleep(self._interval_ms / 1_000)
+            else:
+                entries = await reader.read(block_ms=_READ_BLOCK_MS)
+                if link.run_id != server:
+                    raise _BeginAnew("Redis is another server")
+                for start in range(0, len(entries), _APPLIED_AT_ONCE):
+                    part = entries[start : start + _APPLIED_AT_ONCE]
+                    book.note([decode_output_events(values[0]) for _, _, values in part])
+                    await asyncio.sleep(0)
             if self._desk.books.get(symbol) is not book:
                 raise _BeginAnew("its events do not continue it")
 
