@@ -157,7 +157,11 @@ async def _phase(world: World, one: Happening) -> None:
     """Change the phase of a symbol, and open it again after a while."""
     symbol = world.symbols[one.number % len(world.symbols)]
     changes = _WAYS[one.number // 3 % len(_WAYS)]
-    async with RedisLink(world.URL, db=0, name="operator", timeout_ms=400) as link:
+    # One operator at a time: of several, who repeats a request may undo what came between.
+    async with (
+        world.phase_desks[symbol],
+        RedisLink(world.URL, db=0, name="operator", timeout_ms=400) as link,
+    ):
         shards = shard_map(world.settings, world.URL).shards
         homes = await retry_while_away(lambda: read_homes(link, shards), what="homes")
         for number, phase in enumerate(changes):

@@ -127,6 +127,7 @@ class World:
         self.failures: list[str] = []
         self.counts: dict[str, int] = {}
         self.phase_changes: dict[tuple[str, int], TradingPhase] = {}
+        self.phase_desks = {symbol: asyncio.Lock() for symbol in self.symbols}
         self.disconnects = Disconnects(plan.graces_s, self.fail)
         self.faults_on = False
         self.ending = False
