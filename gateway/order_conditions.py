@@ -47,6 +47,13 @@ from gateway.symbol_texts import SymbolTexts
 UNSUPPORTED_TAGS = (b"168", b"211", b"388")
 """Instructions that would change what the order does if they were obeyed: refused, not ignored."""
 
+ONLY_VALUES = {
+    b"423": (b"2", "2 (per unit)"),
+    b"854": (b"0", "0 (units)"),
+}
+"""Tag → the one value that our prices and quantities have, and how it is named: an order in percent
+or in contracts would be another order."""
+
 _NS_PER_DAY = 86_400 * NS_PER_SECOND
 _NS_PER_US = 1_000
 _EXPIRE_NS_MAX = 253_402_214_400 * NS_PER_SECOND
@@ -92,20 +99,39 @@ _ALLOWED: dict[bytes, tuple[Callable[[Kind], bool], str]] = {
 }
 """Tag → the orders that may have it, and what is expected of the others."""
 
-CONDITION_TAGS = frozenset(_ALLOWED) - {TAG_PRICE} | frozenset(UNSUPPORTED_TAGS)
+CONDITION_TAGS = (frozenset(_ALLOWED) - {TAG_PRICE}) | {*UNSUPPORTED_TAGS, *ONLY_VALUES}
 """A message without any of these, of a kind that needs none, has no conditions."""
 
 
 def problem_of_combination(fields: Fields, kind: Kind) -> Problem | None:
-    """Return the first field that does not go with the kind of order, or with another field."""
+    """Return the first field that does not go with the venue, the kind of order, or another one."""
+    return (
+        _problem_of_instruction(fields)
+        or _problem_of_kind(fields, kind)
+        or _problem_of_pair(fields)
+    )
+
+
+def _problem_of_instruction(fields: Fields) -> Problem | None:
     for tag in UNSUPPORTED_TAGS:
         if tag in fields:
             return not_supported(tag)
+    for tag, (value, expected) in ONLY_VALUES.items():
+        if fields.get(tag, value) != value:
+            return unsupported(tag, expected, fields)
+    return None
+
+
+def _problem_of_kind(fields: Fields, kind: Kind) -> Problem | None:
     for tag, (is_allowed, expected) in _ALLOWED.items():
         if tag in fields and not is_allowed(kind):
             return unsupported(tag, expected.format(noun_of(kind)), fields)
     if TAG_MIN_QTY in fields and TAG_ORIG_CL_ORD_ID in fields:
         return unsupported(TAG_MIN_QTY, "none on a replace", fields)
+    return None
+
+
+def _problem_of_pair(fields: Fields) -> Problem | None:
     if TAG_CASH_ORDER_QTY in fields:
         for tag in (TAG_ORDER_QTY, TAG_MIN_QTY):
             if tag in fields:

@@ -52,6 +52,8 @@ _NAMES = {
     b"168": "EffectiveTime (168)",
     b"211": "PegOffsetValue (211)",
     b"388": "DiscretionInst (388)",
+    b"423": "PriceType (423)",
+    b"854": "QtyType (854)",
 }
 
 

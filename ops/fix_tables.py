@@ -13,7 +13,7 @@ from engine.limits import CL_ORD_ID_LENGTH_MAX
 from gateway.fix_fields import FIELDS, FORMATS, Field
 from gateway.fix_messages import MESSAGES, Direction, Member, Message
 from gateway.fix_tags import NEW_ORDER_SINGLE, ORDER_CANCEL_REPLACE_REQUEST
-from gateway.order_conditions import UNSUPPORTED_TAGS
+from gateway.order_conditions import ONLY_VALUES, UNSUPPORTED_TAGS
 
 _BLOCK = re.compile(r"(<!-- fields of: ([^>]*) -->\n).*?(<!-- end of fields -->)", re.DOTALL)
 _ORDERS = (NEW_ORDER_SINGLE, ORDER_CANCEL_REPLACE_REQUEST)
@@ -71,13 +71,17 @@ def _table(message: Message) -> Iterator[str]:
         yield from _rows(tuple(used), "")
         yield ""
     unused = [member.tag for member in message.members if not member.used]
-    refused = UNSUPPORTED_TAGS if message.msg_type in _ORDERS else ()
-    ignored = [tag.decode() for tag in unused if tag not in refused]
+    refused, only = (UNSUPPORTED_TAGS, ONLY_VALUES) if message.msg_type in _ORDERS else ((), {})
+    ignored = [tag.decode() for tag in unused if tag not in refused and tag not in only]
     if ignored:
         yield f"Checked, and otherwise ignored: {' '.join(ignored)}"
         yield ""
     if refused:
         yield f"Refused where they are: {' '.join(tag.decode() for tag in refused)}"
+        yield ""
+    if only:
+        values = [f"{tag.decode()} other than {expected}" for tag, (_, expected) in only.items()]
+        yield f"Refused: {', '.join(values)}"
         yield ""
 
 

@@ -54,6 +54,8 @@ GTD = {"t59": "6"}
         (CASH | {"t152": "4.99"}, 99, "Notional: expected at least 5.0000 USD, received 4.9900"),
         ({"t168": "20260103-00:00:00"}, 11, "EffectiveTime (168): not supported"),
         ({"t388": "0"}, 11, "DiscretionInst (388): not supported"),
+        ({"t423": "1"}, 11, "PriceType (423): expected 2 (per unit), received 1"),
+        ({"t854": "1"}, 11, "QtyType (854): expected 0 (units), received 1"),
     ],
 )
 def test_what_conditions_may_not_say(
