@@ -144,14 +144,17 @@ class TlsDoor:
             logger.info("The certificate was read again")
 
     async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
+        loop, failing = asyncio.get_running_loop(), False
         while True:
             try:
                 accepted, address = await loop.sock_accept(listener)
             except OSError as error:
-                logger.warning("No connection can be accepted: %s", error)
+                if not failing:
+                    logger.warning("No connection can be accepted, trying again: %s", error)
+                failing = True
                 await asyncio.sleep(_ACCEPT_RETRY_S)
                 continue
+            failing = False
             if self.handshakes >= min(self._handshakes_max, self._room()):
                 logger.warning("%s: connection refused, there are too many", address[0])
                 accepted.close()
