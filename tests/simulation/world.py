@@ -52,6 +52,9 @@ STOP_TIMEOUT_S = 10.0
 REST_TIMEOUT_S = 60.0
 """Virtual time for everything to come to rest when nothing goes wrong any more."""
 
+OPERATOR_LOSE_PROBABILITY = 0.2
+"""Of a request of an operator, who makes few, where requests are lost at all."""
+
 OVERTAKEN_MAX = 2
 """Starts of one engine that the trimming of orders may get ahead of."""
 
@@ -307,7 +310,10 @@ class World:
             if self.plan.kills_at_request.get(process.name) == number:
                 self.kill(process.name, power_lost=False)
                 return self.choose.randint(0, commands)
-        if self.choose.random() < self.plan.lose_probability:
+        lose_probability = self.plan.lose_probability
+        if process is None and lose_probability:
+            lose_probability = OPERATOR_LOSE_PROBABILITY
+        if self.choose.random() < lose_probability:
             self.count("requests lost")
             return self.choose.randint(0, commands)
         return None
