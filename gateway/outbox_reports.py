@@ -58,10 +58,9 @@ class OutboxReports:
             return _without(output, entry.missed) if entry.missed else output
         if isinstance(entry, OrderList):
             return entry
-        whose = entry.copy_of or account
         if isinstance(entry, RefusedList):
-            return Output("", 0, entry.ts_us, [_list_refused(whose, entry)], [])
-        return await self._refused(whose, entry)
+            return Output("", 0, entry.ts_us, [_list_refused(account, entry)], [])
+        return await self._refused(entry.copy_of or account, entry)
 
     def bodies(self, account: int, entry: OutboxEntry, told: Told) -> list[Body]:
         """Return the bodies of the messages that an entry makes; of a copy there may be none.
@@ -73,12 +72,7 @@ class OutboxReports:
         if not isinstance(told, OrderList):
             number = entry.original or entry.number
             return self._writer.bodies(told, number, entry.copy_of)
-        if not entry.copy_of:
-            return [(EXECUTION_REPORT, body) for body in self._lists.bodies(told, account)]
-        original = msgspec.structs.replace(told, number=entry.original)
-        whose = b"1=%d\x01" % entry.copy_of
-        listed = self._lists.bodies(original, entry.copy_of)
-        return [(EXECUTION_REPORT, whose + body) for body in listed]
+        return [(EXECUTION_REPORT, body) for body in self._lists.bodies(told, account)]
 
     async def _refused(self, account: int, entry: RefusedCommand) -> Output:
         """Return the refusal of a command that admission did not publish."""

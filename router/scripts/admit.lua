@@ -84,17 +84,22 @@ local function next_number(account)
   return number + 1
 end
 
--- Put an entry into the account's outbox, and copies of it into those of others. Returns its number.
-local function tell(account, ...)
+-- Put an entry into the account's outbox. Returns its number.
+local function put(account, ...)
   local number = next_number(account)
   call('XADD', 'outbox:' .. account, format('%d-0', number), ...)
+  return number
+end
+
+-- The same, with copies of it into those of others.
+local function tell(account, ...)
+  local number = put(account, ...)
   local others = copies_of(account)
   for i = 1, others and #others or 0 do
     local other = others[i]
     call('XADD', 'outbox:' .. other, format('%d-0', next_number(other)), 'a', account, 'i', number, ...)
     wake[#wake + 1] = other
   end
-  return number
 end
 
 -- Take what the item reserves; false if the account does not have it.
@@ -151,7 +156,8 @@ local function cancel_everywhere(account, answer, command)
   end
 end
 
--- Put the account's open orders into its outbox, those of one symbol and side where these are given.
+-- Put the account's open orders into its outbox, those of one symbol and side where these are given. Nobody
+-- gets copies: who is slow to read them is not who asked, so nothing would bound them.
 local function list_open_orders(account, number, request, symbol, side)
   local open, session = 'open:' .. account, 'session:' .. account
   local s = call('HMGET', session, 'cursor', 'listed', 'listing')
@@ -159,7 +165,7 @@ local function list_open_orders(account, number, request, symbol, side)
   -- What was listed up to the cursor has been sent.
   local pending = (tonumber(s[2]) or 0) > (tonumber(s[1]) or 0) and tonumber(s[3]) or 0
   if pending + work > 20001 then
-    tell(account, 'q', request, 'm', number, 'w', pending > 0 and 'pending' or 'many', 't', now)
+    put(account, 'q', request, 'm', number, 'w', pending > 0 and 'pending' or 'many', 't', now)
     return
   end
   local all, prefix, total, chunks = call('HGETALL', open), symbol .. '|', 0, {{}}
@@ -177,7 +183,7 @@ local function list_open_orders(account, number, request, symbol, side)
   end
   local last
   for i, chunk in ipairs(chunks) do
-    last = tell(account, 'q', request, 'm', number, 'f', 1000 * (i - 1), 'n', total,
+    last = put(account, 'q', request, 'm', number, 'f', 1000 * (i - 1), 'n', total,
       'o', cmsgpack.pack(chunk), 't', now)
   end
   call('HSET', session, 'listed', last, 'listing', pending + work)
