@@ -59,19 +59,26 @@ class Disconnects:
             HomeMismatch: this gateway is configured for another exchange.
         """
         loop = asyncio.get_running_loop()
+        ended_s = loop.time()
         while True:
-            began_s = loop.time()
+            if loop.time() - ended_s > LOOK_S + self._pause_max_s:
+                # It was this process that stood still, and others may have with it.
+                self._steady_since_s = None
             try:
-                await self._look(began_s)
+                await self._look(loop.time())
             except (RedisUnavailable, OutOfMemory) as error:
                 logger.debug("Nobody can be disconnected now: %s", error)
                 self._steady_since_s = None
-            if loop.time() - began_s > self._pause_max_s:
-                self._steady_since_s = None
+            ended_s = loop.time()
             await asyncio.sleep(LOOK_S)
 
-    async def _look(self, now_s: float) -> None:
+    async def _look(self, began_s: float) -> None:
         due = await read_due(self._link)
+        now_s = asyncio.get_running_loop().time()
+        if now_s - began_s > self._pause_max_s:
+            # What is due by an answer that took so long may be due because of the outage alone.
+            self._steady_since_s = None
+            return
         if self._steady_since_s is None:
             self._steady_since_s = now_s
         if now_s - self._steady_since_s < self._lease_s:
