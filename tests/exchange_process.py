@@ -18,6 +18,7 @@ from unittest.mock import patch
 
 import psycopg
 import redis
+from psycopg import sql
 
 from ops.__main__ import main
 from ops.embedded import free_port
@@ -41,6 +42,18 @@ class Done(NamedTuple):
     code: int
     out: str
     err: str
+
+
+def own_servers(redis_url: str, postgres_url: str, database: str) -> dict[str, str]:
+    """Empty a Redis, make a database, and return the settings of an exchange that uses both."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    with psycopg.connect(postgres_url, autocommit=True) as db:
+        db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
+    return {
+        "SHARDEX_REDIS_URL": redis_url,
+        "SHARDEX_POSTGRES_URL": f"{postgres_url.rpartition('/')[0]}/{database}",
+    }
 
 
 class ExchangeProcess:

@@ -13,16 +13,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
-import redis
-from psycopg import sql
 
 from ops.__main__ import build_parser, main
 from ops.embedded_postgres import EmbeddedPostgres
 from ops.embedded_redis import EmbeddedRedis
 from persistence.schema import SCHEMA_VERSION
-from tests.exchange_process import ROOT, ExchangeProcess
+from tests.exchange_process import ROOT, ExchangeProcess, own_servers
 from tests.helpers import eventually
 from tests.venue import Peer
 
@@ -35,14 +32,9 @@ def exchange(
     embedded_redis: EmbeddedRedis,
     embedded_postgres: EmbeddedPostgres,
 ) -> Iterator[ExchangeProcess]:
-    with redis.Redis.from_url(embedded_redis.url) as client:
-        client.flushall()
-    with psycopg.connect(embedded_postgres.url, autocommit=True) as db:
-        db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
     process = ExchangeProcess(
         tmp_path_factory.mktemp("cli"),
-        SHARDEX_REDIS_URL=embedded_redis.url,
-        SHARDEX_POSTGRES_URL=embedded_postgres.url.rpartition("/")[0] + f"/{DATABASE}",
+        **own_servers(embedded_redis.url, embedded_postgres.url, DATABASE),
     )
     taken = socket.create_server(("127.0.0.1", int(process.environment["SHARDEX_GATEWAY__PORT"])))
     try:

@@ -8,14 +8,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
-import redis
-from psycopg import sql
 
 from ops.embedded_postgres import EmbeddedPostgres
 from ops.embedded_redis import EmbeddedRedis
-from tests.exchange_process import ExchangeProcess
+from tests.exchange_process import ExchangeProcess, own_servers
 from tests.helpers import eventually
 
 DATABASE = "test_reconcile_conditions"
@@ -39,14 +36,9 @@ def exchange(
     embedded_redis: EmbeddedRedis,
     embedded_postgres: EmbeddedPostgres,
 ) -> Iterator[ExchangeProcess]:
-    with redis.Redis.from_url(embedded_redis.url) as client:
-        client.flushall()
-    with psycopg.connect(embedded_postgres.url, autocommit=True) as db:
-        db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
     process = ExchangeProcess(
         tmp_path_factory.mktemp("reconcile"),
-        SHARDEX_REDIS_URL=embedded_redis.url,
-        SHARDEX_POSTGRES_URL=embedded_postgres.url.rpartition("/")[0] + f"/{DATABASE}",
+        **own_servers(embedded_redis.url, embedded_postgres.url, DATABASE),
     )
     try:
         process.start()

@@ -13,7 +13,6 @@ from typing import Any
 import psycopg
 import pytest
 import redis
-from psycopg import sql
 
 from engine.commands import CancelAll
 from engine.snapshot import decode_snapshot, encode_snapshot
@@ -23,7 +22,7 @@ from ops.embedded_postgres import EmbeddedPostgres
 from ops.embedded_redis import EmbeddedRedis
 from router.redis_client import RedisLink
 from router.venue_cut import VenueCut, read_venue_cut
-from tests.exchange_process import ExchangeProcess
+from tests.exchange_process import ExchangeProcess, own_servers
 from tests.helpers import eventually, eventually_async
 from tests.integration.test_reconcile import Damage, damage
 
@@ -41,14 +40,9 @@ def exchange(
     embedded_redis: EmbeddedRedis,
     embedded_postgres: EmbeddedPostgres,
 ) -> Iterator[ExchangeProcess]:
-    with redis.Redis.from_url(embedded_redis.url) as client:
-        client.flushall()
-    with psycopg.connect(embedded_postgres.url, autocommit=True) as db:
-        db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
     process = ExchangeProcess(
         tmp_path_factory.mktemp("trimmed"),
-        SHARDEX_REDIS_URL=embedded_redis.url,
-        SHARDEX_POSTGRES_URL=embedded_postgres.url.rpartition("/")[0] + f"/{DATABASE}",
+        **own_servers(embedded_redis.url, embedded_postgres.url, DATABASE),
         SHARDEX_ENGINE__SNAPSHOT_INTERVAL_S="1",
         SHARDEX_ENGINE__SNAPSHOT_INPUTS_MIN=str(INPUTS_MIN),
     )

@@ -7,17 +7,15 @@ import json
 import signal
 from collections.abc import Iterator
 
-import psycopg
 import pytest
 import redis
-from psycopg import sql
 
 from engine.commands import NewOrder, encode_command
 from engine.enums import OrdType, SelfTradePrevention, Side, TimeInForce
 from engine.events import Skipped, decode_output
 from ops.embedded_postgres import EmbeddedPostgres
 from ops.embedded_redis import EmbeddedRedis
-from tests.exchange_process import ExchangeProcess
+from tests.exchange_process import ExchangeProcess, own_servers
 from tests.helpers import eventually, eventually_async
 from tests.venue import Peer
 
@@ -35,14 +33,9 @@ def exchange(
     embedded_redis: EmbeddedRedis,
     embedded_postgres: EmbeddedPostgres,
 ) -> Iterator[ExchangeProcess]:
-    with redis.Redis.from_url(embedded_redis.url) as client:
-        client.flushall()
-    with psycopg.connect(embedded_postgres.url, autocommit=True) as db:
-        db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
     process = ExchangeProcess(
         tmp_path_factory.mktemp("skip"),
-        SHARDEX_REDIS_URL=embedded_redis.url,
-        SHARDEX_POSTGRES_URL=embedded_postgres.url.rpartition("/")[0] + f"/{DATABASE}",
+        **own_servers(embedded_redis.url, embedded_postgres.url, DATABASE),
     )
     try:
         process.start()
