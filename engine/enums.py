@@ -163,6 +163,8 @@ class PhaseReason(IntEnum):
     PRICE_BAND = 2
     """An order would have traded outside the price band."""
     AUCTION_DONE = 3
+    EXPIRY_DONE = 4
+    """The opening waited until what was to end before it had ended."""
 
 
 class MassCancelRequestType(IntEnum):

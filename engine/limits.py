@@ -37,7 +37,8 @@ of an IOC order (150=C), and a FOK order that would need more is killed."""
 
 EXPIRIES_PER_INPUT_MAX = 10_000
 """Orders whose time has come that one input takes out before it is applied itself. The others leave
-with the next inputs, a Tick of the leading engine where nothing else comes."""
+with the next inputs, a Tick of the leading engine where nothing else comes; until then nothing
+matches (`engine.phases`)."""
 
 STOP_TRIGGERS_PER_INPUT_MAX = 100
 """Stop orders that one input triggers; the others are triggered by the next inputs, likewise."""

@@ -263,7 +263,9 @@ class Matcher(Opening):
             self.book.check_invariants()
         else:
             self.book.check_structure()
-        assert bool(self.auction_ticks) == (self.phase is _OPENING_AUCTION), "Invariant: an auction"
+        opens, may_wait = self.phase is _OPENING_AUCTION, self.expiry.next_us != NEVER
+        assert opens >= bool(self.auction_ticks) >= (opens and not may_wait), "Invariant: auctions"
+        assert may_wait or not self.is_behind, "Invariant: what is to end is noted"
         self.stops.check_invariants()
         assert not self.quiet or (self.phase is _CONTINUOUS and not self.stops.orders), (
             "Invariant: a quiet symbol has nothing to follow up"
@@ -285,7 +287,7 @@ class Matcher(Opening):
         if self.phase is _OPENING_AUCTION:
             self.run_auction(turn)
         continuous = self.phase is _CONTINUOUS
-        if self.stops.orders and continuous:
+        if self.stops.orders and continuous and not self.is_behind:
             self.trigger_stops(turn)
         self.quiet = continuous and not self.stops.orders and self.expiry.next_us == NEVER
 
@@ -314,9 +316,10 @@ class Matcher(Opening):
         return self._check_band(command) if self.rules.band_ppm else None
 
     def _check_phase(self, command: NewOrder | ReplaceOrder) -> Refusal | None:
-        if self.phase is _CONTINUOUS and command.time_in_force is not _OPG:
+        takes_all = self.phase is _CONTINUOUS and not self.is_behind
+        if takes_all and command.time_in_force is not _OPG:
             return None
-        return check_order(self.rules.symbol, self.phase, command)
+        return check_order(self.rules.symbol, self.phase, command, is_behind=self.is_behind)
 
     def _refuse_replace(self, command: ReplaceOrder) -> ReplaceRefusal | None:
         # A phase that does not take a replace says so whatever else is wrong with it.

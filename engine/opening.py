@@ -9,7 +9,8 @@ of its own follows, at its own price. So CONTINUOUS never begins with a crossed 
 is crossed it begins at once.
 
 What is over at a change ends with it: orders at the opening when CONTINUOUS begins, and day orders,
-too, when the symbol is closed.
+too, when the symbol is closed. Where that is more than one input may do, an opening waits for it in
+OPENING_AUCTION, of which the price comes later.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Opening(Trading):
     """One symbol's orders and its trading phase.
 
     Attributes:
-        auction_ticks: Price of the auction under way; 0 = none is.
+        auction_ticks: Price of the auction under way; 0 = none is, or it has not begun yet.
     """
 
     __slots__ = ("auction_ticks",)
@@ -60,11 +61,20 @@ class Opening(Trading):
             if phase is TradingPhase.CLOSED:
                 self.expire_day_orders(turn)
                 self.expire_opening_orders(turn)
-        elif not self._begin_auction(turn, command.reason):
-            self._begin_continuous(turn, command.reason)
+        elif self.is_behind:
+            self.change_phase(turn, TradingPhase.OPENING_AUCTION, command.reason)
+        else:
+            self._open(turn, command.reason)
 
     def run_auction(self, turn: Turn) -> None:
-        """Make the next trades of the auction under way, and end it after the last one."""
+        """Make the next trades of the auction under way, and end it after the last one.
+
+        It begins, or goes on, only when no order is left that must not trade any more.
+        """
+        if self.is_behind:
+            return
+        if not self.auction_ticks:
+            self._open(turn, PhaseReason.EXPIRY_DONE)
         room = OUTPUT_EVENTS_MAX - EVENTS_AT_THE_END - len(turn.events)
         left = min(AUCTION_TRADES_PER_INPUT_MAX, room // EVENTS_PER_TRADE)
         if left <= 0:
@@ -77,8 +87,13 @@ class Opening(Trading):
         if self.stops.orders:
             self.stops.observe(self.last_ticks)  # another auction may have another price
         self.auction_ticks = 0
-        if not self._begin_auction(turn, PhaseReason.AUCTION_DONE):
-            self._begin_continuous(turn, PhaseReason.AUCTION_DONE)
+        self._open(turn, PhaseReason.AUCTION_DONE)
+
+    def _open(self, turn: Turn, reason: PhaseReason) -> None:
+        # Begins the next auction, or continuous trading where nothing is crossed.
+        if not self._begin_auction(turn, reason):
+            self.change_phase(turn, TradingPhase.CONTINUOUS, reason)
+            self.expire_opening_orders(turn)
 
     def _begin_auction(self, turn: Turn, reason: PhaseReason) -> bool:
         # Returns whether there is anything to match.
@@ -88,10 +103,6 @@ class Opening(Trading):
         self.auction_ticks = found.price_ticks
         self.change_phase(turn, TradingPhase.OPENING_AUCTION, reason, *found)
         return True
-
-    def _begin_continuous(self, turn: Turn, reason: PhaseReason) -> None:
-        self.change_phase(turn, TradingPhase.CONTINUOUS, reason)
-        self.expire_opening_orders(turn)
 
     def _trade_at_auction(self, turn: Turn, bid: OpenOrder, ask: OpenOrder, lots: int) -> None:
         # The auction has lowered the leaves of both already.

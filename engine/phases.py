@@ -14,9 +14,14 @@ matched by an auction (`engine.auction`), and CONTINUOUS follows by itself. In P
 must be able to rest: no market, IOC, FOK, minimum quantity or post-only order, of which nobody can
 say yet whether they would trade. Stop orders wait there as they do anywhere.
 
+While more orders are to end than one input takes out (`engine.expiry`), nothing matches and no
+order gets other terms, in any phase: new orders and replaces are refused, triggered stops wait, and
+an opening stays in OPENING_AUCTION, without a price yet. So what the close, the end of the opening
+or its own date has ended never trades, however many end at once.
+
 Codes: 103=2 (exchange closed) for new orders and 102=2 (broker option) for replaces and cancels;
 103=11 for a kind of order that PRE_OPEN does not take, and 102=99 for a replace by one; 103=4 (too
-late to enter) for an at-the-opening order after the opening.
+late to enter) for an at-the-opening order after the opening; 103=99 and 102=99 while orders end.
 """
 
 from __future__ import annotations
@@ -52,13 +57,23 @@ def describe(symbol: str, phase: TradingPhase) -> str:
     return f"Trading phase: {symbol} is {_WORDS[phase]}"
 
 
-def check_order(symbol: str, phase: TradingPhase, order: NewOrder | ReplaceOrder) -> Refusal | None:
+def check_order(
+    symbol: str, phase: TradingPhase, order: NewOrder | ReplaceOrder, *, is_behind: bool
+) -> Refusal | None:
     """Return why a phase does not take a new order, or new terms of an open one; or None.
 
     A phase that takes no orders at all says so whatever else is wrong with the order.
+
+    Args:
+        is_behind: Whether orders are still to end that must not trade any more.
     """
     if phase not in TAKES_ORDERS:
         return Refusal(OrdRejReason.EXCHANGE_CLOSED, describe(symbol, phase))
+    if is_behind:
+        text = (
+            f"{describe(symbol, phase)}, but orders whose time is over are still to end: try again"
+        )
+        return Refusal(OrdRejReason.OTHER, text)
     if phase is TradingPhase.PRE_OPEN:
         return _check_rests(symbol, order)
     if order.time_in_force == _OPG:

@@ -75,12 +75,23 @@ class Trading:
         accounts: What each account has open and has had.
         last_ticks: Price of the last trade; 0 before the first.
         phase: What the symbol takes; orders match as they come in CONTINUOUS only.
+        is_behind: Whether orders are left that this input was to end: nothing matches then.
         quiet: Whether nothing comes of an input but what its command does: the phase is CONTINUOUS,
             no stop order waits and no order expires. False does no harm; it is true for most
             inputs, which need not look then.
     """
 
-    __slots__ = ("accounts", "book", "expiry", "last_ticks", "phase", "quiet", "rules", "stops")
+    __slots__ = (
+        "accounts",
+        "book",
+        "expiry",
+        "is_behind",
+        "last_ticks",
+        "phase",
+        "quiet",
+        "rules",
+        "stops",
+    )
 
     def __init__(self, rules: SymbolRules) -> None:
         self.rules = rules
@@ -90,6 +101,7 @@ class Trading:
         self.accounts: dict[int, AccountOrders] = {}
         self.last_ticks = 0
         self.phase = TradingPhase.CONTINUOUS
+        self.is_behind = False
         self.quiet = False
 
     def open_orders(self) -> Iterator[OpenOrder]:
@@ -204,7 +216,7 @@ class Trading:
         reports.refilled(turn, order)
 
     def expire_due(self, turn: Turn) -> None:
-        """End the orders whose time has come, up to a limit."""
+        """End the orders whose time has come, up to a limit; note whether some are left."""
         expiry = self.expiry
         due = expiry.due(turn.ts_us, self._find_open, EXPIRIES_PER_INPUT_MAX)
         self._expire(turn, due)
@@ -213,6 +225,7 @@ class Trading:
             swept = expiry.swept(self.open_orders(), left)
             self._expire(turn, swept)
             left -= len(swept)
+        self.is_behind = bool(expiry.sweeps) or expiry.first_us(self._find_open) <= turn.ts_us
 
     def expire_day_orders(self, turn: Turn) -> None:
         """Begin to end the DAY orders that are open now, and end as many as one input may."""

@@ -89,7 +89,7 @@ CREATE TABLE phase_changes (
     seq              bigint NOT NULL,                 -- the input that brought it
     index            int NOT NULL,                    -- of the event in its output
     phase            text NOT NULL,   -- continuous, pre_open, opening_auction, halted, cancel_only, closed
-    reason           text NOT NULL,                   -- operator, schedule, price_band, auction_done
+    reason           text NOT NULL,                   -- operator, schedule, price_band, auction_done, expiry_done
     auction_price    numeric,                         -- of the auction that it began, where something crossed
     auction_quantity numeric,
     changed_at       timestamptz NOT NULL,

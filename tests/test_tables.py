@@ -8,6 +8,7 @@ A case is a few lines:
     given COMMAND                          a command whose reports are not listed
     COMMAND                                a command; its reports follow, indented, all of them
       A a1 accepted 10 @ 100
+    expiries N                             one input ends at most so many orders in this case
     book BIDS | ASKS                       levels best first, each order as QTY ClOrdID @ PRICE;
                                            of an iceberg SHOWN+HIDDEN
     stops SELLS | BUYS                     waiting stop orders, nearest first, as QTY ClOrdID @ STOP
@@ -40,6 +41,7 @@ from typing import Any
 
 import pytest
 
+from engine import trading
 from engine.commands import OrderConditions
 from engine.enums import (
     CancelReason,
@@ -297,7 +299,7 @@ def balance_line(world: World, who: str) -> str:
     return f"{who} base {base[0]}+{base[2]} quote {quote[0]}+{quote[2]}"
 
 
-def replay(lines: list[str]) -> list[str]:
+def replay(lines: list[str], patch: pytest.MonkeyPatch) -> list[str]:
     """Run a case, and return its lines as they would read if they told what really happens."""
     world = World()
     told = []
@@ -307,6 +309,9 @@ def replay(lines: list[str]) -> list[str]:
             continue
         if line.startswith("given "):
             run_command(world, words[1:])
+            told.append(line)
+        elif words[0] == "expiries":
+            patch.setattr(trading, "EXPIRIES_PER_INPUT_MAX", int(words[1]))
             told.append(line)
         elif words[0] == "book":
             told.append(book_line(world))
@@ -325,8 +330,8 @@ def replay(lines: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("lines", CASES)
-def test_table(lines: list[str]) -> None:
-    assert replay(lines) == lines
+def test_table(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert replay(lines, monkeypatch) == lines
 
 
 def test_there_are_tables() -> None:

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import opening
+from engine import opening, trading
 from engine.commands import decode_command
 from engine.enums import Liquidity, PhaseReason, Side, TimeInForce, TradingPhase
 from engine.events import OrderAccepted, OrderFilled, OrderReplaced, Output, PhaseChanged
+from engine.expiry import NEVER
 from engine.open_order import OpenOrder
 from engine.settlement import encode_settlement
 from engine.shard import Shard
@@ -89,6 +90,40 @@ def test_an_auction_in_parts_is_the_one_that_single_lots_make(
         )
         assert trades_in(events) == expected
         matcher.book.check_invariants()
+
+
+@settings(max_examples=120, deadline=None)
+@given(STEPS, st.integers(1, 2))
+def test_what_is_to_end_never_trades_and_keeps_its_terms(steps: list[Step], at_once: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trading, "EXPIRIES_PER_INPUT_MAX", at_once)
+        world = World()
+        matcher = world.shard.matcher(SYMBOL)
+        ended: set[int] = set()
+        before: dict[int, OpenOrder] = {}
+        for output in outputs(world, steps):
+            ended |= {o.order_id for o in before.values() if _expire_us(o) <= output.ts_us}
+            for event in output.events:
+                if isinstance(event, OrderFilled | OrderReplaced):
+                    assert event.order_seq not in ended
+                if isinstance(event, PhaseChanged) and event.phase in _ENDS:
+                    over = _ENDS[event.phase]
+                    ended |= {o.order_id for o in before.values() if o.time_in_force in over}
+            before = {order.order_id: order for order in matcher.open_orders()}
+        while world.shard.due_us(SYMBOL) == 1:
+            world.tick()
+        assert ended.isdisjoint(order.order_id for order in matcher.open_orders())
+        assert matcher.phase is not TradingPhase.OPENING_AUCTION
+
+
+_ENDS = {
+    TradingPhase.CONTINUOUS: (TimeInForce.OPG,),
+    TradingPhase.CLOSED: (TimeInForce.DAY, TimeInForce.OPG),
+}
+
+
+def _expire_us(order: OpenOrder) -> int:
+    return (order.conditions.expire_us if order.conditions is not None else 0) or NEVER
 
 
 def trades_in(events: list[object]) -> tuple[int, Counter[int]]:

@@ -49,10 +49,26 @@ def test_what_a_phase_takes(
     phase: TradingPhase, words: str, *, takes_orders: bool, takes_cancels: bool
 ) -> None:
     text = f"Trading phase: ALFA-USD is {words}"
-    refusal = check_order("ALFA-USD", phase, LIMIT)
+    refusal = check_order("ALFA-USD", phase, LIMIT, is_behind=False)
     expected = None if takes_orders else (OrdRejReason.EXCHANGE_CLOSED, text)
     assert refusal == expected
     assert check_cancel("ALFA-USD", phase) == (None if takes_cancels else text)
+
+
+@pytest.mark.parametrize(
+    ("phase", "words"),
+    [(TradingPhase.CONTINUOUS, "open"), (TradingPhase.PRE_OPEN, "in pre-open")],
+)
+def test_nothing_is_taken_while_orders_are_still_to_end(phase: TradingPhase, words: str) -> None:
+    text = f"Trading phase: ALFA-USD is {words}, but orders whose time is over are still to end"
+    refusal = check_order("ALFA-USD", phase, LIMIT, is_behind=True)
+    assert refusal == (OrdRejReason.OTHER, text)
+
+
+def test_a_phase_that_takes_nothing_says_so_while_orders_are_still_to_end() -> None:
+    refusal = check_order("ALFA-USD", TradingPhase.HALTED, LIMIT, is_behind=True)
+    text = "Trading phase: ALFA-USD is halted"
+    assert refusal == (OrdRejReason.EXCHANGE_CLOSED, text)
 
 
 @pytest.mark.parametrize(
@@ -67,8 +83,8 @@ def test_what_a_phase_takes(
 )
 def test_pre_open_takes_only_what_can_rest(changes: dict[str, object], kind: str) -> None:
     order = msgspec.structs.replace(LIMIT, **changes)
-    assert check_order("ALFA-USD", TradingPhase.CONTINUOUS, order) is None
-    refusal = check_order("ALFA-USD", TradingPhase.PRE_OPEN, order)
+    assert check_order("ALFA-USD", TradingPhase.CONTINUOUS, order, is_behind=False) is None
+    refusal = check_order("ALFA-USD", TradingPhase.PRE_OPEN, order, is_behind=False)
     text = f"Trading phase: ALFA-USD is in pre-open, which does not take {kind}"
     assert refusal == (OrdRejReason.UNSUPPORTED_CHARACTERISTIC, text)
 
@@ -83,11 +99,11 @@ def test_pre_open_takes_only_what_can_rest(changes: dict[str, object], kind: str
 )
 def test_pre_open_takes_icebergs_stops_and_timed_orders(changes: dict[str, object]) -> None:
     order = msgspec.structs.replace(LIMIT, **changes)
-    assert check_order("ALFA-USD", TradingPhase.PRE_OPEN, order) is None
+    assert check_order("ALFA-USD", TradingPhase.PRE_OPEN, order, is_behind=False) is None
 
 
 def test_an_at_the_opening_order_comes_before_the_opening() -> None:
-    assert check_order("ALFA-USD", TradingPhase.PRE_OPEN, OPG) is None
-    refusal = check_order("ALFA-USD", TradingPhase.CONTINUOUS, OPG)
+    assert check_order("ALFA-USD", TradingPhase.PRE_OPEN, OPG, is_behind=False) is None
+    refusal = check_order("ALFA-USD", TradingPhase.CONTINUOUS, OPG, is_behind=False)
     text = "Trading phase: ALFA-USD is open: the opening is over"
     assert refusal == (OrdRejReason.TOO_LATE_TO_ENTER, text)
