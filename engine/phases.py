@@ -70,9 +70,7 @@ def check_order(
     if phase not in TAKES_ORDERS:
         return Refusal(OrdRejReason.EXCHANGE_CLOSED, describe(symbol, phase))
     if is_behind:
-        text = (
-            f"{describe(symbol, phase)}, but orders whose time is over are still to end: try again"
-        )
+        text = f"{describe(symbol, phase)}, but orders whose time is over are still to end"
         return Refusal(OrdRejReason.OTHER, text)
     if phase is TradingPhase.PRE_OPEN:
         return _check_rests(symbol, order)
