@@ -3,7 +3,7 @@
 Imports engine and router.
 
     errors.py            the family of errors
-    settings.py          [gateway]
+    settings.py          [gateway]; settled.py hands it to the parts
 
     fix_tags.py          tags, message types, session reject reasons
     fix_fields.py        every field: name, type, values

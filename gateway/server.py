@@ -34,6 +34,7 @@ from gateway.pipeline import Pipeline
 from gateway.reporter import Reporter
 from gateway.session_keeper import SessionKeeper
 from gateway.settings import GatewaySettings
+from gateway.settled import logon_limits, session_rules, tls_files
 from gateway.symbol_texts import SymbolTable
 from gateway.tls import TlsDoor
 from gateway.watch import watch_channels, watch_memory
@@ -105,10 +106,7 @@ class Gateway:
         uses = ("admission", "reader", "sessions", "reports", "disconnects", "market")
         self._links = {
             use: RedisLink(
-                redis_url,
-                db=ACCOUNTS_DB,
-                name=f"{name}-{use}",
-                timeout_ms=redis.call_timeout_ms,
+                redis_url, db=ACCOUNTS_DB, name=f"{name}-{use}", timeout_ms=redis.call_timeout_ms
             )
             for use in uses
         }
@@ -132,7 +130,7 @@ class Gateway:
             compresses=settings.journal_compressed,
         )
         self._limits = ConnectionLimits(
-            settings.session_rules(),
+            session_rules(settings),
             write_buffer_bytes_max=settings.write_buffer_bytes_max,
             orders_per_s_max=settings.orders_per_s_max,
             now_ns=now_ns,
@@ -145,7 +143,7 @@ class Gateway:
         settings, links, now_ns = self._settings, self._links, self._now_ns
         ttl_ms = self._redis.session_ttl_ms
         symbols = SymbolTable((home.rules for home in homes.values()), retired)
-        self._authenticator = Authenticator(links["reader"], settings.logon_limits(), now_ns=now_ns)
+        self._authenticator = Authenticator(links["reader"], logon_limits(settings), now_ns=now_ns)
         self._sessions = Sessions(
             links["sessions"], owner=owner, ttl_ms=ttl_ms, daily_reset_s=settings.daily_reset_s()
         )
@@ -220,7 +218,7 @@ class Gateway:
 
     def _make_door(self) -> TlsDoor | None:
         """Return how clients come in over TLS, or None where they come in plain text."""
-        files, settings = self._settings.tls_files(), self._settings
+        files, settings = tls_files(self._settings), self._settings
         if files is None:
             return None
         return TlsDoor(

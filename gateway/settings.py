@@ -11,9 +11,6 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from engine.enums import SelfTradePrevention
-from gateway.auth import LogonLimits
-from gateway.session_events import SessionRules
-from gateway.tls import TlsFiles
 
 
 class GatewaySettings(BaseModel):
@@ -127,41 +124,9 @@ class GatewaySettings(BaseModel):
             raise ValueError("tls_client_ca: expected tls_cert and tls_key, too")
         return self
 
-    def tls_files(self) -> TlsFiles | None:
-        """Return the files for TLS, or None where FIX is spoken in plain text."""
-        if self.tls_cert is None or self.tls_key is None:
-            return None
-        return TlsFiles(self.tls_cert, self.tls_key, self.tls_client_ca)
-
-    def logon_limits(self) -> LogonLimits:
-        """Return the limits of logging on."""
-        return LogonLimits(
-            failures_free=self.logon_failures_free,
-            address_failures_free=self.logon_address_failures_free,
-            wait_max_s=self.logon_wait_max_s,
-            pending_max=self.logon_pending_max,
-            signed_window_s=self.signed_logon_window_s,
-            needs_certificate=self.tls_client_ca is not None,
-        )
-
     def daily_reset_s(self) -> int | None:
         """Return the second of the UTC day of the daily reset, or None where there is none."""
         if not self.session_reset_time:
             return None
         hour, minute = self.session_reset_time.split(":")
         return int(hour) * 3_600 + int(minute) * 60
-
-    def session_rules(self) -> SessionRules:
-        """Return the limits of a FIX session."""
-        return SessionRules(
-            comp_id=self.comp_id.encode("ascii"),
-            heart_bt_int_min_s=self.heart_bt_int_min_s,
-            heart_bt_int_max_s=self.heart_bt_int_max_s,
-            test_messages=self.test_messages,
-            sending_time_tolerance_s=self.sending_time_tolerance_s,
-            logon_timeout_s=self.logon_timeout_s,
-            logout_timeout_s=self.logout_timeout_s,
-            resend_timeout_s=self.resend_timeout_s,
-            max_message_bytes=self.max_message_bytes,
-            max_garbled_bytes=self.max_garbled_bytes,
-        )

@@ -5,7 +5,8 @@ Imports everything; nothing imports ops.
 __main__.py           shardex, the command line; one commands_*.py per group of commands
 cli.py                what the commands share: parsers, settings, connections, printing, exit codes
 commands_up.py        up
-commands_processes.py gateway, engine, marketdata, writer: each process alone
+process_command.py    each process alone: commands_gateway.py, commands_engine.py,
+                      commands_marketdata.py, commands_writer.py
 commands_status.py    status
 commands_failover.py  failover
 commands_reconcile.py reconcile
@@ -24,8 +25,10 @@ commands_fixlog.py    fixlog
 commands_backup.py    backup, restore: backup.py copies a venue, restore.py makes one of the copy
 settings.py           exchange.toml and the environment, validated; venue_file.py is the venue in it
 schedule.py           what is due of a timetable; schedule_keeper.py makes it, beside an engine
-wiring.py             builds each process from its settings; engine_process.py the engines,
-                      engine_server.py whether an engine may lead on its server
+wiring.py             what every process is built with, and reports itself by
+gateway_process.py    a gateway from its settings; likewise marketdata_process.py and
+                      writer_process.py; engine_process.py the engines, engine_server.py whether an
+                      engine may lead on its server
 up.py                 the whole exchange: start, endpoints, summary, stop
 processes.py          supervision: start and stop order, restart with back-off, signals
 services.py           what is supervised: processes of the exchange, private servers

@@ -1,7 +1,9 @@
 """``shardex`` and ``python -m ops``: the command line.
 
 Each group of commands is a module with ``add_parsers``; a command is a function from its arguments
-to an exit code. What can be told in one line is told in one line; a traceback is a bug of ours.
+to an exit code. Only the module of the command that is asked for is loaded: all of the project
+takes several times as long as most commands, and every process of a venue is one of them. What can
+be told in one line is told in one line; a traceback is a bug of ours.
 """
 
 from __future__ import annotations
@@ -9,55 +11,52 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from engine.errors import ExchangeError
-from ops import (
-    commands_acl,
-    commands_audit,
-    commands_backup,
-    commands_failover,
-    commands_fixlog,
-    commands_flow,
-    commands_ledger,
-    commands_market,
-    commands_phase,
-    commands_processes,
-    commands_reconcile,
-    commands_repair,
-    commands_replay,
-    commands_skip,
-    commands_status,
-    commands_torture,
-    commands_up,
-    commands_users,
-)
 from ops.cli import EXIT_CODES, EXIT_FAILED
 from ops.wiring import VERSION
 
-_GROUPS = (
-    commands_up,
-    commands_status,
-    commands_failover,
-    commands_reconcile,
-    commands_repair,
-    commands_replay,
-    commands_audit,
-    commands_backup,
-    commands_skip,
-    commands_phase,
-    commands_users,
-    commands_ledger,
-    commands_market,
-    commands_fixlog,
-    commands_flow,
-    commands_torture,
-    commands_acl,
-    commands_processes,
-)
+COMMANDS = {
+    "up": "commands_up",
+    "status": "commands_status",
+    "failover": "commands_failover",
+    "reconcile": "commands_reconcile",
+    "repair": "commands_repair",
+    "replay": "commands_replay",
+    "diff": "commands_replay",
+    "audit": "commands_audit",
+    "backup": "commands_backup",
+    "restore": "commands_backup",
+    "skip": "commands_skip",
+    "phase": "commands_phase",
+    "user": "commands_users",
+    "deposit": "commands_ledger",
+    "withdraw": "commands_ledger",
+    "balances": "commands_ledger",
+    "symbols": "commands_market",
+    "book": "commands_market",
+    "watch": "commands_market",
+    "fixlog": "commands_fixlog",
+    "replay-flow": "commands_flow",
+    "simulate": "commands_flow",
+    "demo-market": "commands_flow",
+    "torture": "commands_torture",
+    "acl": "commands_acl",
+    "gateway": "commands_gateway",
+    "engine": "commands_engine",
+    "marketdata": "commands_marketdata",
+    "writer": "commands_writer",
+}
+"""The module of ``ops`` that has each command."""
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of the module that has a command, or else of all commands.
+
+    Args:
+        command: what is asked for; where it is no command, all are loaded to list them.
+    """
     parser = argparse.ArgumentParser(
         prog="shardex",
         description="A FIX 4.4 exchange sharded by symbol over Redis Streams.",
@@ -66,8 +65,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"shardex {VERSION}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for group in _GROUPS:
-        group.add_parsers(commands)
+    modules = [COMMANDS[command]] if command in COMMANDS else dict.fromkeys(COMMANDS.values())
+    for module in modules:
+        import_module(f"ops.{module}").add_parsers(commands)
     return parser
 
 
@@ -80,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not __debug__:
         print("shardex: python -O removes the checks of invariants: refused", file=sys.stderr)
         return EXIT_FAILED
-    args = build_parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    args = build_parser(given[0] if given else None).parse_args(given)
     try:
         code: int = args.run(args)
     except ExchangeError as error:

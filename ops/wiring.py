@@ -1,7 +1,8 @@
-"""Builds each process from its settings: the one place that knows all types.
+"""What every process is built with: links, homes, files, and how it reports itself.
 
-Every process looks the same from outside: it reads the symbols' homes, runs until it is cancelled,
-and reports itself under ``process:{name}`` meanwhile.
+Each kind of process is put together in a module of its own (gateway_process.py and its like), so
+that none loads what only another needs. All look the same from outside: they read the symbols'
+homes, run until they are cancelled, and report themselves under ``process:{name}`` meanwhile.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -18,20 +18,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from engine.instrument import SymbolRules
-from gateway.server import Gateway
-from marketdata.service import MarketDataService
 from ops.processes import single_error
 from ops.settings import Settings
-from persistence.service import WriterService
-from persistence.writer import PostgresWriter
 from router.errors import RedisUnavailable
-from router.homes import (
-    Home,
-    define_symbols,
-    read_homes,
-    read_retired_rules,
-    refuse_removed_assets,
-)
+from router.homes import Home, define_symbols, read_homes, refuse_removed_assets
 from router.keys import ACCOUNTS_DB
 from router.process_registry import ProcessRegistry
 from router.redis_client import RedisLink, retry_while_away
@@ -116,36 +106,6 @@ async def read_venue(settings: Settings, link: RedisLink) -> dict[str, Home]:
     return await retry_while_away(lambda: read_homes(link, shards), what="symbols")
 
 
-async def run_gateway(settings: Settings, redis_url: str, name: str, port: int) -> None:
-    """Be a gateway until cancelled; then log its sessions out. SIGHUP: read certificates again.
-
-    Args:
-        name: unique in the venue, such as gateway-1.
-        port: to listen on.
-
-    Raises:
-        HomeMismatch: see ``read_venue``.
-        ExchangeError: see ``Gateway.run``.
-    """
-    async with accounts_link(settings, redis_url, name=name) as link:
-        homes = await read_venue(settings, link)
-        gateway = Gateway(
-            name,
-            settings.gateway,
-            settings.redis,
-            redis_url=redis_url,
-            shards=shard_map(settings, redis_url).shards,
-            homes=homes,
-            retired=await retry_while_away(lambda: read_retired_rules(link, homes), what="symbols"),
-            journal_directory=journal_directory(settings, name),
-            port=port,
-            now_ns=time.time_ns,
-        )
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, gateway.reload_certificates)
-        await reported(name, link, until_cancelled(gateway), gateway.stats)
-
-
 async def until_cancelled(component: Stoppable) -> None:
     """Run what has a clean stop of its own; cancelling asks for that."""
     running = asyncio.ensure_future(component.run())
@@ -155,44 +115,6 @@ async def until_cancelled(component: Stoppable) -> None:
         component.stop()
         await running
         raise
-
-
-async def run_writer(settings: Settings, redis_url: str, postgres_url: str) -> None:
-    """Be the writer until cancelled.
-
-    Raises:
-        HomeMismatch: see ``read_venue``.
-        PersistenceError: see ``WriterService.run``.
-    """
-    async with accounts_link(settings, redis_url, name="writer") as link:
-        homes = await read_venue(settings, link)
-        service = WriterService(
-            link=link,
-            shards=shard_map(settings, redis_url).shards,
-            incarnations={symbol: home.incarnation for symbol, home in homes.items()},
-            scales=settings.scales(),
-            writer=PostgresWriter(postgres_url, settings.postgres),
-            settings=settings.writer,
-            now_ns=time.monotonic_ns,
-        )
-        await reported("writer", link, service.run(), service.stats)
-
-
-async def run_marketdata(settings: Settings, redis_url: str) -> None:
-    """Be market data until cancelled.
-
-    Raises:
-        ExchangeError: see ``MarketDataService.run``.
-    """
-    async with accounts_link(settings, redis_url, name="marketdata") as link:
-        service = MarketDataService(
-            url=redis_url,
-            shards=shard_map(settings, redis_url).shards,
-            settings=settings.marketdata,
-            timeout_ms=settings.redis.call_timeout_ms,
-            now_us=wall_us,
-        )
-        await reported("marketdata", link, service.run(), service.stats)
 
 
 async def reported(

@@ -22,7 +22,7 @@ import engine.snapshot_keeper
 import engine.trading
 import gateway.server
 import ops.engine_process
-import ops.wiring
+import ops.writer_process
 from engine.runner import ShardRunner
 from engine.snapshot import encode_snapshot
 from engine.snapshot_keeper import SnapshotKeeper
@@ -92,7 +92,7 @@ def production_in(world: World) -> Iterator[None]:
             (SnapshotKeeper, "_fork", _write_snapshots),
             (engine.snapshot_keeper, "_wait_for", _wait_for_snapshots),
             (ProcessRegistry, "run", _report_nothing),
-            (ops.wiring, "PostgresWriter", lambda url, settings: world.table_writer()),
+            (ops.writer_process, "PostgresWriter", lambda url, settings: world.table_writer()),
         ):
             stack.enter_context(mock.patch.object(place, name, value))
         for place, name, portion in PORTIONS if world.plan.small_portions else ():

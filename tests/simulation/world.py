@@ -17,7 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import ops.engine_process
+import ops.gateway_process
+import ops.marketdata_process
 import ops.wiring
+import ops.writer_process
 from engine.enums import TradingPhase
 from engine.errors import JournalWriteFailed
 from marketdata.subscriber import MarketSubscriber
@@ -130,7 +133,6 @@ class World:
         self.failures: list[str] = []
         self.counts: dict[str, int] = {}
         self.phase_changes: dict[tuple[str, int], TradingPhase] = {}
-        self.phase_desks = {symbol: asyncio.Lock() for symbol in self.symbols}
         self.disconnects = Disconnects(plan.graces_s, self.fail)
         self.faults_on = False
         self.ending = False
@@ -250,10 +252,10 @@ class World:
             )
         if kind == "gateway":
             port = GATEWAY_PORT + int(rest)
-            return lambda: ops.wiring.run_gateway(settings, URL, name, port)
+            return lambda: ops.gateway_process.run_gateway(settings, URL, name, port)
         if kind == "writer":
-            return lambda: ops.wiring.run_writer(settings, URL, "postgres://simulated")
-        return lambda: ops.wiring.run_marketdata(settings, URL)
+            return lambda: ops.writer_process.run_writer(settings, URL, "postgres://simulated")
+        return lambda: ops.marketdata_process.run_marketdata(settings, URL)
 
     async def _supervise(self, name: str, body: Callable[[], Awaitable[None]]) -> None:
         """Start a process again whenever it ends, as ``up`` does."""

@@ -7,10 +7,11 @@ from pydantic import ValidationError
 
 from gateway.session_events import SessionRules
 from gateway.settings import GatewaySettings
+from gateway.settled import session_rules
 
 
 def test_defaults_are_the_rules_that_sessions_have_by_themselves() -> None:
-    assert GatewaySettings().session_rules() == SessionRules(comp_id=b"SHARDEX")
+    assert session_rules(GatewaySettings()) == SessionRules(comp_id=b"SHARDEX")
 
 
 def test_every_limit_of_a_session_can_be_set() -> None:
@@ -25,7 +26,7 @@ def test_every_limit_of_a_session_can_be_set() -> None:
         "max_message_bytes": 4_096,
         "max_garbled_bytes": 8_192,
     }
-    rules = GatewaySettings.model_validate(changed).session_rules()
+    rules = session_rules(GatewaySettings.model_validate(changed))
     assert rules.comp_id == b"VENUE"
     for name, value in changed.items():
         assert name == "comp_id" or getattr(rules, name) == value
