@@ -93,6 +93,10 @@ new orders are refused while memory is nearly used up, so it stops growing then.
 gets copies has an entry for each one of those it copies besides, whether it is there or not: it
 must log on, or be made a copy of nobody."""
 
+PHASE_REQUEST_KEPT_S = 86_400
+"""Seconds for which an operator's request for another trading phase is known again by its name.
+Repeated later it would count as a new one; `shardex phase` repeats it for an hour at most."""
+
 DEPOSIT_REF_LENGTH_MAX = 64
 """Characters of a deposit's or withdrawal's --ref."""
 

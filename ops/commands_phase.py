@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from engine.enums import TradingPhase
 from engine.events import PhaseChanged, decode_output_events
@@ -31,10 +32,12 @@ from ops.wiring import read_venue, shard_map
 from router import keys
 from router.dense_ids import entry_number
 from router.homes import Home
-from router.phases import PhaseRequest, request_phase
+from router.phases import PhaseRequest, PlacedChange, request_phase
 from router.redis_client import RedisLink, retry_while_away
 
 WAIT_DEFAULT_S = 30
+WAIT_MAX_S = 3_600
+"""A request is repeated for so long at most, while it is known by its name for a day."""
 _NAMES = {phase_name(phase): phase for phase in TradingPhase}
 _POLL_S = 0.02
 _READ_MAX = 100
@@ -63,6 +66,8 @@ class PhaseOutcome(msgspec.Struct, frozen=True):
         changed: False: it was in that phase, or in the auction that leads there.
         auction_price, auction_volume: decimal text; None where there was no auction, or nothing
             crossed.
+        newer_seq, newer_phase: of a change that somebody else made before this one was answered,
+            and which stands; None where there was none.
     """
 
     symbol: str
@@ -71,6 +76,8 @@ class PhaseOutcome(msgspec.Struct, frozen=True):
     changed: bool
     auction_price: str | None
     auction_volume: str | None
+    newer_seq: int | None = None
+    newer_phase: str | None = None
 
 
 def add_parsers(commands: Subparsers) -> None:
@@ -91,7 +98,7 @@ def add_parsers(commands: Subparsers) -> None:
         type=positive_number,
         default=WAIT_DEFAULT_S,
         metavar="SECONDS",
-        help=f"for the engine to settle it (default: {WAIT_DEFAULT_S})",
+        help=f"for the engine to settle it, up to {WAIT_MAX_S} (default: {WAIT_DEFAULT_S})",
     )
 
 
@@ -100,11 +107,13 @@ def _phase(args: argparse.Namespace) -> int:
     symbols, phase = _asked(settings, args)
     if phase is None:
         return _show(settings, symbols, json=args.json)
+    if args.wait > WAIT_MAX_S:
+        raise CommandFailed(f"--wait: expected at most {WAIT_MAX_S} s, received {args.wait}")
     outcomes = asyncio.run(_change(settings, symbols, phase, args.wait))
     if args.json:
         print_data(msgspec.to_builtins(outcomes if args.all else outcomes[0]))
     else:
-        print("\n".join(_text_of(outcome) for outcome in outcomes))
+        print("\n".join(text_of(outcome) for outcome in outcomes))
     return EXIT_OK
 
 
@@ -151,16 +160,35 @@ async def _change(
 ) -> list[PhaseOutcome]:
     async with connect(settings) as link:
         homes = await read_venue(settings, link)
-        requested = []
+        placed = []
         for symbol in symbols:
             request = PhaseRequest(homes[symbol], phase, secrets.token_hex(8))
-            seq = await _within(wait_s, link, request)
-            requested.append((homes[symbol], seq))
+            placed.append((homes[symbol], await _within(wait_s, link, request)))
         deadline_s = time.monotonic() + wait_s
-        return [await _wait_for(link, home, seq, deadline_s) for home, seq in requested]
+        return [await wait_for_change(link, home, one, deadline_s) for home, one in placed]
 
 
-async def _within(wait_s: int, link: RedisLink, request: PhaseRequest) -> int:
+async def wait_for_change(
+    link: RedisLink, home: Home, placed: PlacedChange, deadline_s: float
+) -> PhaseOutcome:
+    """Wait until an engine has settled a change, and the one that stands now.
+
+    Args:
+        link: accounts database.
+        deadline_s: of ``time.monotonic``.
+
+    Raises:
+        CommandFailed: not in time; it stands in the stream.
+        RedisUnavailable: no reply; likewise.
+    """
+    outcome = await _wait_for(link, home, placed.seq, deadline_s)
+    if placed.last_seq == placed.seq:
+        return outcome
+    newer = await _wait_for(link, home, placed.last_seq, deadline_s)
+    return replace(outcome, newer_seq=newer.seq, newer_phase=newer.phase)
+
+
+async def _within(wait_s: int, link: RedisLink, request: PhaseRequest) -> PlacedChange:
     try:
         async with asyncio.timeout(wait_s):
             return await retry_while_away(lambda: request_phase(link, request), what="phase")
@@ -219,13 +247,18 @@ def _outcome(home: Home, seq: int, changes: Sequence[PhaseChanged]) -> PhaseOutc
     return PhaseOutcome(home.symbol, seq, phase_name(changes[-1].phase), True, price, volume)
 
 
-def _text_of(outcome: PhaseOutcome) -> str:
+def text_of(outcome: PhaseOutcome) -> str:
+    """Return the line that tells an operator what came of a change."""
     symbol = outcome.symbol
     if not outcome.changed:
-        return f"{symbol}: is in that phase already, or on its way there"
-    if outcome.phase is None:
-        return f"{symbol}: settled (seq {outcome.seq}), and trimmed already; shardex phase {symbol}"
-    text = f"{symbol}: {outcome.phase} (seq {outcome.seq})"
+        text = f"{symbol}: is in that phase already, or on its way there"
+    elif outcome.phase is None:
+        text = f"{symbol}: settled (seq {outcome.seq}), and trimmed already; shardex phase {symbol}"
+    else:
+        text = f"{symbol}: {outcome.phase} (seq {outcome.seq})"
     if outcome.auction_volume is not None:
         text += f"; auction: {outcome.auction_volume} at {outcome.auction_price}"
+    if outcome.newer_seq is not None:
+        stands = outcome.newer_phase or f"see shardex phase {symbol}"
+        text += f"; changed again since (seq {outcome.newer_seq}): {stands}"
     return text

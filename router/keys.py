@@ -54,9 +54,11 @@ Shard database (DB n)::
     orders:{symbol}     stream  dense {seq}-0: c encoded command, t stamp in µs
     events:{symbol}     stream  dense {seq}-0: e encoded Output
     skips:{symbol}      hash    seq -> "{stamp in µs} {reason}": inputs that an operator skips
-    phase:{symbol}      hash    changes of the trading phase: request, seq: the name of the last one
-                                that somebody asked for, and its command; scheduled: µs since 1970
-                                for which the last one of the schedule was meant
+    phase:{symbol}      hash    changes of the trading phase: seq: the command of the last one;
+                                scheduled: µs since 1970 for which the last one of the schedule was
+                                meant
+    phase:{symbol}:{name}
+                        string  seq of the command that this request for a change became, with a TTL
     lease               hash    the shard's leader: owner, epoch, until_ms; handover: the epoch that
                                 is asked to hand over
     cleared             string  run id of the server whose streams have been compared with a journal

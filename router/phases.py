@@ -10,6 +10,7 @@ import msgspec
 
 from engine.commands import SetPhase, encode_command
 from engine.enums import PhaseReason, TradingPhase
+from engine.limits import PHASE_REQUEST_KEPT_S
 from router.errors import HomeMismatch, Uncleared
 from router.homes import Home
 from router.redis_client import RedisLink
@@ -34,8 +35,24 @@ class PhaseRequest(msgspec.Struct, frozen=True):
     name: str
 
 
-async def request_phase(link: RedisLink, request: PhaseRequest) -> int:
-    """Have a symbol change its phase; return the seq of the command.
+class PlacedChange(msgspec.Struct, frozen=True):
+    """The command that a change became.
+
+    Attributes:
+        seq: of the command.
+        last_seq: of the newest change of the symbol's phase; above ``seq`` where a request was
+            repeated and another change has been made since.
+    """
+
+    seq: int
+    last_seq: int
+
+
+async def request_phase(link: RedisLink, request: PhaseRequest) -> PlacedChange:
+    """Have a symbol change its phase, once per request.
+
+    A request that is made again within ``PHASE_REQUEST_KEPT_S`` has no second effect, whatever
+    changed since.
 
     Args:
         link: accounts database.
@@ -46,9 +63,9 @@ async def request_phase(link: RedisLink, request: PhaseRequest) -> int:
         OutOfMemory: nothing was done.
     """
     command = SetPhase(request.phase, PhaseReason.OPERATOR)
-    seq = await _run(link, request.home, command, request.name, _NOT_SCHEDULED)
-    assert seq is not None, "Invariant: only scheduled changes may be made already"
-    return seq
+    placed = await _run(link, request.home, command, request.name, _NOT_SCHEDULED)
+    assert placed is not None, "Invariant: only scheduled changes may be made already"
+    return placed
 
 
 async def schedule_phase(
@@ -71,11 +88,19 @@ async def schedule_phase(
 
 async def _run(
     link: RedisLink, home: Home, command: SetPhase, request: str, scheduled_us: int
-) -> int | None:
-    args = (home.symbol, home.db, home.incarnation, encode_command(command), request, scheduled_us)
-    reply = await _SET_PHASE.run(link, *args)
+) -> PlacedChange | None:
+    reply = await _SET_PHASE.run(
+        link,
+        home.symbol,
+        home.db,
+        home.incarnation,
+        encode_command(command),
+        request,
+        scheduled_us,
+        PHASE_REQUEST_KEPT_S,
+    )
     if reply[0] == b"UNCLEARED":
         raise Uncleared(reply[1])
     if reply[0] == b"HOME":
         raise HomeMismatch(f"{home.symbol}: its home is not {home.incarnation}")
-    return int(reply[1]) if reply[0] == b"OK" else None
+    return PlacedChange(reply[1], reply[2]) if reply[0] == b"OK" else None

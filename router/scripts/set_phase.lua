@@ -4,16 +4,19 @@
 -- ARGV  1 symbol, 2 shard db, 3 incarnation, 4 the encoded SetPhase
 --       5 a name of the request, made once: the same request again is known by it; '' = scheduled
 --       6 when it is scheduled for, in µs since 1970 (0 = not scheduled)
---       7 run id of the server
+--       7 seconds for which the name of a request is known
+--       8 run id of the server
 -- Reads   DB 0 cleared, home:{symbol}. Shard DB cleared, home:{symbol}, last of orders:{symbol}
--- Reads and writes  Shard DB orders:{symbol}, phase:{symbol}
+-- Reads and writes  Shard DB orders:{symbol}, phase:{symbol}, phase:{symbol}:{name}
 --
--- Returns {'OK', seq}                    it is the command seq of the symbol, now or since an earlier call
+-- Returns {'OK', seq, last}              it is the command seq of the symbol, now or since an earlier call; last is
+--                                        the newest change, above seq if somebody made another one since
 --         {'DONE'}                       this change of the schedule, or a later one, was made before
 --         {'UNCLEARED', db} or {'HOME'}  nothing is written; what never was cleared counts as cleared
 --
--- Atomic, so that of several processes with the same schedule one makes each change, and once. Only the last
--- request by name is known again; a repeated change to the phase that a symbol is in does nothing anyway.
+-- Atomic, so that of several processes with the same schedule one makes each change, and once. Every request by
+-- name is known again, whatever came after it: repeated after a lost reply it undoes nothing newer. So it is
+-- for longer than anybody repeats one (PHASE_REQUEST_KEPT_S); operators' requests are few.
 -- All checks come before the first write, which Redis refuses when out of memory.
 -- Limits: seq < 10^14, where Lua begins to print with an exponent.
 
@@ -40,11 +43,12 @@ local last = call('XREVRANGE', 'orders:' .. symbol, '+', '-', 'COUNT', 1)[1]
 if not last or call('GET', 'home:' .. symbol) ~= ARGV[3] then
   return answer({'HOME'})
 end
-local before = call('HMGET', key, 'request', 'seq', 'scheduled')
-if request ~= '' and before[1] == request then
-  return answer({'OK', tonumber(before[2])})
+local before = call('HMGET', key, 'seq', 'scheduled')
+local placed = request ~= '' and call('GET', key .. ':' .. request)
+if placed then
+  return answer({'OK', tonumber(placed), tonumber(before[1])})
 end
-if scheduled > 0 and scheduled <= (tonumber(before[3]) or 0) then
+if scheduled > 0 and scheduled <= (tonumber(before[2]) or 0) then
   return answer({'DONE'})
 end
 
@@ -53,9 +57,10 @@ local now = time[1] .. string.format('%06d', time[2])
 local stamp = tonumber(last[2][4]) > tonumber(now) and last[2][4] or now
 local seq = tonumber(string.match(last[1], '^(%d+)')) + 1
 call('XADD', 'orders:' .. symbol, string.format('%d-0', seq), 'c', ARGV[4], 't', stamp)
+call('HSET', key, 'seq', seq)
 if scheduled > 0 then
   call('HSET', key, 'scheduled', ARGV[6])
 else
-  call('HSET', key, 'request', request, 'seq', seq)
+  call('SET', key .. ':' .. request, seq, 'EX', ARGV[7])
 end
-return answer({'OK', seq})
+return answer({'OK', seq, seq})

@@ -9,10 +9,13 @@ import pytest
 
 from engine.commands import Command, SetPhase, Tick, decode_command
 from engine.enums import PhaseReason, TradingPhase
+from engine.events import Output, PhaseChanged, encode_output
+from engine.limits import PHASE_REQUEST_KEPT_S
+from ops.commands_phase import WAIT_MAX_S, text_of, wait_for_change
 from router import keys
 from router.errors import Fenced, HomeMismatch, OutOfMemory, RedisUnavailable, Uncleared
 from router.lease import Lease
-from router.phases import PhaseRequest, request_phase, schedule_phase
+from router.phases import PhaseRequest, PlacedChange, request_phase, schedule_phase
 from router.ticks import Ticker
 from tests.router_helpers import (
     BTC,
@@ -57,10 +60,10 @@ def request(venue: SmallVenue, phase: TradingPhase = HALTED, name: str = "r1") -
 
 
 async def test_a_request_becomes_a_command_once(venue: SmallVenue) -> None:
-    assert await request_phase(venue.link, request(venue)) == 2
-    assert await request_phase(venue.link, request(venue)) == 2
+    assert await request_phase(venue.link, request(venue)) == PlacedChange(2, 2)
+    assert await request_phase(venue.link, request(venue)) == PlacedChange(2, 2)
     assert await commands(venue, BTC) == [SetPhase(HALTED, PhaseReason.OPERATOR)]
-    assert await request_phase(venue.link, request(venue, name="r2")) == 3
+    assert await request_phase(venue.link, request(venue, name="r2")) == PlacedChange(3, 3)
     assert await commands(venue, ETH) == []
 
 
@@ -70,8 +73,45 @@ async def test_a_request_whose_reply_was_lost_counts_once(venue: SmallVenue) -> 
         proxy.replies_to_lose = 1
         with pytest.raises(RedisUnavailable):
             await request_phase(link, request(venue))
-        assert await request_phase(link, request(venue)) == 3
+        assert await request_phase(link, request(venue)) == PlacedChange(3, 3)
     assert len(await commands(venue, BTC)) == 2
+
+
+async def test_a_request_repeated_after_newer_changes_undoes_nothing(venue: SmallVenue) -> None:
+    async with LossyProxy(venue.link.url) as proxy, make_link(proxy.url) as link:
+        await schedule_phase(link, venue.homes[BTC], CLOSED, scheduled_us=400)
+        proxy.replies_to_lose = 1
+        with pytest.raises(RedisUnavailable):
+            await request_phase(link, request(venue, HALTED, "first"))
+        for number in range(3):
+            other = request(venue, TradingPhase.CONTINUOUS, f"second-{number}")
+            await request_phase(venue.link, other)
+        assert await request_phase(link, request(venue, HALTED, "first")) == PlacedChange(3, 6)
+        await schedule_phase(venue.link, venue.homes[BTC], CLOSED, scheduled_us=500)
+        assert await request_phase(link, request(venue, HALTED, "first")) == PlacedChange(3, 7)
+    assert len(await commands(venue, BTC)) == 6
+
+
+async def test_an_operator_is_told_what_stands_now(venue: SmallVenue) -> None:
+    home = venue.homes[BTC]
+    async with venue.link.sibling(1) as link:
+        for seq, phase in ((1, HALTED), (2, TradingPhase.PRE_OPEN)):
+            changed = PhaseChanged(0, phase, PhaseReason.OPERATOR)
+            output = encode_output(Output(BTC, seq, seq, [changed], []))
+            await link.call("XADD", keys.events(BTC), f"{seq}-0", "e", output)
+    alone = await wait_for_change(venue.link, home, PlacedChange(1, 1), deadline_s=0)
+    assert text_of(alone) == f"{BTC}: halted (seq 1)"
+    overtaken = await wait_for_change(venue.link, home, PlacedChange(1, 2), deadline_s=0)
+    assert (overtaken.newer_seq, overtaken.newer_phase) == (2, "pre-open")
+    assert text_of(overtaken) == f"{BTC}: halted (seq 1); changed again since (seq 2): pre-open"
+
+
+async def test_the_name_of_a_request_is_known_for_a_day(venue: SmallVenue) -> None:
+    await request_phase(venue.link, request(venue))
+    async with venue.link.sibling(1) as link:
+        left_s = await link.call("TTL", f"{keys.phase(BTC)}:r1")
+    assert PHASE_REQUEST_KEPT_S - 60 <= left_s <= PHASE_REQUEST_KEPT_S
+    assert 20 * WAIT_MAX_S < PHASE_REQUEST_KEPT_S
 
 
 async def test_stamps_never_fall(venue: SmallVenue) -> None:
@@ -91,7 +131,7 @@ async def test_nothing_is_appended_on_a_server_that_is_not_cleared(
         await request_phase(venue.link, request(venue))
     assert await commands(venue, BTC) == []
     await clear_server(venue.link, db)
-    assert await request_phase(venue.link, request(venue)) == 2
+    assert await request_phase(venue.link, request(venue)) == PlacedChange(2, 2)
 
 
 @pytest.mark.parametrize("db", [0, 1])
@@ -120,7 +160,7 @@ async def test_a_scheduled_change_is_made_once_whoever_makes_it(venue: SmallVenu
     assert not await schedule_phase(venue.link, home, CLOSED, scheduled_us=500)
     assert not await schedule_phase(venue.new_link(), home, CLOSED, scheduled_us=400)
     # An operator's change in between does not bring it back.
-    assert await request_phase(venue.link, request(venue)) == 3
+    assert await request_phase(venue.link, request(venue)) == PlacedChange(3, 3)
     assert not await schedule_phase(venue.link, home, CLOSED, scheduled_us=500)
     assert await schedule_phase(venue.link, home, CLOSED, scheduled_us=501)
     reasons = [one.reason for one in await commands(venue, BTC) if isinstance(one, SetPhase)]

@@ -219,7 +219,7 @@ _ALL = (
     Breakage(
         "phase-changed-twice",
         ("each_decision_is_in_the_streams",),
-        (("set_phase", "before[1] == request", "false"),),
+        (("set_phase", "if placed then", "if false then"),),
     ),
     Breakage("acknowledged-before-commit", ("StreamGap",), install=_acknowledged_before_commit),
 )

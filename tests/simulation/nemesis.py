@@ -157,21 +157,17 @@ async def _phase(world: World, one: Happening) -> None:
     """Change the phase of a symbol, and open it again after a while."""
     symbol = world.symbols[one.number % len(world.symbols)]
     changes = _WAYS[one.number // 3 % len(_WAYS)]
-    # One operator at a time: of several, who repeats a request may undo what came between.
-    async with (
-        world.phase_desks[symbol],
-        RedisLink(world.URL, db=0, name="operator", timeout_ms=400) as link,
-    ):
+    async with RedisLink(world.URL, db=0, name="operator", timeout_ms=400) as link:
         shards = shard_map(world.settings, world.URL).shards
         homes = await retry_while_away(lambda: read_homes(link, shards), what="homes")
         for number, phase in enumerate(changes):
             request = PhaseRequest(homes[symbol], phase, f"{one.at_s}-{one.number}-{number}")
-            seq = await retry_while_away(
+            placed = await retry_while_away(
                 functools.partial(request_phase, link, request),
                 what="phase",
                 out_of_memory_too=True,
             )
-            world.phase_changes[symbol, seq] = phase
+            world.phase_changes[symbol, placed.seq] = phase
             if phase is not TradingPhase.CONTINUOUS:
                 await asyncio.sleep(one.for_s / len(changes))
 
