@@ -13,7 +13,7 @@ from pathlib import Path
 from ops.__main__ import main
 from router.lease import Leader, read_leader
 from router.process_registry import ProcessState, read_processes
-from tests.helpers import eventually_async
+from tests.helpers import DEADLINE_S, eventually_async
 from tests.venue import Venue, running_venue
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,7 +57,7 @@ class Pair:
         for process in self.running.values():
             process.terminate()
         for process in self.running.values():
-            process.wait(20)
+            process.wait(DEADLINE_S)
 
     async def leader(self) -> Leader | None:
         """Return who leads."""

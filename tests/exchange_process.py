@@ -22,7 +22,7 @@ from psycopg import sql
 
 from ops.__main__ import main
 from ops.embedded import free_port
-from tests.helpers import eventually
+from tests.helpers import DEADLINE_S, eventually
 from tests.venue import Peer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,8 +30,6 @@ _FIRST_PORT = 10_000 + os.getpid() * 16 % 20_000
 """Below those that connections get, so that a port is still free at the next start; two runs of the
 tests at once have others."""
 
-START_DEADLINE_S = 60.0
-STOP_DEADLINE_S = 30.0
 
 Row = tuple[Any, ...]
 
@@ -125,13 +123,13 @@ class ExchangeProcess:
             assert self._popen is not None and self._popen.poll() is None, self.said
             return text in self.said[before:]
 
-        eventually(has_said, START_DEADLINE_S)
+        eventually(has_said)
 
     def signal(self, number: signal.Signals) -> int:
         """Send a signal and return the exit status."""
         assert self._popen is not None
         self._popen.send_signal(number)
-        return self._popen.wait(STOP_DEADLINE_S)
+        return self._popen.wait(DEADLINE_S)
 
     def stop(self) -> None:
         """Stop cleanly, if it runs."""
@@ -147,7 +145,7 @@ class ExchangeProcess:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=START_DEADLINE_S,
+            timeout=DEADLINE_S,
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
@@ -186,7 +184,7 @@ class ExchangeProcess:
             yield lambda: output.read_text().splitlines()
         finally:
             popen.send_signal(signal.SIGINT)
-            status = popen.wait(STOP_DEADLINE_S)
+            status = popen.wait(DEADLINE_S)
         assert status == 0
 
     def json(self, *arguments: str, stdin: str = "") -> Any:

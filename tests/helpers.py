@@ -9,8 +9,12 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-DEADLINE_S = 15.0
+DEADLINE_S = 100.0
+"""Of every wait in the tests, unless a test is about time: a loaded machine is no failure."""
+DEADLINE_MS = 100_000
+"""The same, for links: how long they wait for a reply of Redis."""
 _POLL_S = 0.005
+"""Between two questions, or as long as the last one took: what is waited for needs the machine."""
 
 
 def eventually(predicate: Callable[[], T], deadline_s: float = DEADLINE_S) -> T:
@@ -22,11 +26,13 @@ def eventually(predicate: Callable[[], T], deadline_s: float = DEADLINE_S) -> T:
     """
     deadline = time.monotonic() + deadline_s
     while True:
+        asked = time.monotonic()
         answer = predicate()
         if answer:
             return answer
-        assert time.monotonic() < deadline, _too_late(predicate, deadline_s, answer)
-        time.sleep(_POLL_S)
+        now = time.monotonic()
+        assert now < deadline, _too_late(predicate, deadline_s, answer)
+        time.sleep(max(_POLL_S, now - asked))
 
 
 async def eventually_async(
@@ -35,12 +41,14 @@ async def eventually_async(
     """Do the same without blocking the loop; the predicate may be a coroutine function."""
     deadline = time.monotonic() + deadline_s
     while True:
+        asked = time.monotonic()
         result = predicate()
         answer: T = await result if isinstance(result, Awaitable) else result
         if answer:
             return answer
-        assert time.monotonic() < deadline, _too_late(predicate, deadline_s, answer)
-        await asyncio.sleep(_POLL_S)
+        now = time.monotonic()
+        assert now < deadline, _too_late(predicate, deadline_s, answer)
+        await asyncio.sleep(max(_POLL_S, now - asked))
 
 
 def _too_late(predicate: Callable[[], object], deadline_s: float, answer: object) -> str:

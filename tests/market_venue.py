@@ -21,6 +21,7 @@ from router import keys
 from router.homes import define_symbols
 from router.redis_client import RedisLink
 from router.shards import Shard
+from tests.helpers import DEADLINE_MS
 from tests.market_events import TS_US, rules
 
 SYMBOLS = ("BTC-USD", "ETH-USD")
@@ -54,7 +55,7 @@ class Venue:
     def __init__(self, url: str) -> None:
         self.url = url
         self.shards = [Shard(n, url, n, (symbol,)) for n, symbol in enumerate(SYMBOLS, 1)]
-        self.link = RedisLink(url, db=0, name="test", timeout_ms=5_000)
+        self.link = RedisLink(url, db=0, name="test", timeout_ms=DEADLINE_MS)
         self.engine = EngineShard()
         self.outputs: dict[str, list[Output]] = {symbol: [] for symbol in SYMBOLS}
 
@@ -86,7 +87,7 @@ class Venue:
             url=self.url,
             shards=self.shards,
             settings=settings,
-            timeout_ms=5_000,
+            timeout_ms=DEADLINE_MS,
             now_us=lambda: TS_US + 86_400_000_000 // 2,
         )
 

@@ -18,7 +18,7 @@ from persistence.settings import PostgresSettings, WriterSettings
 from persistence.writer import PostgresWriter
 from router.redis_client import RedisLink
 from router.shards import Shard
-from tests.helpers import eventually_async
+from tests.helpers import DEADLINE_MS, eventually_async
 from tests.persistence_events import (
     INCARNATION,
     SCALES,
@@ -43,7 +43,7 @@ def service(
     """A writer of one shard in DB 1, quick to write and to publish."""
     values = {"batch_age_ms_max": 10, "publish_interval_ms": 10, "retry_delay_ms_max": 50}
     return WriterService(
-        link=RedisLink(redis_url, db=0, name="writer", timeout_ms=5_000),
+        link=RedisLink(redis_url, db=0, name="writer", timeout_ms=DEADLINE_MS),
         shards=[Shard(1, redis_url, 1, tuple(symbols))],
         incarnations=dict.fromkeys(symbols, INCARNATION),
         scales=ALL_SCALES,

@@ -18,13 +18,13 @@ from router import keys
 from router.homes import Home, define_symbols
 from router.redis_client import RedisLink
 from router.shards import Shard
+from tests.helpers import DEADLINE_MS
 
-TIMEOUT_MS = 5_000
 BACKLOG_MAX = 100_000
 BTC, ETH, SOL = "BTC-USD", "ETH-USD", "SOL-USD"
 
 
-def make_link(url: str, *, db: int = 0, timeout_ms: int = TIMEOUT_MS) -> RedisLink:
+def make_link(url: str, *, db: int = 0, timeout_ms: int = DEADLINE_MS) -> RedisLink:
     """Return a link with a name and a time-out for tests."""
     return RedisLink(url, db=db, name="test", timeout_ms=timeout_ms)
 
@@ -130,6 +130,15 @@ async def small_venue(
             await other.close()
 
 
+class MadeSettlement(Settlement, frozen=True, gc=False, kw_only=True):
+    """One whose reports are given instead of made of events."""
+
+    told: list[tuple[int, bytes]]
+
+    def reports(self) -> list[tuple[int, bytes]]:
+        return self.told
+
+
 def settlement(
     symbol: str,
     seq: int,
@@ -141,7 +150,9 @@ def settlement(
 ) -> Settlement:
     """Return what a commit needs of one input; its bytes name it unless given."""
     body = event or f"{symbol} {seq}".encode()
-    return Settlement(symbol, seq, body, list(changes), reports or [], opens or [], *bbo)
+    return MadeSettlement(
+        symbol, seq, 0, body, [], list(changes), opens or [], *bbo, told=reports or []
+    )
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import pytest
@@ -47,21 +47,30 @@ PURE = {
 NOT_PURE = {"asyncio", "socket", "select", "selectors", "redis", "psycopg", "os", "time", "random"}
 NOT_PURE |= {"secrets", "uuid", "threading", "subprocess", "multiprocessing", "uvloop", "logging"}
 
-# Where a library may be imported, as patterns of paths.
+# Where a library may be imported, as patterns of paths; in tests/ anywhere.
 PLACES = {
-    "redis": ("router/*", "ops/embedded*.py", "tests/*"),
-    "psycopg": ("persistence/*", "ops/embedded*.py", "tests/*"),
-    "psycopg_pool": ("persistence/*", "tests/*"),
-    "simplefix": ("gateway/fix_message.py", "ops/fix_client.py", "tests/*"),
-    "orjson": ("marketdata/feed_codec.py", "ops/*", "tests/*"),
+    "redis": ("router/*", "ops/embedded*.py"),
+    "psycopg": ("persistence/*", "ops/embedded*.py"),
+    "psycopg_pool": ("persistence/*",),
+    "simplefix": ("gateway/fix_message.py", "ops/fix_client.py"),
+    "orjson": ("marketdata/feed_codec.py", "ops/*"),
 }
 ENVIRONMENT_PLACES = ("ops/settings.py", "tests/*")
 # Time is virtual in the simulation.
 MAY_SLEEP = ("tests/helpers.py", "tests/bench/*", "tests/simulation/*")
 
+# Without these words no test sleeps or does not run: most files need not be looked at closely.
+SUSPICIOUS = re.compile("sleep|skip|xfail")
+
 # Spelled so that this file does not complain about itself.
 LEFTOVER = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
 MACHINE_PATH = re.compile(r"(?<![\w./])/(?:work|root|home|tmp|Users)" r"/")
+
+
+LOOKED_AT = (
+    *(ast.Import, ast.ImportFrom, ast.Attribute, ast.Call, ast.For, ast.comprehension),
+    *(ast.Global, ast.FunctionDef, ast.AsyncFunctionDef, ast.ExceptHandler),
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,8 @@ class Source:
 
     @cached_property
     def nodes(self) -> list[ast.AST]:
-        return list(ast.walk(self.tree))
+        """The nodes of the kinds that rules look at."""
+        return [node for node in ast.walk(self.tree) if isinstance(node, LOOKED_AT)]
 
     @property
     def package(self) -> str:
@@ -86,10 +96,16 @@ class Source:
     def matches(self, patterns: tuple[str, ...]) -> bool:
         return any(fnmatch(self.path, pattern) for pattern in patterns)
 
+    @cached_property
+    def says_pure(self) -> bool:
+        docstring = ast.get_docstring(self.tree) or ""
+        return re.search(r"\bPure\.", docstring.partition("\n\n")[0]) is not None
 
-def says_pure(text: str) -> bool:
-    docstring = ast.get_docstring(ast.parse(text)) or ""
-    return re.search(r"\bPure\.", docstring.partition("\n\n")[0]) is not None
+
+@cache
+def source_at(path: Path) -> Source:
+    """Read a source file, once for all who ask."""
+    return Source(path.relative_to(ROOT).as_posix(), path.read_text())
 
 
 def imports(source: Source) -> Iterator[tuple[int, str]]:
@@ -115,6 +131,8 @@ def import_direction(source: Source) -> Iterator[str]:
 
 
 def library_places(source: Source) -> Iterator[str]:
+    if source.package == "tests":
+        return
     for line, name in imports(source):
         top = name.partition(".")[0]
         if top in PLACES and not source.matches(PLACES[top]):
@@ -130,12 +148,12 @@ def environment_places(source: Source) -> Iterator[str]:
 
 
 def pure_modules_say_so(source: Source) -> Iterator[str]:
-    if source.path in PURE and not says_pure(source.text):
+    if source.path in PURE and not source.says_pure:
         yield "1 is pure: its docstring's first paragraph says so"
 
 
 def pure_modules_import_pure_ones(source: Source) -> Iterator[str]:
-    if source.package not in PACKAGES or not says_pure(source.text):
+    if source.package not in PACKAGES or not source.says_pure:
         return
     for line, name in imports(source):
         if name.partition(".")[0] in NOT_PURE:
@@ -145,7 +163,7 @@ def pure_modules_import_pure_ones(source: Source) -> Iterator[str]:
             ROOT / f"{part.replace('.', '/')}.py" for part in (name, name.rpartition(".")[0])
         ]
         if name.partition(".")[0] in PACKAGES and any(
-            module.exists() and not says_pure(module.read_text()) for module in modules
+            module.exists() and not source_at(module).says_pure for module in modules
         ):
             yield f"{line} a pure module imports {name}, which is not"
 
@@ -157,7 +175,7 @@ def is_set(node: ast.expr) -> bool:
 
 
 def pure_modules_are_deterministic(source: Source) -> Iterator[str]:
-    if source.package not in PACKAGES or not says_pure(source.text):
+    if source.package not in PACKAGES or not source.says_pure:
         return
     for node in source.nodes:
         if isinstance(node, ast.For | ast.comprehension) and is_set(node.iter):
@@ -216,7 +234,7 @@ def no_silent_catch(source: Source) -> Iterator[str]:
 
 
 def waits_for_conditions(source: Source) -> Iterator[str]:
-    if source.package != "tests":
+    if source.package != "tests" or not SUSPICIOUS.search(source.text):
         return
     for node in source.nodes:
         if isinstance(node, ast.Call) and not source.matches(MAY_SLEEP):
@@ -243,7 +261,7 @@ def python_files() -> list[Path]:
 @pytest.fixture(scope="module")
 def sources() -> list[Source]:
     """Every source file, parsed once for all rules."""
-    return [Source(p.relative_to(ROOT).as_posix(), p.read_text()) for p in python_files()]
+    return [source_at(path) for path in python_files()]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)

@@ -23,14 +23,13 @@ from router.homes import Home, read_retired_rules
 from router.ledger import Balance, deposit, read_balances
 from router.redis_client import RedisLink
 from router.users import add_user
-from tests.helpers import eventually_async
+from tests.helpers import DEADLINE_S, eventually_async
 from tests.router_helpers import clear_server
 
 PASSWORD = b"secret"
 PASSWORD_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
 """Cheap, because a test checks it at every logon."""
 
-DEADLINE_S = 20.0
 USD = 10_000
 """One dollar in smallest units."""
 BTC = 100_000_000
@@ -166,7 +165,7 @@ class Venue:
                 async def is_cleared() -> bool:
                     return task.done() or await link.call("GET", keys.CLEARED) == run_id_of(link)
 
-                await eventually_async(is_cleared, DEADLINE_S)
+                await eventually_async(is_cleared)
             yield
         finally:
             task.cancel()

@@ -16,8 +16,6 @@ from tests.helpers import eventually
 from tests.integration.test_up import cancel, log_off, order
 from tests.venue import Peer
 
-SETTLE_S = 30.0
-
 
 @pytest.fixture
 def exchanges(tmp_path: Path, redis_binary: str) -> Iterator[list[ExchangeProcess]]:
@@ -62,7 +60,7 @@ async def test_a_venue_comes_back_as_it_was_at_its_backup(
     rounds = itertools.count()
     await trade(taker, numbers, lambda: next(rounds) == 20)
     await log_off(taker)
-    eventually(lambda: is_at_rest(first), SETTLE_S)
+    eventually(lambda: is_at_rest(first))
     trades = first.query("SELECT * FROM trades ORDER BY symbol, seq, index")
     streams = first.json("status")["progress"]
     await maker.close()
@@ -82,7 +80,7 @@ async def test_a_venue_comes_back_as_it_was_at_its_backup(
     position = restored["positions"]["ALFA-USD"]
     assert position < ends["ALFA-USD"]
     second.start()
-    eventually(lambda: is_at_rest(second), SETTLE_S)
+    eventually(lambda: is_at_rest(second))
     done = second.call("reconcile")
     assert done.code == 0, done.out
     rows = second.query("SELECT * FROM trades ORDER BY symbol, seq, index")

@@ -24,7 +24,6 @@ from tests.venue import Peer
 
 SYMBOLS = {"ALFA-USD": 1, "GAMMA-USD": 2}
 GATEWAYS = ("gateway-1", "gateway-2")
-REST_S = 30.0
 
 
 class Market:
@@ -45,7 +44,7 @@ class Market:
             except OSError:
                 return None
 
-        return await eventually_async(log_on, REST_S)
+        return await eventually_async(log_on)
 
     def send_orders(self, peer: Peer, count: int) -> None:
         """Send orders that rest, in both shards."""
@@ -108,7 +107,7 @@ class Market:
             except (redis.ConnectionError, redis.BusyLoadingError, KeyError):
                 return False
 
-        await eventually_async(is_gone, REST_S)
+        await eventually_async(is_gone)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from marketdata.settings import MarketDataSettings
 from ops.fix_documents import DOCS
 from ops.wiring import shard_map
 from tests.fix_examples import MORE_SYMBOLS, Examples, gateway_settings_of
-from tests.helpers import eventually_async
+from tests.helpers import DEADLINE_MS, eventually_async
 from tests.venue import Venue, running_venue
 
 _GUIDE = (DOCS / "fix.md").read_text(encoding="utf-8")
@@ -32,7 +32,7 @@ async def _market_data(venue: Venue, gateway: Gateway) -> AsyncIterator[None]:
         url=venue.redis_url,
         shards=shard_map(venue.settings, venue.redis_url).shards,
         settings=_MARKET_DATA,
-        timeout_ms=5_000,
+        timeout_ms=DEADLINE_MS,
         now_us=lambda: time.time_ns() // 1_000,
     )
     task = asyncio.create_task(service.run())

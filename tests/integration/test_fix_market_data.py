@@ -21,7 +21,7 @@ from router import keys
 from router.market_state import OrdersSnapshot, encode_orders_snapshot
 from router.phases import PhaseRequest, request_phase
 from tests.fix_market import FixMarket
-from tests.helpers import eventually_async
+from tests.helpers import DEADLINE_MS, eventually_async
 from tests.venue import PASSWORD, Peer, Venue, limit_order
 
 TRADES = TRADES_KEPT_MAX + 700
@@ -36,7 +36,7 @@ async def running_market_data(venue: Venue) -> AsyncIterator[None]:
         url=venue.redis_url,
         shards=shard_map(venue.settings, venue.redis_url).shards,
         settings=FAST,
-        timeout_ms=5_000,
+        timeout_ms=DEADLINE_MS,
         now_us=lambda: time.time_ns() // 1_000,
     )
     task = asyncio.create_task(service.run())

@@ -40,7 +40,6 @@ SYMBOLS = {"ALFA-USD": 1, "GAMMA-USD": 2}
 
 ALL_SYMBOLS = {**SYMBOLS, "BETA-USD": 1, "DELTA-USD": 2}
 ANSWERS_BETWEEN = 300
-REST_S = 30.0
 PAUSE_S = 0.012
 """Between two bursts of a client's messages."""
 
@@ -97,16 +96,14 @@ class Market:
     async def hear(self, answers: int = ANSWERS_BETWEEN) -> None:
         """Wait until so many more messages have been answered, and each trader has been."""
         wanted = {trader: _answers(trader) + answers // 4 for trader in self.traders}
-        await eventually_async(
-            lambda: all(_answers(one) >= count for one, count in wanted.items()), REST_S
-        )
+        await eventually_async(lambda: all(_answers(one) >= count for one, count in wanted.items()))
 
     async def settle(self) -> None:
         """Stop trading, wait until everything is at rest, and check all of it."""
         for trader in self.traders:
             trader.trading = False
-        await eventually_async(self._all_answered, REST_S)
-        await eventually_async(self._is_at_rest, REST_S)
+        await eventually_async(self._all_answered)
+        await eventually_async(self._is_at_rest)
         state = read_redis(self._redis_url, ALL_SYMBOLS, since=self.replay.position())
         self.replay.apply_entries(state.orders)
         check_redis(state, self.replay)
@@ -217,13 +214,13 @@ async def test_a_stuck_gateway_can_do_nothing_that_counts(market: Market) -> Non
                 lines.append(trader.line)
                 trader.avoided = port
                 trader.leave("abandon")
-            await eventually_async(lambda: all(one.is_active for one in stuck), REST_S)
+            await eventually_async(lambda: all(one.is_active for one in stuck))
             await market.hear()
         finally:
             os.kill(pid, signal.SIGCONT)
             for trader in stuck:
                 trader.avoided = 0
-        await eventually_async(lambda: all(line.is_gone for line in lines), REST_S)
+        await eventually_async(lambda: all(line.is_gone for line in lines))
         await market.hear()
         await market.settle()
 

@@ -21,7 +21,7 @@ from router import keys
 from router.ledger_journal import LedgerJournal, read_ledger_end, wait_until_journalled
 from router.redis_client import RedisLink
 from router.shards import Shard
-from tests.helpers import eventually_async
+from tests.helpers import DEADLINE_MS, eventually_async
 from tests.persistence_servers import publish
 
 ENTRIES: list[LedgerEntry] = [UserCreated(1, "carol", "hash"), Deposited(1, "USD", 5, "d1")]
@@ -51,7 +51,7 @@ async def journal_in(directory: Path) -> AsyncIterator[tuple[JournalWriter, int]
 async def following(redis_url: str, directory: Path) -> AsyncIterator[LedgerJournal]:
     """A ledger that is journalled."""
     async with journal_in(directory) as (writer, position):
-        link = RedisLink(redis_url, db=0, name="test", timeout_ms=5_000)
+        link = RedisLink(redis_url, db=0, name="test", timeout_ms=DEADLINE_MS)
         ledger = LedgerJournal(link, writer, process=PROCESS, position=position)
         task = asyncio.create_task(ledger.run())
         try:
@@ -128,7 +128,7 @@ async def test_a_full_disk_is_waited_for_and_no_entry_is_written_twice(
     monkeypatch.setattr("router.ledger_journal._DISK_RETRY_S", 0.01)
     await publish(redis_url, [], ledger=ENTRIES)
     disk = FullDisk()
-    link = RedisLink(redis_url, db=0, name="test", timeout_ms=5_000)
+    link = RedisLink(redis_url, db=0, name="test", timeout_ms=DEADLINE_MS)
     ledger = LedgerJournal(link, disk, process=PROCESS, position=0)  # type: ignore[arg-type]
     task = asyncio.create_task(ledger.run())
     await eventually_async(lambda: _is(published(redis_client), 2))
@@ -144,7 +144,7 @@ async def test_a_command_waits_for_the_journal_of_the_engine_that_leads(
 ) -> None:
     shard = Shard(1, redis_url, 1, ("ALFA-USD",))
     await publish(redis_url, [], ledger=ENTRIES)
-    async with RedisLink(redis_url, db=0, name="test", timeout_ms=5_000) as link:
+    async with RedisLink(redis_url, db=0, name="test", timeout_ms=DEADLINE_MS) as link:
         entry = await read_ledger_end(link)
         nobody = await wait_until_journalled(link, shard, entry)
         assert (nobody.entry, nobody.engine, nobody.live) == (2, "", [])

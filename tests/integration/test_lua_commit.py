@@ -15,12 +15,11 @@ from router.commit import Committer, Position
 from router.errors import Fenced, HomeMismatch, NegativeBalance, OutputDiffers, StreamGap
 from router.lease import Lease
 from router.subscriber import Subscriber
-from tests.helpers import eventually_async
+from tests.helpers import DEADLINE_MS, eventually_async
 from tests.router_helpers import (
     BTC,
     ETH,
     SOL,
-    TIMEOUT_MS,
     LossyProxy,
     SmallVenue,
     make_link,
@@ -306,7 +305,7 @@ async def test_shards_settle_into_the_same_outbox_densely(venue: SmallVenue) -> 
 async def test_wake_up_names_the_accounts_with_news_once(venue: SmallVenue) -> None:
     await prepare(venue)
     committer = await leader(venue)
-    subscriber = Subscriber(venue.link.url, ["wake"], name="test", timeout_ms=TIMEOUT_MS)
+    subscriber = Subscriber(venue.link.url, ["wake"], name="test", timeout_ms=DEADLINE_MS)
     await subscriber.open()
 
     await committer.commit(history())

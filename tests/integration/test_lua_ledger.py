@@ -30,12 +30,12 @@ from router.users import (
     list_users,
     read_user,
 )
+from tests.helpers import DEADLINE_MS
 from tests.router_helpers import (
     BACKLOG_MAX,
     BTC,
     ETH,
     SOL,
-    TIMEOUT_MS,
     LossyProxy,
     SmallVenue,
     make_link,
@@ -216,7 +216,7 @@ async def test_disabling_fences_the_session_and_cancels_behind_all_orders(
     assert isinstance(session, Opened)
     admission = Admission(venue.link, venue.homes, backlog_max=BACKLOG_MAX)
     assert await admission.admit([PublishItem(1, session.epoch, 1, BTC, b"x")]) == [2]
-    subscriber = Subscriber(venue.link.url, ["control"], name="test", timeout_ms=TIMEOUT_MS)
+    subscriber = Subscriber(venue.link.url, ["control"], name="test", timeout_ms=DEADLINE_MS)
     await subscriber.open()
 
     assert await disable_user(venue.link, account=1, homes=venue.homes)

@@ -39,7 +39,7 @@ from router.homes import read_homes
 from router.market_state import ORDERS_KEPT_S, decode_orders_snapshot, decode_phase
 from router.redis_client import Argument, RedisLink
 from router.subscriber import Subscriber
-from tests.helpers import eventually, eventually_async
+from tests.helpers import DEADLINE_MS, DEADLINE_S, eventually, eventually_async
 from tests.market_events import TS_US
 from tests.market_venue import LEVELS_MAX, SYMBOLS, Venue, random_commands
 
@@ -69,7 +69,7 @@ async def running(*services: MarketDataService | MarketSubscriber) -> AsyncItera
 async def failure_of(service: MarketDataService) -> BaseException:
     """Run a service that must stop by itself, and return why."""
     with pytest.raises(BaseException) as caught:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_S):
             await service.run()
     error = caught.value
     while isinstance(error, BaseExceptionGroup):
@@ -93,7 +93,7 @@ async def test_subscriber_has_the_engines_book_and_sees_every_quote_and_trade(
     heard: list[Message] = []
     subscriber = MarketSubscriber(venue.url, SYMBOLS, on_message=heard.append)
     async with running(venue.service(), subscriber):
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(DEADLINE_S):
             await subscriber.joined()
         for number, symbol in enumerate(SYMBOLS):
             await venue.publish(symbol, list(random_commands(number, 400)))
@@ -181,10 +181,10 @@ async def test_every_channel_beats_and_keys_are_refreshed_in_a_quiet_market(venu
 
 
 async def _next_message(url: str, channel: str) -> dict[str, Any]:
-    subscriber = Subscriber(url, [channel], name="test", timeout_ms=5_000)
+    subscriber = Subscriber(url, [channel], name="test", timeout_ms=DEADLINE_MS)
     await subscriber.open()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_S):
             [(_, data), *_] = await subscriber.messages()
     finally:
         subscriber.close()
@@ -240,7 +240,9 @@ async def test_second_process_is_noticed_and_stops_one_of_them(venue: Venue) -> 
     tasks = [asyncio.create_task(one.run()) for one in (first, second)]
     await eventually_async(venue.is_saved)
     await venue.publish(SYMBOLS[0], list(random_commands(1, 100)))
-    done, pending = await asyncio.wait(tasks, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    done, pending = await asyncio.wait(
+        tasks, timeout=DEADLINE_S, return_when=asyncio.FIRST_COMPLETED
+    )
     assert len(done) == 1
     error = done.pop().exception()
     assert isinstance(error, BaseExceptionGroup)
@@ -339,7 +341,7 @@ class _DeafLink(RedisLink):
 async def test_save_whose_reply_is_lost_is_made_again(venue: Venue, losses: list[bool]) -> None:
     symbol = SYMBOLS[0]
     await venue.publish(symbol, list(random_commands(1, 200)))
-    link = _DeafLink(venue.url, db=0, name="deaf", timeout_ms=5_000)
+    link = _DeafLink(venue.url, db=0, name="deaf", timeout_ms=DEADLINE_MS)
     link.losses = []
     store = MarketStore(link, levels_max=LEVELS_MAX)
     homes = await read_homes(venue.link, venue.shards)

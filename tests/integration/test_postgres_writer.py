@@ -28,7 +28,7 @@ from persistence.errors import (
 from persistence.execution_rows import decode_event
 from persistence.settings import PostgresSettings
 from persistence.writer import PostgresWriter
-from tests.helpers import eventually_async
+from tests.helpers import DEADLINE_S, eventually_async
 from tests.persistence_events import (
     INCARNATION,
     SYMBOL,
@@ -273,7 +273,9 @@ async def test_two_services_on_one_database_lose_one(redis_url: str, postgres_ur
     tasks = [asyncio.create_task(one.run()), asyncio.create_task(two.run())]
     await eventually_async(lambda: one.stats()["positions"] and two.stats()["positions"])
     await publish(redis_url, random_outputs(3, 300))
-    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED, timeout=15)
+    done, pending = await asyncio.wait(
+        tasks, return_when=asyncio.FIRST_COMPLETED, timeout=DEADLINE_S
+    )
     assert len(done) == 1
     with pytest.raises(ExceptionGroup) as caught:
         await done.pop()

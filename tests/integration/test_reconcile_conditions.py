@@ -17,7 +17,6 @@ from tests.helpers import eventually
 
 DATABASE = "test_reconcile_conditions"
 BUYER, SELLER = 0, 1
-WAIT_S = 20.0
 
 ORDERS = (
     "11=stop|55=ALFA-USD|54=1|38=6|40=3|99=90.00|59=1",
@@ -87,13 +86,13 @@ def test_open_orders_of_every_kind_are_in_order(exchange: ExchangeProcess) -> No
 
 def test_the_halted_symbol_stays_halted(exchange: ExchangeProcess) -> None:
     stored = "SELECT phase FROM phase_changes WHERE symbol = 'GAMMA-USD' ORDER BY seq DESC LIMIT 1"
-    eventually(lambda: exchange.query(stored) == [("halted",)], WAIT_S)
+    eventually(lambda: exchange.query(stored) == [("halted",)])
     assert result_of(exchange)["differences"] == []
 
     def phases() -> dict[str, str]:
         return {one["symbol"]: one["phase"] for one in exchange.json("symbols")}
 
-    eventually(lambda: phases()["GAMMA-USD"] == "halted", WAIT_S)
+    eventually(lambda: phases()["GAMMA-USD"] == "halted")
     assert phases()["ALFA-USD"] == "continuous"
     status = exchange.call("status")
     assert (status.code, "warning: GAMMA-USD is halted" in status.out) == (0, True)

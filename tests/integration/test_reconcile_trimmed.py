@@ -29,7 +29,6 @@ from tests.integration.test_reconcile import Damage, damage
 DATABASE = "test_reconcile_trimmed"
 ALFA = "ALFA-USD"
 ALFA_DB = 1
-WAIT_S = 20.0
 INPUTS_MIN = 10
 """Inputs without which no snapshot is made."""
 
@@ -80,9 +79,9 @@ async def _trade(exchange: ExchangeProcess) -> None:
         shard.xtrim(f"orders:{ALFA}", minid=floor, approximate=False)
     while True:
         # No further snapshot is made of what comes now: it is too little.
-        await eventually_async(lambda: _unsaved(exchange) < INPUTS_MIN, WAIT_S)
+        await eventually_async(lambda: _unsaved(exchange) < INPUTS_MIN)
         await inputs(INPUTS_MIN - 1 - _unsaved(exchange))
-        await eventually_async(lambda: _is_read(exchange), WAIT_S)
+        await eventually_async(lambda: _is_read(exchange))
         # As it is going to be trimmed. Three outputs must stay, so that one is missed.
         with _alfa(exchange) as shard:
             shard.xtrim(f"events:{ALFA}", minid=_settled(exchange))
@@ -373,7 +372,7 @@ def test_what_postgres_lacks_is_added_from_events(exchange: ExchangeProcess) -> 
     finally:
         os.kill(pid, signal.SIGCONT)
     stored = f"SELECT position FROM stream_positions WHERE stream = '{ALFA}'"
-    eventually(lambda: exchange.query(stored) == [(result["settled"][ALFA],)], WAIT_S)
+    eventually(lambda: exchange.query(stored) == [(result["settled"][ALFA],)])
 
 
 def test_garbage_behind_what_is_settled_is_named_until_it_is_skipped(

@@ -22,7 +22,7 @@ from ops.wiring import define_venue, read_venue
 from router import keys
 from router.errors import LostWrites, Uncleared
 from router.redis_client import RedisLink
-from tests.helpers import eventually_async
+from tests.helpers import DEADLINE_MS, eventually_async
 from tests.venue import BTC, USD, Peer, Venue, limit_order, running_venue
 
 DATABASES = (0, 1, 2)
@@ -76,7 +76,7 @@ class Pair:
 
 
 def _link(server: EmbeddedRedis) -> RedisLink:
-    return RedisLink(server.url, db=0, name="test", timeout_ms=5_000)
+    return RedisLink(server.url, db=0, name="test", timeout_ms=DEADLINE_MS)
 
 
 @pytest.fixture

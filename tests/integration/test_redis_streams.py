@@ -16,8 +16,8 @@ from router.outbox import RefusedCommand, Report, read_outboxes
 from router.redis_client import RedisLink, retry_while_away, scan_keys
 from router.streams import CommandSource, StreamReader
 from router.subscriber import Subscriber
-from tests.helpers import eventually_async
-from tests.router_helpers import BTC, ETH, TIMEOUT_MS, LossyProxy, make_link
+from tests.helpers import DEADLINE_MS, DEADLINE_S, eventually_async
+from tests.router_helpers import BTC, ETH, LossyProxy, make_link
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ async def test_reader_does_not_wait_after_a_full_read_or_an_empty_one(
     link: RedisLink, other: RedisLink
 ) -> None:
     reader = reader_of(link, interval_ms=3_600_000)
-    async with asyncio.timeout(TIMEOUT_MS / 1_000):
+    async with asyncio.timeout(DEADLINE_S):
         assert await reader.read(block_ms=0) == []
         await append(other, BTC, 1, 2, 3)
         assert len(await reader.read(block_ms=0, count=2)) == 2
@@ -326,7 +326,7 @@ async def test_open_orders_and_best_prices_are_read_in_one_go(link: RedisLink) -
 
 
 async def test_subscriber_hears_all_channels_in_order(link: RedisLink, redis_url: str) -> None:
-    subscriber = Subscriber(redis_url, ["wake", "control"], name="test", timeout_ms=TIMEOUT_MS)
+    subscriber = Subscriber(redis_url, ["wake", "control"], name="test", timeout_ms=DEADLINE_MS)
     await subscriber.open()
     for number in range(50):
         await link.call("PUBLISH", ("wake", "control")[number % 2], str(number))
@@ -345,7 +345,7 @@ async def test_subscriber_tells_a_lost_connection_and_opens_again(
     link: RedisLink, redis_url: str
 ) -> None:
     async with LossyProxy(redis_url) as proxy:
-        subscriber = Subscriber(proxy.url, ["wake"], name="test", timeout_ms=TIMEOUT_MS)
+        subscriber = Subscriber(proxy.url, ["wake"], name="test", timeout_ms=DEADLINE_MS)
         proxy.refused = True
         with pytest.raises(RedisUnavailable):
             await subscriber.open()

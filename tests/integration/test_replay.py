@@ -37,7 +37,6 @@ from tests.replay_journals import record_of, rewrite
 DATABASE = "test_replay"
 SYMBOLS = ("ALFA-USD", "GAMMA-USD")
 ANSWERS = 150
-WAIT_S = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +65,7 @@ def exchange(
         asyncio.run(trade(process))
         assert process.call("user", "disable", "dora").out == "dora: disabled\n"
         written = "SELECT stream, position FROM stream_positions"
-        eventually(lambda: dict(process.query(written)) == ends(process), WAIT_S)
+        eventually(lambda: dict(process.query(written)) == ends(process))
         yield process
     finally:
         process.stop()
@@ -104,11 +103,11 @@ async def trade(exchange: ExchangeProcess) -> None:
         await eventually_async(lambda: all(one.is_active for one in traders))
         for trader in traders:
             trader.trading = True
-        await eventually_async(lambda: answers() >= ANSWERS, WAIT_S)
+        await eventually_async(lambda: answers() >= ANSWERS)
         for trader in traders:
             trader.trading = False
         await eventually_async(
-            lambda: not any(one.record.unanswered or one.record.expiring for one in traders), WAIT_S
+            lambda: not any(one.record.unanswered or one.record.expiring for one in traders)
         )
         for run in runs:
             run.cancel()

@@ -17,6 +17,7 @@ from router.errors import HomeMismatch
 from router.lease import Lease
 from router.process_registry import ProcessRegistry
 from tests.engine_pair import ENGINE, STANDBY, Pair, running_pair
+from tests.helpers import DEADLINE_S
 from tests.venue import Peer, limit_order, running_venue
 
 Captured = pytest.CaptureFixture[str]
@@ -72,7 +73,7 @@ async def test_killed_leader_comes_back_as_a_follower_and_leads_again_when_asked
         assert done["previous"].startswith(f"{STANDBY}:{pids[STANDBY]}:")
         assert done["leader"].startswith(f"{ENGINE}:{pids[ENGINE]}:")
         # It ends without an error, and says why.
-        assert pair.running[STANDBY].wait(20) == 0
+        assert pair.running[STANDBY].wait(DEADLINE_S) == 0
         assert f"{done['previous']} hands its shard over (epoch 2)" in pair.said(STANDBY)
         await cancel(peer, "a6", "a4")
         balance = (await pair.venue.balances(peer.account))["USD"]

@@ -24,6 +24,7 @@ from engine.errors import (
 from engine.journal import Record
 from engine.journal_file import JournalFile
 from engine.journal_reader import JournalReader, SegmentFile, segment_paths
+from tests.helpers import DEADLINE_S
 
 NOW_NS = 1_790_000_000_000_000_000
 
@@ -223,7 +224,7 @@ def test_lock_ends_with_a_killed_process(tmp_path: Path) -> None:
         [sys.executable, "-c", program, str(tmp_path)],
         cwd=Path(__file__).parents[2],
         check=False,
-        timeout=30,
+        timeout=DEADLINE_S,
     )
     assert done.returncode == -9
     journal = open_journal(tmp_path)

@@ -22,9 +22,7 @@ from engine.journal import Record
 from engine.journal_file import JournalFile
 from engine.journal_reader import JournalReader, segment_paths
 from engine.journal_writer import FsyncPolicy, JournalWriter
-from tests.helpers import eventually_async
-
-DEADLINE_S = 5
+from tests.helpers import DEADLINE_S, eventually_async
 
 
 class Disk:

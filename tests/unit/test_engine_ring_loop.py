@@ -8,8 +8,7 @@ import pytest
 
 from engine.ring import RingBuffer
 from engine.ring_loop import run_consumer, wait_for_capacity
-
-DEADLINE_S = 5
+from tests.helpers import DEADLINE_S
 
 
 async def stop(*tasks: asyncio.Task[None]) -> None:
