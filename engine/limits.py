@@ -89,9 +89,16 @@ OUTBOX_KEPT_BEHIND_CURSOR = 1_000
 What is ahead of the cursor is never trimmed: nobody has told it to the account yet. That is bounded
 too. An account that is away sends nothing, so its outbox gets one entry per fill or cancel of the
 orders that were open when it left, at most one per lot of theirs, and `status` warns of a long one;
-new orders are refused while memory is nearly used up, so it stops growing then. That of a user who
-gets copies has an entry for each one of those it copies besides, whether it is there or not: it
-must log on, or be made a copy of nobody."""
+new orders are refused while memory is nearly used up, so it stops growing then. How many that are
+is not limited otherwise: a fill that is not told would be lost. Copies are
+(OUTBOX_WITH_COPIES_MAX)."""
+
+OUTBOX_WITH_COPIES_MAX = OUTBOX_KEPT_BEHIND_CURSOR + 100_000
+"""Entries of an outbox, sent and not sent, with which it takes no more copies of others' reports.
+
+Some 30 MB. Those that it does not take are counted, `status` calls it a problem, and the user is
+told how many are missing, at that place among its reports (35=j), when it has got all before them;
+from then on it gets copies again. Nobody else notices. Stands in copies.lua too."""
 
 PHASE_REQUEST_KEPT_S = 86_400
 """Seconds for which an operator's request for another trading phase is known again by its name.

@@ -14,6 +14,7 @@ from engine.events import (
     decode_output,
 )
 from gateway.fix_tags import EXECUTION_REPORT, ORDER_MASS_STATUS_REQUEST
+from gateway.fix_time import UtcTimestampWriter
 from gateway.mass_requests import decode_query
 from gateway.order_lists import ListWriter
 from gateway.refusals import NewCommand, Refusal, refused_while_away
@@ -21,7 +22,7 @@ from gateway.reports_out import Body, ReportWriter
 from gateway.reservations import refused_for_backlog, refused_for_funds, with_order
 from gateway.symbol_texts import SymbolTable, SymbolTexts
 from router.open_orders import read_open_orders
-from router.outbox import OrderList, OutboxEntry, RefusedCommand, RefusedList, Report
+from router.outbox import LostCopies, OrderList, OutboxEntry, RefusedCommand, RefusedList, Report
 from router.redis_client import RedisLink, retry_while_away
 
 Told = Output | OrderList
@@ -60,6 +61,8 @@ class OutboxReports:
             return entry
         if isinstance(entry, RefusedList):
             return Output("", 0, entry.ts_us, [_list_refused(account, entry)], [])
+        if isinstance(entry, LostCopies):
+            return Output("", 0, entry.ts_us, [_copies_lost(account, entry)], [])
         return await self._refused(entry.copy_of or account, entry)
 
     def bodies(self, account: int, entry: OutboxEntry, told: Told) -> list[Body]:
@@ -113,6 +116,19 @@ def _without(output: Output, missed: tuple[str, ...]) -> Output:
         text=f"Not canceled in {', '.join(missed)}: not open yet; canceled elsewhere",
     )
     return msgspec.structs.replace(output, events=[event])
+
+
+def _copies_lost(account: int, entry: LostCopies) -> BusinessRejected:
+    since = UtcTimestampWriter().write(entry.since_us * 1_000).decode()
+    return BusinessRejected(
+        index=0,
+        account=account,
+        ref_seq_num=0,
+        ref_msg_type=EXECUTION_REPORT.decode(),
+        ref_id="",
+        reason=BusinessRejectReason.OTHER,
+        text=f"Copies lost: {entry.count}, from {since} on: too many were not fetched",
+    )
 
 
 def _list_refused(account: int, entry: RefusedList) -> BusinessRejected:

@@ -284,9 +284,10 @@ class ReportWriter:
 
 def business_reject_body(event: BusinessRejected) -> bytes:
     """Return the body of a BusinessMessageReject (35=j)."""
+    ref_seq_num = b"45=%d\x01" % event.ref_seq_num if event.ref_seq_num else b""
     ref_id = b"379=%b\x01" % event.ref_id.encode() if event.ref_id else b""
-    return b"45=%d\x01372=%b\x01%b380=%d\x0158=%b\x01" % (
-        event.ref_seq_num,
+    return b"%b372=%b\x01%b380=%d\x0158=%b\x01" % (
+        ref_seq_num,
         event.ref_msg_type.encode(),
         ref_id,
         event.reason,

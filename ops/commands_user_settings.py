@@ -30,7 +30,8 @@ assets that are not named have no limit."""
 
 _DROP_COPY = """\
 The user gets a copy of every report (35=8 and 9, with Account 1) that these accounts are told, from
-now on, and sends no orders any more. What it does not fetch stays in Redis: log it on."""
+now on, and sends no orders any more. Log it on: when some 100,000 reports wait for it, no more
+copies are made, and it is told how many are missing. Disabling it ends its copies for good."""
 
 _Change = Callable[[RedisLink, User, UserSettings], Awaitable[UserSettings]]
 

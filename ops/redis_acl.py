@@ -84,7 +84,17 @@ _GATEWAY = RedisUser(
         *("session_overdue", "session_disconnect"),
     ),
     keys=(
-        *("home:*", "settled", "bbo", "cleared", "process:*", "user:*", "copies", "disconnects"),
+        *(
+            "home:*",
+            "settled",
+            "bbo",
+            "cleared",
+            "process:*",
+            "user:*",
+            "copies",
+            "lost",
+            "disconnects",
+        ),
         *("bal:*", "open:*", "outbox:*", "session:*", "sent:*", "orders:*", "events:*", "md:*"),
     ),
     channels=("wake", "control", "md:*"),
@@ -98,7 +108,7 @@ _ENGINE = RedisUser(
     ),
     keys=(
         *_SHARED_KEYS,
-        *("bal:*", "open:*", "outbox:*", "bbo", "copies", "cleared", "ledger"),
+        *("bal:*", "open:*", "outbox:*", "bbo", "copies", "lost", "cleared", "ledger"),
         *("skips:*", "phase:*", "lease", "totals"),
     ),
     channels=("wake",),

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from engine.enums import TradingPhase
-from engine.limits import OUTBOX_KEPT_BEHIND_CURSOR, SENT_MESSAGES_KEPT
+from engine.limits import OUTBOX_WITH_COPIES_MAX, SENT_MESSAGES_KEPT
 from ops.engine_roles import (
     EngineRole,
     LeaderReader,
@@ -32,11 +32,12 @@ from router import keys
 from router.lease import Leader
 from router.process_registry import ProcessState, read_processes
 from router.redis_client import Argument, RedisLink, scan_keys
+from router.user_settings import CopiesLost, read_lost_copies
 
 EVENTS_LENGTH_WARNED = 500_000
 """Entries of an events stream, which is trimmed behind writer and market data: one is behind."""
 
-OUTBOX_LENGTH_WARNED = OUTBOX_KEPT_BEHIND_CURSOR + 100_000
+OUTBOX_LENGTH_WARNED = OUTBOX_WITH_COPIES_MAX
 """Reports of an account that nobody has fetched: it has not logged on for long."""
 
 STORE_LENGTH_WARNED = SENT_MESSAGES_KEPT + SENT_MESSAGES_KEPT // 10
@@ -129,6 +130,7 @@ async def read_status(settings: Settings, link: RedisLink, postgres_url: str) ->
         + missing_standbys(leaders, processes, positions)
         + [f"shard-{shard}: nobody leads it" for shard, leader in leaders.items() if leader is None]
     )
+    problems += lost_copies(await read_lost_copies(link), now_us=wall_us())
     postgres, postgres_problems = await _postgres(settings, postgres_url)
     problems += postgres_problems
     used, limit = int(info["used_memory"]), int(info["maxmemory"])
@@ -183,6 +185,16 @@ def _reported(processes: Mapping[str, ProcessState]) -> list[str]:
     """Return what processes say of themselves under ``problem``, such as a full disk."""
     told = [(name, state.counters.get("problem")) for name, state in processes.items()]
     return [f"{name}: {problem}" for name, problem in told if problem]
+
+
+def lost_copies(lost: Iterable[CopiesLost], *, now_us: int) -> list[str]:
+    """Return who gets no copies any more, because it has not fetched those that it got."""
+    return [
+        f"account {one.account} has lost {one.count:,} copies for"
+        f" {max(0, now_us - one.since_us) // 1_000_000} s: its outbox is full; log it on, or make"
+        " it a copy of nobody"
+        for one in lost
+    ]
 
 
 def _process(state: ProcessState) -> ProcessStatus:

@@ -19,6 +19,7 @@ from router.homes import Home
 from router.keys import ACCOUNTS_DB
 from router.redis_client import RedisLink, retry_while_away
 from router.scripts import Script, pack
+from router.user_settings import log_full_outboxes
 
 _ADMIT = Script("admit", before=("cleared", "streams", "copies"))
 
@@ -165,7 +166,8 @@ class Admission:
         if reply[0] == b"HOME":
             symbol = reply[1].decode()
             raise HomeMismatch(f"{symbol}: its home is not {self.homes[symbol].incarnation}")
-        results: list[int] = reply
+        *results, full = reply
+        log_full_outboxes(full)
         return results
 
     async def _run(self, args: Sequence[Any]) -> list[Any]:

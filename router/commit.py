@@ -20,6 +20,7 @@ from router.homes import Home, read_settled
 from router.lease import Lease
 from router.redis_client import Argument, RedisLink, retry_while_away
 from router.scripts import Script, pack, run_scripts
+from router.user_settings import log_full_outboxes
 
 _SETTLE = Script("settle", before=("cleared", "copies"))
 _PUBLISH = Script("publish", before=("cleared",))
@@ -84,6 +85,7 @@ class Committer:
         )
         self._check(settled, keys.SETTLED)
         self._check(published, "events")
+        log_full_outboxes(settled[2])
 
     async def positions(self) -> dict[str, Position]:
         """Return how far each symbol's outputs have got: where an engine begins to commit again.
@@ -175,8 +177,9 @@ def _flatten(
             changes += (account, names[2], str(change.held))
     meta += (number, one.seq, len(changes) // 3)
     meta += changes
-    meta.append(len(one.reports))
-    for account, output in one.reports:
+    reports = one.reports()
+    meta.append(len(reports))
+    for account, output in reports:
         meta.append(account)
         args.append(output)
     meta.append(len(one.opens))

@@ -16,9 +16,12 @@ Accounts database (DB 0)::
                                 not reach); or a command that admission refused: c command,
                                 s symbol, w why, t stamp in µs; or open orders: q request, m its
                                 MsgSeqNum, f how many came before, n how many in all, o fields and
-                                values of open:{account} as msgpack, t; or q, m, w, t. A copy for
+                                values of open:{account} as msgpack, t; or q, m, w, t; or copies
+                                that are missing here: l how many, f since when, t. A copy for
                                 drop copy begins with a whose it is, i the number of the original
     copies              hash    account -> the accounts that get copies of what it is told
+    lost                hash    account -> copies that it did not get, because too many were not
+                                sent; {account}:since -> since when, µs since 1970
     session:{account}   hash    the FIX session: epoch, owner, until_ms, number, dealt, out_limit,
                                 next_out, cursor; began_ms: since when the numbers go on; listed:
                                 the last outbox entry with open orders, listing: the work that those
@@ -82,6 +85,7 @@ TOTALS = "totals"
 SETTLED = "settled"
 BBO = "bbo"
 COPIES = "copies"
+LOST = "lost"
 DISCONNECTS = "disconnects"
 POSITION_WRITER = "position:writer"
 POSITION_MARKETDATA = "position:marketdata"

@@ -108,7 +108,23 @@ class RefusedList(_Entry, frozen=True, gc=False):
     ts_us: int
 
 
-OutboxEntry = Report | RefusedCommand | OrderList | RefusedList
+class LostCopies(_Entry, frozen=True, gc=False):
+    """Copies of other accounts' reports that are missing at this place of a drop-copy outbox.
+
+    Attributes:
+        number: the outbox entry.
+        count: how many.
+        since_us, ts_us: stamps of the first of them, and of when they were made again, µs since
+            1970 UTC.
+    """
+
+    number: int
+    count: int
+    since_us: int
+    ts_us: int
+
+
+OutboxEntry = Report | RefusedCommand | OrderList | RefusedList | LostCopies
 
 
 async def read_outboxes(
@@ -157,6 +173,8 @@ def _parse(number: int, fields: list[bytes]) -> OutboxEntry:
     if fields[0] == b"c":
         command, symbol, why, ts_us = fields[1::2]
         return RefusedCommand(number, symbol.decode(), command, why.decode(), int(ts_us))
+    if fields[0] == b"l":
+        return LostCopies(number, *map(int, fields[1::2]))
     request, *rest = fields[1::2]
     if fields[4] == b"w":
         msg_seq_num, why, ts_us = rest

@@ -6,15 +6,19 @@ and drop copy count at once; cancel on disconnect from the next Logon on.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from engine.instrument import AMOUNT_MAX
+from engine.limits import OUTBOX_WITH_COPIES_MAX
 from router import keys
 from router.errors import LedgerRefused
 from router.redis_client import RedisLink
 from router.user_fields import set_user_field
+
+logger = logging.getLogger("router")
 
 GRACE_MAX_S = 86_400
 """Longest grace of cancel on disconnect: a day."""
@@ -124,6 +128,52 @@ async def read_copies(link: RedisLink) -> dict[int, tuple[int, ...]]:
     flat = await link.call("HGETALL", keys.COPIES)
     pairs = zip(flat[::2], flat[1::2], strict=True)
     return {int(account): tuple(map(int, others.split())) for account, others in pairs}
+
+
+class CopiesLost(msgspec.Struct, frozen=True):
+    """Copies that a user does not get: too many wait to be sent to it.
+
+    Attributes:
+        account: the user.
+        count: how many so far.
+        since_us: stamp of the first, µs since 1970 UTC.
+    """
+
+    account: int
+    count: int
+    since_us: int
+
+
+async def read_lost_copies(link: RedisLink) -> list[CopiesLost]:
+    """Return the users whose outboxes take no more copies now, by account.
+
+    Args:
+        link: accounts database.
+
+    Raises:
+        RedisUnavailable: no reply.
+    """
+    takers = sorted({taker for takers in (await read_copies(link)).values() for taker in takers})
+    if not takers:
+        return []
+    found = await link.pipeline(
+        [("HMGET", keys.LOST, account, f"{account}:since") for account in takers]
+    )
+    return [
+        CopiesLost(account, int(count), int(since_us))
+        for account, (count, since_us) in zip(takers, found, strict=True)
+        if count is not None
+    ]
+
+
+def log_full_outboxes(accounts: Sequence[int]) -> None:
+    """Say which users' outboxes take no more copies, as a script found."""
+    for account in accounts:
+        logger.warning(
+            "Account %s gets no more copies: its outbox has %s entries",
+            account,
+            OUTBOX_WITH_COPIES_MAX,
+        )
 
 
 async def _check_copies(link: RedisLink, account: int, wanted: tuple[int, ...]) -> None:

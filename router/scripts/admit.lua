@@ -13,15 +13,16 @@
 --         cancel; the encoded mass status request
 --       … the commands of mass cancels
 --       last: run id of the server
--- Reads   DB 0 cleared, home:{symbol}, settled, session:{account}, copies, open:{account}. Shard DB cleared,
---         home:{symbol}, last of orders:{symbol}
--- Writes  DB 0 bal:{account}, outbox:{account}, session:{account} dealt, listed, listing; PUBLISH wake to those
---         who get copies. Shard DB orders:{symbol}
+-- Reads   DB 0 cleared, home:{symbol}, settled, session:{account}, open:{account}; what copies.lua reads. Shard DB
+--         cleared, home:{symbol}, last of orders:{symbol}
+-- Writes  DB 0 bal:{account}, outbox:{account}, session:{account} dealt, listed, listing; what copies.lua writes;
+--         PUBLISH wake to those who get copies. Shard DB orders:{symbol}
 --
 -- Returns {'UNCLEARED'}, {'HOME', symbol} or {'RULES', symbol, version}: nothing is written; else one
 --         integer per item: > 0 the seq it was published at; 0 refused, the answer stands in the outbox;
 --         -1 skipped, dealt with before; -2 fenced, the session is not the caller's any more;
---         -3 a mass request, the answer stands in the outbox
+--         -3 a mass request, the answer stands in the outbox; and behind them the accounts that take no more
+--         copies from this call on, a table
 --
 -- A command that is not published is refused by an entry of the outbox that says why: 'funds', more than is
 -- available; 'away', its shard's database is not cleared (the others trade on); 'backlog', too many wait.
@@ -97,8 +98,10 @@ local function tell(account, ...)
   local others = copies_of(account)
   for i = 1, others and #others or 0 do
     local other = others[i]
-    call('XADD', 'outbox:' .. other, format('%d-0', next_number(other)), 'a', account, 'i', number, ...)
-    wake[#wake + 1] = other
+    if takes_copy(other) then
+      call('XADD', 'outbox:' .. other, format('%d-0', next_number(other)), 'a', account, 'i', number, ...)
+      wake[#wake + 1] = other
+    end
   end
 end
 
@@ -243,4 +246,5 @@ for s = 1, #symbols, 4 do
   end
 end
 call('SELECT', 0)
+results[#results + 1] = full
 return results

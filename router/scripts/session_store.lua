@@ -6,7 +6,8 @@
 --       4 run id of the server that the outboxes were read from; '' = whichever
 --       5… one per store: the whole messages, one after the other; '' = only the cursor moves
 --       last: run id of this server
--- Writes  sent:{account}:{number}, session:{account} cursor; trims both streams
+-- Reads and writes  lost
+-- Writes  sent:{account}:{number}, session:{account} cursor, outbox:{account}; trims both streams; PUBLISH wake
 --
 -- Returns one integer per store: 1 stored, 0 fenced; or {'ORDER', account, last}: that number is below what
 -- is stored already and is not stored itself; the stores before it stand. {'SERVER'}: this is another server,
@@ -15,6 +16,8 @@
 -- Atomic, because the cursor must say exactly which outbox entries have numbers. Sent again after a lost
 -- reply it changes nothing: an entry that is there is left alone. Trimming is approximate (whole nodes),
 -- and the outbox keeps its last entry, so its ids stay dense.
+-- Where copies were lost (copies.lua) and all before them has been sent now, the outbox gets an entry that says
+-- so, at the place where they are missing; from then on it takes copies again.
 -- Limits: numbers < 10^14.
 
 if ARGV[4] ~= '' and ARGV[4] ~= ARGV[#ARGV] then
@@ -23,7 +26,26 @@ end
 local call = redis.call
 local kept, behind = tonumber(ARGV[1]), tonumber(ARGV[2])
 local stores = cmsgpack.unpack(ARGV[3])
-local results = {}
+local results, any_lost = {}, call('EXISTS', 'lost') == 1
+
+local function tell_of_lost_copies(account, cursor)
+  local outbox, since = 'outbox:' .. account, account .. ':since'
+  local lost = call('HMGET', 'lost', account, since)
+  if not lost[1] then
+    return
+  end
+  local last = call('XREVRANGE', outbox, '+', '-', 'COUNT', 1)[1]
+  local number = last and tonumber(string.match(last[1], '^(%d+)')) or 0
+  if number > cursor then
+    return
+  end
+  local time = call('TIME')
+  call('XADD', outbox, string.format('%d-0', number + 1), 'l', lost[1], 'f', lost[2],
+    't', time[1] .. string.format('%06d', time[2]))
+  call('HDEL', 'lost', account, since)
+  call('PUBLISH', 'wake', account)
+end
+
 for i = 1, #stores / 5 do
   local p = 5 * i - 4
   local account, last, cursor = stores[p], stores[p + 3], stores[p + 4]
@@ -51,6 +73,9 @@ for i = 1, #stores / 5 do
     end
     if cursor > behind then
       call('XTRIM', 'outbox:' .. account, 'MINID', '~', (cursor - behind) .. '-0')
+    end
+    if any_lost then
+      tell_of_lost_copies(account, math.max(cursor, tonumber(s[3]) or 0))
     end
     results[i] = 1
   end

@@ -9,10 +9,10 @@
 --         number of open orders, then three each: account, field, value ('' = delete)
 --       3… the reports' encoded Outputs, in order
 --       last: run id of the server
--- Reads   DB 0 cleared, home:{symbol}, settled, copies. Shard DB cleared, lease, home:{symbol}
--- Writes  DB 0 bal:, outbox:, open:{account}, settled, bbo; PUBLISH wake
+-- Reads   DB 0 cleared, home:{symbol}, settled; what copies.lua reads. Shard DB cleared, lease, home:{symbol}
+-- Writes  DB 0 bal:, outbox:, open:{account}, settled, bbo; what copies.lua writes; PUBLISH wake
 --
--- Returns {'OK', entries applied}
+-- Returns {'OK', entries applied, accounts that take no more copies from this call on}
 --         {'LEASE'}, {'UNCLEARED', db} or {'HOME', symbol}   nothing is written
 --         {'GAP', symbol, expected, received}     the entries before it stand
 --         {'NEGATIVE', symbol, seq, account, field}   likewise; nothing of this entry stands
@@ -85,7 +85,9 @@ end
 -- Put copies of a report, which has this number in the account's outbox, into those of others.
 local function tell_others(account, number, output)
   for _, other in ipairs(copies_of(account) or {}) do
-    call('XADD', outbox[other], format('%d-0', next_number(other)), 'a', account, 'i', number, 'e', output)
+    if takes_copy(other) then
+      call('XADD', outbox[other], format('%d-0', next_number(other)), 'a', account, 'i', number, 'e', output)
+    end
   end
 end
 
@@ -200,4 +202,4 @@ end
 if #wake > 0 then
   call('PUBLISH', 'wake', table.concat(wake, ' '))
 end
-return failed or {'OK', applied}
+return failed or {'OK', applied, full}

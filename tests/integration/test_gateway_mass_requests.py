@@ -149,6 +149,27 @@ async def test_a_drop_copy_has_each_report_once_with_resend_on_any_gateway(
         assert resent["17"] == first["17"]
 
 
+async def test_a_drop_copy_is_told_what_it_has_lost_where_it_is_missing(
+    venue: Venue, gateway: Gateway
+) -> None:
+    copier = await venue.add_user("copier")
+    alice = await venue.trader(gateway, "alice")
+    of = str(alice.account)
+    await set_user_field(venue.link, account=copier, field="drop_copy", value=of)
+    await rest(alice, "a1")
+    lost = (copier, 7, f"{copier}:since", 1_700_000_000_000_000)
+    await venue.link.call("HSET", keys.LOST, *lost)
+    peer = await venue.log_on(gateway, copier, "copier")
+    await peer.expect("8", t11="a1")
+    told = await peer.expect("j", t372="8", t380="0")
+    assert told["58"] == (
+        "Copies lost: 7, from 20231114-22:13:20.000 on: too many were not fetched"
+    )
+    assert "45" not in told
+    await rest(alice, "a2")
+    await peer.expect("8", t11="a2")
+
+
 async def test_a_drop_copy_session_sends_no_orders(venue: Venue, gateway: Gateway) -> None:
     alice = await venue.trader(gateway, "alice")
     copier = await venue.trader(gateway, "copier")
