@@ -6,16 +6,14 @@ message" (373=2); every other is an "invalid tag number" (373=0).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from gateway.fix_fields import FIELDS
+from gateway.fix_fields import FIELDS, IsValid
 from gateway.fix_messages import HEADER, MESSAGES, TRAILER, Direction, Member, Message
 
 LAST_FIX44_TAG = 956
-
-IsValid = Callable[[bytes], object]
 
 FIX44_MSG_TYPES = frozenset(
     b"0 1 2 3 4 5 6 7 8 9 A B C D E F G H J K L M N P Q R S T V W X Y Z a b c d e f g h i j k l m n"

@@ -17,6 +17,8 @@ import msgspec
 
 from engine.limits import CL_ORD_ID_LENGTH_MAX
 
+IsValid = Callable[[bytes], object]
+
 _DIGITS = rb"[0-9]{1,9}"
 _DECIMAL = rb"-?(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})"
 _DATE = rb"[0-9]{4}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
@@ -333,8 +335,13 @@ class Field(msgspec.Struct, frozen=True):
     type: str
     values: tuple[tuple[str, str], ...]
     valid: bytes
-    is_valid: Callable[[bytes], object]
-    has_format: Callable[[bytes], object]
+    is_valid: IsValid
+    has_format: IsValid
+
+    @property
+    def is_any_text(self) -> bool:
+        """Whether whatever is cut out of a message is a good value, if it is not empty."""
+        return self.valid in (_TEXT, FORMATS["DATA"])
 
 
 def _values(text: str) -> tuple[tuple[str, str], ...]:
@@ -374,13 +381,16 @@ def _fields() -> dict[bytes, Field]:
         for tag, name in zip(words[::2], words[1::2], strict=True):
             values = _values(values_by_tag.get(tag, ""))
             valid = _valid(tag, fix_type, values)
+            # Quicker than the expression, where the values are all that it says.
+            closed = values and tag not in _OPEN_TAGS and fix_type != "MULTIPLEVALUESTRING"
+            one_of = frozenset([value.encode() for value, _ in values]).__contains__
             fields[tag.encode()] = Field(
                 tag=tag.encode(),
                 name=name,
                 type=_NARROWED.get(fix_type, fix_type),
                 values=values,
                 valid=valid,
-                is_valid=matchers.get(valid) or re.compile(valid).fullmatch,
+                is_valid=one_of if closed else matchers.get(valid) or re.compile(valid).fullmatch,
                 has_format=matchers[FORMATS[fix_type]],
             )
     return fields

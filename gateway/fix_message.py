@@ -9,7 +9,7 @@ simplefix by tests/property/test_fix_codec.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -17,9 +17,10 @@ from gateway.fix_framer import check_sum, trailer
 from gateway.fix_tags import BEGIN_STRING, SOH, SessionRejectReason
 
 _BEFORE_BODY = re.compile(rb"8=[^\x01]*\x019=[0-9]+\x01").match
-_TRAILER_BYTES = 7
+TRAILER_BYTES = 7
+"""Of CheckSum, ``10=…`` and the SOH behind it."""
 _SECRET_TAGS = (b"554", b"925", b"96")
-_DATA_TAG_OF_LENGTH = {
+DATA_TAG_OF_LENGTH = {
     b"90": b"91",
     b"93": b"89",
     b"95": b"96",
@@ -33,7 +34,16 @@ _DATA_TAG_OF_LENGTH = {
     b"621": b"622",
 }
 """Fields of type data follow the field that gives their length, and may contain SOH."""
-_HAS_DATA = re.compile(rb"\x01(?:" + b"|".join(_DATA_TAG_OF_LENGTH) + rb")=").search
+_DATA = re.compile(
+    b"\x01(?:%b)"
+    % b"|".join(
+        b"%b=([0-9]{1,9})\x01%b=" % (length, data) for length, data in DATA_TAG_OF_LENGTH.items()
+    )
+).search
+"""A length and the beginning of the field behind it, where that is its data."""
+_MAY_HAVE_DATA = re.compile(rb"\x01(?:9[035]|212|3[456][0248]|6[12][18])=").search
+"""Quicker than ``_DATA``: finds every length, and some other fields."""
+_FIELDS = re.compile(rb"([^\x01=]*)=([^\x01]*)\x01").findall
 
 
 class Fault(msgspec.Struct, frozen=True, gc=False):
@@ -72,40 +82,32 @@ def split_fields(raw: bytes) -> list[tuple[bytes, bytes | None]]:
     Fields of type data are cut by the length field before them. A piece without ``=`` comes as
     (piece, None): some value contained an SOH.
     """
-    content = raw[_body_start(raw) : -_TRAILER_BYTES - 1]
-    if _HAS_DATA(raw):
-        return _split_fields_with_data(content)
-    parts = [piece.partition(b"=") for piece in content.split(SOH)]
-    return [(tag, value if equals else None) for tag, equals, value in parts]
-
-
-def _split_fields_with_data(content: bytes) -> list[tuple[bytes, bytes | None]]:
+    start, end = body_start(raw), len(raw) - TRAILER_BYTES
     fields: list[tuple[bytes, bytes | None]] = []
-    start = 0
-    while start <= len(content):
-        end = content.find(SOH, start)
-        if end < 0:
-            end = len(content)
-        tag, equals, rest = content[start:end].partition(b"=")
-        value = rest if equals else None
-        if fields and tag == _DATA_TAG_OF_LENGTH.get(fields[-1][0]) and value is not None:
-            value_start = start + len(tag) + 1
-            data_end = _data_end(content, value_start, fields[-1][1])
-            if data_end is not None:
-                end, value = data_end, content[value_start:data_end]
-        fields.append((tag, value))
-        start = end + 1
+    found = _DATA(raw, start - 1, end) if _MAY_HAVE_DATA(raw) else None
+    while found is not None:
+        assert found.lastindex is not None, "Invariant: a length was found"
+        data_start = found.end()
+        data_end = data_start + int(found[found.lastindex])
+        if data_end < end and raw[data_end] == SOH[0]:
+            tag_start = raw.rindex(SOH, start, data_start) + 1
+            fields += _split_pieces(raw[start:tag_start])
+            fields.append((raw[tag_start : data_start - 1], raw[data_start:data_end]))
+            start = data_end + 1
+            found = _DATA(raw, data_end, end)
+        else:
+            found = _DATA(raw, data_start, end)
+    fields += _split_pieces(raw[start:end])
     return fields
 
 
-def _data_end(content: bytes, value_start: int, length: bytes | None) -> int | None:
-    """Return where a data value of the given length ends, or None when no field ends there."""
-    if length is None or not length.isdigit() or len(length) > 9:
-        return None
-    end = value_start + int(length)
-    if end == len(content) or content[end : end + 1] == SOH:
-        return end
-    return None
+def _split_pieces(content: bytes) -> Sequence[tuple[bytes, bytes | None]]:
+    """Split fields none of which is cut by a length; each is ended by SOH."""
+    pairs = _FIELDS(content)
+    if len(pairs) == content.count(SOH):
+        return pairs
+    parts = [piece.partition(b"=") for piece in content[:-1].split(SOH)]
+    return [(tag, value if equals else None) for tag, equals, value in parts]
 
 
 def without_secrets(raw: bytes) -> bytes:
@@ -118,10 +120,11 @@ def without_secrets(raw: bytes) -> bytes:
         b"***" if value is None else b"%b=%b" % (tag, b"***" if tag in _SECRET_TAGS else value)
         for tag, value in split_fields(raw)
     ]
-    return raw[: _body_start(raw)] + SOH.join(pieces) + raw[-_TRAILER_BYTES - 1 :]
+    return raw[: body_start(raw)] + SOH.join(pieces) + raw[-TRAILER_BYTES - 1 :]
 
 
-def _body_start(raw: bytes) -> int:
+def body_start(raw: bytes) -> int:
+    """Return where MsgType begins in a framed message."""
     match = _BEFORE_BODY(raw)
     assert match is not None, "Invariant: only framed messages are parsed"
     return match.end()
@@ -191,6 +194,6 @@ def as_poss_dup(raw: bytes, sending_time: bytes) -> bytes:
             raw[content_start:time_start],
             sending_time,
             raw[time_start + 3 : time_end],
-            raw[time_end:-_TRAILER_BYTES],
+            raw[time_end:-TRAILER_BYTES],
         )
     )

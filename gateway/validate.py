@@ -1,19 +1,20 @@
 """Read a framed message and find what the session layer must reject in it. Pure.
 
-There are two ways through. The *general* way takes the fields one by one and names the first fault
-(373 and 371; FIX 4.4 volume 2, "Reject"). The *short* way is for what a busy client sends: the
-same tags in the same order, with the same numbers of entries in its groups, over and over. Once
-such a layout has passed the general way ``LAYOUT_SIGHTINGS`` times, the dictionary is compiled into
-one regular expression for it: a match proves structure, order, required tags, formats and
-enumerations, and yields the values. A message that does not match goes the general way, so the
-short way never decides that something is wrong. Measured on a NewOrderSingle of 172 bytes:
-tests/bench/bench_session.py.
+There are three ways through. The *general* one takes the fields one by one and names the first
+fault (373 and 371; FIX 4.4 volume 2, "Reject"). The others are for what clients send over and over:
+the same tags in the same order, with the same numbers of entries in the groups. Such a layout is
+*known* once a message of it has passed the general way: its tags, their order and its counts are
+right for good, and only the other values are judged. Once it was seen ``LAYOUT_SIGHTINGS`` times it
+is compiled into one regular expression, the *short* way: a match proves all that, and yields the
+values. What fails on these two goes the general way, so that they never decide that something is
+wrong. Measured on a NewOrderSingle: tests/bench/bench_session.py.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import call, itemgetter
 
 from gateway.fix_dictionary import (
     CLIENT_RULES,
@@ -22,36 +23,115 @@ from gateway.fix_dictionary import (
     HEADER_TAGS,
     TRAILER_TAGS,
     GroupRule,
-    IsValid,
     MessageRule,
     is_defined,
 )
-from gateway.fix_fields import FIELDS
-from gateway.fix_message import Fault, FixMessage, split_fields
+from gateway.fix_fields import FIELDS, IsValid
+from gateway.fix_message import (
+    DATA_TAG_OF_LENGTH,
+    TRAILER_BYTES,
+    Fault,
+    FixMessage,
+    body_start,
+    split_fields,
+)
 from gateway.fix_tags import SOH, TAG_MSG_TYPE, SessionRejectReason
 
 LAYOUT_SIGHTINGS = 3
 """Times that a layout is seen before it is compiled (about a millisecond)."""
-LAYOUTS_MAX = 16
-"""Compiled layouts of one session; further ones stay on the general way, so that a client cannot
-keep us compiling."""
-CANDIDATES_MAX = 64
-"""Layouts seen but not compiled; when there are more, all are forgotten."""
+COMPILED_MAX = 16
+"""Layouts compiled for one session, ever, so that a client cannot keep us compiling."""
+LAYOUTS_MAX = 128
+"""Layouts known of one session; a new one takes the place of the oldest."""
+LAYOUT_FIELDS_MAX = 100
+"""Fields of a layout, so that all those of a session take some 250 kB at most; a longer message
+always goes the general way."""
 
 _Field = tuple[bytes, bytes | None]
-_Layout = tuple[tuple[bytes, bytes | None], ...]
 _Match = Callable[[bytes], "re.Match[bytes] | None"]
+_Key = tuple[bytes, tuple[bytes, ...]]
+"""MsgType, and the tags from it on."""
+_Size = tuple[bytes, int]
+"""MsgType, and the number of all fields."""
+
+
+class _Layout:
+    """What a message without a fault looks like.
+
+    Attributes:
+        tags: from MsgType to the last field before CheckSum.
+        template: writes them with their values.
+        lengths: places of those that say how long the data behind them is.
+        judged: picks from their values those that not every text is good for.
+        checks: what tells the good values of these; of a group's count that is the one it had.
+        is_for_expression: whether it can be compiled: data of a given length is no matter for a
+            regular expression.
+        sightings: messages that had it, until it is compiled.
+        match: the expression for all of it, once it is compiled.
+    """
+
+    __slots__ = (
+        "checks",
+        "is_for_expression",
+        "judged",
+        "lengths",
+        "match",
+        "sightings",
+        "tags",
+        "template",
+    )
+
+    def __init__(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        self.tags = tuple([FIELDS[tag].tag for tag, _ in pairs])
+        self.template = b"".join([b"%b=%%b\x01" % tag for tag in self.tags])
+        following = zip(self.tags, self.tags[1:], strict=False)
+        self.lengths = [
+            place
+            for place, (tag, data) in enumerate(following)
+            if DATA_TAG_OF_LENGTH.get(tag) == data
+        ]
+        places = [place for place, (tag, _) in enumerate(pairs) if not FIELDS[tag].is_any_text]
+        # At least MsgSeqNum and SendingTime, so this returns a tuple.
+        self.judged: Callable[[Sequence[bytes]], Sequence[bytes]] = itemgetter(*places)
+        judged = [pairs[place] for place in places]
+        self.checks = tuple(
+            [value.__eq__ if _is_fixed(tag) else FIELDS[tag].is_valid for tag, value in judged]
+        )
+        self.is_for_expression = not any(
+            FIELDS[tag].type in ("DATA", "LENGTH") for tag in self.tags
+        )
+        self.sightings = 1
+        self.match: _Match | None = None
+
+    def suits(self, values: Sequence[bytes]) -> bool:
+        """Tell whether these are good values, none of them empty."""
+        return all(map(call, self.checks, self.judged(values)))
+
+    def compile(self, values: Iterable[bytes]) -> None:
+        """Make the expression; what it cannot know, it fixes: how many entries a group has."""
+        fields = [
+            b"%b=(%b)\x01" % (tag, re.escape(value) if _is_fixed(tag) else FIELDS[tag].valid)
+            for tag, value in zip(self.tags, values, strict=True)
+        ]
+        self.match = re.compile(
+            rb"8=[^\x01]+\x019=[0-9]+\x01" + b"".join(fields) + rb"10=[0-9]{3}\x01\Z"
+        ).match
+
+
+def _is_fixed(tag: bytes) -> bool:
+    return tag == TAG_MSG_TYPE or FIELDS[tag].type == "NUMINGROUP"
 
 
 class MessageReader:
     """Read the messages of one session; it remembers their layouts."""
 
-    __slots__ = ("_candidates", "_layouts", "_layouts_count")
+    __slots__ = ("_compiled", "_layouts", "_likely")
 
     def __init__(self) -> None:
-        self._layouts: dict[bytes, list[tuple[tuple[bytes, ...], _Match]]] = {}
-        self._layouts_count = 0
-        self._candidates: dict[_Layout, int] = {}
+        self._layouts: dict[_Key, _Layout] = {}
+        # Compiled, the one to try for a message of that size: more tries would cost too much.
+        self._likely: dict[_Size, _Layout] = {}
+        self._compiled = 0
 
     def read(self, raw: bytes) -> FixMessage:
         """Return the message, with its first fault if it has one; never raises on any bytes.
@@ -61,69 +141,92 @@ class MessageReader:
         """
         type_start = raw.index(b"\x0135=") + 4
         msg_type = raw[type_start : raw.index(SOH, type_start)]
-        layouts = self._layouts.get(msg_type, ())
-        for index, (tags, match_layout) in enumerate(layouts):
-            match = match_layout(raw)
+        size = (msg_type, raw.count(SOH))
+        likely = self._likely.get(size)
+        if likely is not None and likely.match is not None:
+            match = likely.match(raw)
             if match is not None:
-                if index:
-                    self._layouts[msg_type].insert(0, self._layouts[msg_type].pop(index))
-                return FixMessage(raw, msg_type, dict(zip(tags, match.groups(), strict=True)))
-        return self._read_general(raw, msg_type)
+                return FixMessage(
+                    raw, msg_type, dict(zip(likely.tags, match.groups(), strict=True))
+                )
+            # Clients that take turns with layouts of one size shall not pay for it every time.
+            del self._likely[size]
+        found = self._find_quickly(raw, msg_type)
+        if found is None:
+            pairs = split_fields(raw)
+            tags, values = zip(*pairs, strict=True)
+            layout = self._layouts.get((msg_type, tags))
+            if layout is None or not all(values) or not layout.suits(values):
+                return self._read_general(raw, msg_type, pairs)
+        else:
+            layout, values = found
+        if likely is None:
+            self._expect(layout, size, values)
+        return FixMessage(raw, msg_type, dict(zip(layout.tags, values, strict=True)))
 
-    def _read_general(self, raw: bytes, msg_type: bytes) -> FixMessage:
-        pairs = split_fields(raw)
-        fields = {tag: value for tag, value in pairs if value is not None}
+    def _find_quickly(
+        self, raw: bytes, msg_type: bytes
+    ) -> tuple[_Layout, tuple[bytes, ...]] | None:
+        """Return layout and values of a message whose layout is known, and its values good.
+
+        None also where a value contains ``=``, or data an SOH: then it takes a closer look.
+        """
+        content = raw[body_start(raw) : -TRAILER_BYTES]
+        parts = content.replace(SOH, b"=").split(b"=")
+        layout = self._layouts.get((msg_type, tuple(parts[:-1:2])))
+        if layout is None:
+            return None
+        values = tuple(parts[1::2])
+        # A piece without "=" and one with two look the same in the parts, but not written out.
+        if layout.template % values != content or not all(values) or not layout.suits(values):
+            return None
+        for place in layout.lengths:
+            if int(values[place]) != len(values[place + 1]):
+                return None
+        return layout, values
+
+    def _expect(self, layout: _Layout, size: _Size, values: Sequence[bytes]) -> None:
+        """Try a layout at the next message of the size, if it is compiled, or is to be now."""
+        layout.sightings += 1
+        if (
+            layout.match is None
+            and layout.is_for_expression
+            and layout.sightings >= LAYOUT_SIGHTINGS
+            and self._compiled < COMPILED_MAX
+        ):
+            layout.compile(values)
+            self._compiled += 1
+        if layout.match is not None:
+            self._likely[size] = layout
+
+    def _read_general(self, raw: bytes, msg_type: bytes, pairs: Sequence[_Field]) -> FixMessage:
+        whole = [(tag, value) for tag, value in pairs if value is not None]
         rule = CLIENT_RULES.get(msg_type)
         if rule is None:
             known = msg_type in FIX44_MSG_TYPES
-            reason = SessionRejectReason.INVALID_MSG_TYPE
-            return FixMessage(raw, msg_type, fields, None if known else Fault(reason, TAG_MSG_TYPE))
+            fault = None if known else Fault(SessionRejectReason.INVALID_MSG_TYPE, TAG_MSG_TYPE)
+            return FixMessage(raw, msg_type, dict(whole), fault)
         fault = _Check(rule, pairs).find_fault()
-        if fault is None:
-            self._remember(msg_type, pairs)
-        return FixMessage(raw, msg_type, fields, fault)
+        if fault is None and len(pairs) <= LAYOUT_FIELDS_MAX:
+            self._remember(msg_type, _Layout(whole))
+        return FixMessage(raw, msg_type, dict(whole), fault)
 
-    def _remember(self, msg_type: bytes, pairs: list[_Field]) -> None:
-        if self._layouts_count >= LAYOUTS_MAX:
+    def _remember(self, msg_type: bytes, layout: _Layout) -> None:
+        key = (msg_type, layout.tags)
+        if key in self._layouts:
+            # Its tags are known, with a count that was written in another way (02).
             return
-        # What a regular expression cannot know, a layout fixes: how many entries a group has.
-        layout = tuple((tag, value if _is_fixed(tag) else None) for tag, value in pairs)
-        if any(FIELDS[tag].type in _NOT_FOR_LAYOUTS for tag, _ in layout):
-            return
-        sightings = self._candidates.get(layout, 0) + 1
-        if sightings < LAYOUT_SIGHTINGS:
-            if len(self._candidates) >= CANDIDATES_MAX:
-                self._candidates.clear()
-            self._candidates[layout] = sightings
-            return
-        self._candidates.pop(layout, None)
-        self._layouts_count += 1
-        tags = tuple(tag for tag, _ in layout)
-        self._layouts.setdefault(msg_type, []).insert(0, (tags, _compile(layout)))
-
-
-_NOT_FOR_LAYOUTS = ("DATA", "LENGTH")
-"""Data of a given length is no matter for a regular expression."""
-
-
-def _is_fixed(tag: bytes) -> bool:
-    return tag == TAG_MSG_TYPE or FIELDS[tag].type == "NUMINGROUP"
-
-
-def _compile(layout: _Layout) -> _Match:
-    fields = [
-        b"%b=(%b)\x01" % (tag, FIELDS[tag].valid if fixed is None else fixed)
-        for tag, fixed in layout
-    ]
-    return re.compile(
-        rb"8=[^\x01]+\x019=[0-9]+\x01" + b"".join(fields) + rb"10=[0-9]{3}\x01\Z"
-    ).match
+        if len(self._layouts) >= LAYOUTS_MAX:
+            # Those that are compiled stay: they are few, and cannot be compiled again.
+            oldest = next(key for key, one in self._layouts.items() if one.match is None)
+            del self._layouts[oldest]
+        self._layouts[key] = layout
 
 
 class _Check:
     """One message on the general way."""
 
-    def __init__(self, rule: MessageRule, pairs: list[_Field]) -> None:
+    def __init__(self, rule: MessageRule, pairs: Sequence[_Field]) -> None:
         self._rule = rule
         self._pairs = pairs
         self._seen: set[bytes] = set()

@@ -1,13 +1,20 @@
-"""Our FIX codec against simplefix, and its two ways of reading against each other."""
+"""Our FIX codec against simplefix, and its ways of reading against each other."""
 
 from __future__ import annotations
 
+import pytest
 import simplefix
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.fix_framer import FixFramer
-from gateway.fix_message import as_poss_dup, encode_fields, frame, split_fields
+from gateway.fix_message import (
+    DATA_TAG_OF_LENGTH,
+    as_poss_dup,
+    encode_fields,
+    frame,
+    split_fields,
+)
 from gateway.validate import LAYOUT_SIGHTINGS, MessageReader
 
 _VALUES = st.binary(min_size=1, max_size=30).filter(lambda value: b"\x01" not in value)
@@ -104,12 +111,53 @@ _BAD_VALUES = st.sampled_from(
 )
 
 
+_MORE = {
+    "": {},
+    "group": {b"453": b"1", b"448": b"x", b"447": b"D", b"452": b"1"},
+    "data": {b"354": b"3", b"355": b"abc", b"58": b"y"},
+    "data with delimiters": {b"354": b"7", b"355": b"a\x01b=c\x01d", b"58": b"y"},
+}
+_ONE_WAY_OR_ANOTHER = st.one_of(_BAD_VALUES, _VALUES, st.sampled_from([b"2", b"01", b"=", b"a=b"]))
+
+
+@pytest.mark.parametrize("more", _MORE)
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_all_ways_of_reading_agree_on_every_value(more: str, data: st.DataObject) -> None:
+    order = _ORDER | _MORE[more]
+    tag, value = data.draw(st.sampled_from(sorted(order))), data.draw(_ONE_WAY_OR_ANOTHER)
+    good = frame(b"35=D\x01" + encode_fields(order.items()))
+    changed = frame(b"35=D\x01" + encode_fields((order | {tag: value}).items()))
+    expected = MessageReader().read(changed)
+    for sightings in range(1, LAYOUT_SIGHTINGS + 2):
+        reader = MessageReader()
+        for _ in range(sightings):
+            assert reader.read(good).fault is None
+        assert reader.read(changed) == expected
+
+
+_PIECES = st.lists(st.sampled_from([b"38", b"100", b"40", b"2", b"44", b"=", b"\x01"]), max_size=12)
+
+
 @settings(max_examples=200, deadline=None)
-@given(st.sampled_from(sorted(_ORDER)), st.one_of(_BAD_VALUES, _VALUES))
-def test_short_and_general_way_agree_on_every_value(tag: bytes, value: bytes) -> None:
-    busy = MessageReader()
-    good = frame(b"35=D\x01" + encode_fields(_ORDER.items()))
-    for _ in range(LAYOUT_SIGHTINGS):
-        assert busy.read(good).fault is None
-    changed = frame(b"35=D\x01" + encode_fields((_ORDER | {tag: value}).items()))
-    assert busy.read(changed) == MessageReader().read(changed)
+@given(_PIECES)
+def test_pieces_that_only_look_like_a_known_layout_are_told_from_it(pieces: list[bytes]) -> None:
+    head = b"35=D\x01" + encode_fields((tag, _ORDER[tag]) for tag in list(_ORDER)[:7])
+    tail = b"60=20240102-12:00:00\x01"
+    reader = MessageReader()
+    for _ in range(2):
+        known = reader.read(frame(head + b"38=100\x0140=2\x0144=1\x01" + tail))
+        assert known.fault is None
+    changed = frame(head + b"".join(pieces) + b"\x01" + tail)
+    assert reader.read(changed) == MessageReader().read(changed)
+
+
+def test_no_length_of_data_is_overlooked() -> None:
+    for length, data in DATA_TAG_OF_LENGTH.items():
+        raw = frame(b"35=D\x01%b=3\x01%b=a\x01b\x0158=x\x01" % (length, data))
+        assert split_fields(raw) == [
+            (b"35", b"D"),
+            (length, b"3"),
+            (data, b"a\x01b"),
+            (b"58", b"x"),
+        ]

@@ -1,4 +1,4 @@
-"""Reading messages the general and the short way. The faults by case: tests/fix_scripts/14*."""
+"""Reading messages in all ways. The faults by case: tests/fix_scripts/14*."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from gateway.fix_message import Fault, frame
 from gateway.fix_messages import HEADER, MESSAGES, TRAILER, Member, Message
 from gateway.fix_tags import SessionRejectReason
 from gateway.validate import (
-    CANDIDATES_MAX,
+    COMPILED_MAX,
+    LAYOUT_FIELDS_MAX,
     LAYOUT_SIGHTINGS,
     LAYOUTS_MAX,
     MessageReader,
@@ -28,7 +29,7 @@ def fix(content: str) -> bytes:
 
 
 def compiled(reader: MessageReader) -> int:
-    return sum(len(layouts) for layouts in reader._layouts.values())
+    return sum(layout.match is not None for layout in reader._layouts.values())
 
 
 def test_a_busy_layout_is_compiled_and_reads_the_same() -> None:
@@ -56,18 +57,44 @@ def test_layouts_of_one_type_live_side_by_side() -> None:
         assert b"59" not in reader.read(limit).fields
 
 
-def test_layouts_and_candidates_are_limited() -> None:
+def messages_of_many_layouts() -> Iterator[bytes]:
+    optional = ["1", "21", "58", "15", "120", "100", "526", "583"]
+    for number in range(256):
+        chosen = "".join(f"{tag}=1|" for place, tag in enumerate(optional) if number >> place & 1)
+        yield fix(f"35=D|{_HEADER}{_ORDER}{chosen}")
+
+
+def test_layouts_are_limited() -> None:
     reader = MessageReader()
-    for tag in range(1, 1 + 2 * LAYOUTS_MAX):
-        optional = ["1", "21", "58", "15", "120", "100"]
-        chosen = "".join(f"{name}=1|" for i, name in enumerate(optional) if tag >> i & 1)
-        for _ in range(LAYOUT_SIGHTINGS):
-            assert reader.read(fix(f"35=D|{_HEADER}{_ORDER}{chosen}")).fault is None
-    assert compiled(reader) == LAYOUTS_MAX
-    assert len(reader._candidates) <= CANDIDATES_MAX
+    for _ in range(2):
+        for raw in messages_of_many_layouts():
+            for _ in range(LAYOUT_SIGHTINGS):
+                assert reader.read(raw).fault is None
+    assert compiled(reader) == reader._compiled == COMPILED_MAX
+    assert len(reader._layouts) == LAYOUTS_MAX
+    assert len(reader._likely) <= COMPILED_MAX
 
 
-def test_data_always_goes_the_general_way() -> None:
+def test_what_is_known_does_not_go_the_general_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    raws = list(messages_of_many_layouts())[: LAYOUTS_MAX - 2]
+    raws.append(fix(f"35=D|{_HEADER}{_ORDER}354=3|355=abc|"))
+    raws.append(frame(fix(f"35=D|{_HEADER}{_ORDER}354=3|355=a?=|")[16:-7].replace(b"?", b"\x01")))
+    reader = MessageReader()
+    first = [reader.read(raw) for raw in raws]
+    monkeypatch.setattr(MessageReader, "_read_general", None)
+    for _ in range(LAYOUT_SIGHTINGS + 1):
+        assert [reader.read(raw) for raw in raws] == first
+
+
+def test_a_very_long_layout_is_not_remembered() -> None:
+    reader = MessageReader()
+    parties = "448=x|447=D|452=1|" * (LAYOUT_FIELDS_MAX // 3)
+    raw = fix(f"35=D|{_HEADER}{_ORDER}453={LAYOUT_FIELDS_MAX // 3}|{parties}")
+    assert reader.read(raw).fault is None
+    assert not reader._layouts
+
+
+def test_data_is_never_compiled() -> None:
     reader = MessageReader()
     for _ in range(LAYOUT_SIGHTINGS + 1):
         assert reader.read(fix(f"35=D|{_HEADER}{_ORDER}354=3|355=abc|")).fault is None
