@@ -155,9 +155,10 @@ class MarketFeeds:
         Raises:
             DecodeError: market data is of another build.
         """
-        await retry_while_away(lambda: link.call("PING"), what=f"market data of {symbol}")
         polls = 0
         while True:
+            # Redis may have become another server since the last look, and that one's counts.
+            await retry_while_away(lambda: link.call("PING"), what=f"market data of {symbol}")
             value = await retry_while_away(
                 lambda: self._link.call("GET", keys.md_orders(symbol)),
                 what=f"orders of {symbol}",

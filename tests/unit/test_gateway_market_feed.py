@@ -13,8 +13,9 @@ import pytest
 from gateway import market_feed
 from gateway.market_feed import NOTED_MAX, MarketFeeds
 from router.errors import RedisUnavailable
-from router.market_state import PhaseStatus
-from tests.helpers import eventually_async
+from router.market_state import OrdersSnapshot, PhaseStatus, encode_orders_snapshot
+from tests.helpers import DEADLINE_S, eventually_async
+from tests.market_events import defined, rules
 
 SYMBOL = "BTC-USD"
 PHASE = PhaseStatus(SYMBOL, 4, 5_000_000, "halted", "operator")
@@ -88,6 +89,25 @@ async def test_a_phase_of_another_build_stops_no_gateway(
     await eventually_async(lambda: world.told == [PHASE])
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
+
+
+async def test_a_book_is_waited_for_on_the_server_that_redis_is_by_then() -> None:
+    event: Any = defined(rules(symbol=SYMBOL))
+    snapshot = OrdersSnapshot(SYMBOL, 7, "two", event, [], None)
+    world = World(value=encode_orders_snapshot(snapshot))
+    shard: Any = SimpleNamespace(run_id="")
+    servers = ["one"]
+
+    async def call(*_: str) -> None:
+        shard.run_id = servers[-1]
+        # It dies behind the answer, and the snapshot is of the next one.
+        servers.append("two")
+
+    shard.call = call
+    async with asyncio.timeout(DEADLINE_S):
+        book = await world.feeds._join(shard, SYMBOL)
+    assert book.seq == 7
+    assert shard.run_id == "two"
 
 
 class LateBook:
