@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -50,16 +51,14 @@ def add_actions(actions: Subparsers) -> None:
         details=_SET,
     )
     parser.add_argument("account", metavar="ACCOUNT", help="SenderCompID or username")
-    parser.add_argument("--max-open-orders", metavar="N|off", help="open at once, all symbols")
-    parser.add_argument(
-        "--max-order-value", metavar="ASSET=AMOUNT", nargs="+", help="of one order; or off"
-    )
-    parser.add_argument("--orders-per-s", metavar="N|off", help="orders and replaces per second")
-    parser.add_argument(
-        "--cancel-on-disconnect",
-        metavar="SECONDS|off",
-        help="cancel its orders so long after its client is gone",
-    )
+    for option in _OPTIONS:
+        parser.add_argument(
+            option.flag,
+            dest=option.field,
+            metavar=option.metavar,
+            nargs=option.nargs,
+            help=option.help,
+        )
     parser = add_command(
         actions,
         "drop-copy",
@@ -75,19 +74,10 @@ def add_actions(actions: Subparsers) -> None:
 
 def _set(args: argparse.Namespace) -> int:
     settings = settings_of(args)
-    wanted = {
-        "max_open_orders": _count(args.max_open_orders),
-        "orders_per_s": _count(args.orders_per_s),
-        "cancel_on_disconnect_s": _count(args.cancel_on_disconnect),
-        "max_order_value": _values(settings, args.max_order_value),
+    given = [(option, getattr(args, option.field)) for option in _OPTIONS]
+    changes = {
+        option.field: option.parse(settings, text) for option, text in given if text is not None
     }
-    given = {
-        "max_open_orders": args.max_open_orders,
-        "orders_per_s": args.orders_per_s,
-        "cancel_on_disconnect_s": args.cancel_on_disconnect,
-        "max_order_value": args.max_order_value,
-    }
-    changes = {name: wanted[name] for name, text in given.items() if text is not None}
     if not changes:
         raise CommandFailed("expected something to set: see shardex user set --help")
 
@@ -171,23 +161,76 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _count(text: str | None) -> int | None:
-    """Return a number that an option gives; None: off, or not given."""
-    if text is None or text == _OFF:
+def _count(_settings: Settings, text: str) -> int | None:
+    """Return a number that an option gives; None: off."""
+    if text == _OFF:
         return None
     if not (text.isascii() and text.isdigit()):
         raise CommandFailed(f"{text}: expected a number or off")
     return int(text)
 
 
-def _values(settings: Settings, texts: list[str] | None) -> dict[str, int]:
-    """Return the largest values by asset; empty: off, or not given."""
+def _values(settings: Settings, texts: list[str]) -> dict[str, int]:
+    """Return the largest values by asset; empty: off."""
     values: dict[str, int] = {}
     if texts == [_OFF]:
         return values
-    for text in texts or ():
+    for text in texts:
         asset, is_pair, amount = text.partition("=")
         if not is_pair:
             raise CommandFailed(f"{text}: expected ASSET=AMOUNT, such as USD=100000, or off")
         values[asset] = parse_amount(settings, asset, amount)
     return values
+
+
+class _Option(NamedTuple):
+    """One option of ``user set``.
+
+    Attributes:
+        flag, metavar, nargs, help: of the command line.
+        field: of UserSettings that it sets.
+        parse: makes the field's value of what the command line gives.
+    """
+
+    flag: str
+    field: str
+    metavar: str
+    nargs: str | None
+    help: str
+    parse: Callable[[Settings, Any], object]
+
+
+_OPTIONS = (
+    _Option(
+        "--max-open-orders",
+        "max_open_orders",
+        "N|off",
+        None,
+        "open at once, all symbols",
+        _count,
+    ),
+    _Option(
+        "--max-order-value",
+        "max_order_value",
+        "ASSET=AMOUNT",
+        "+",
+        "of one order; or off",
+        _values,
+    ),
+    _Option(
+        "--orders-per-s",
+        "orders_per_s",
+        "N|off",
+        None,
+        "orders and replaces per second",
+        _count,
+    ),
+    _Option(
+        "--cancel-on-disconnect",
+        "cancel_on_disconnect_s",
+        "SECONDS|off",
+        None,
+        "cancel its orders so long after its client is gone",
+        _count,
+    ),
+)
