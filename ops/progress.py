@@ -5,7 +5,7 @@ A consumer's lag is the number of entries between the end of what it reads and i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -31,7 +31,11 @@ class SymbolProgress(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """The whole venue at about one moment. ``ledger``: entries; ``ledger_written``: in Postgres."""
+    """The whole venue at about one moment, in which no stage is ahead of the one before it.
+
+    Attributes:
+        ledger: its last entry. ``ledger_written``: the last one in Postgres.
+    """
 
     symbols: dict[str, SymbolProgress]
     ledger: int
@@ -70,36 +74,51 @@ class ProgressReader:
         Raises:
             RedisUnavailable: no reply.
         """
-        hashes = (keys.SETTLED, keys.POSITION_MARKETDATA, keys.POSITION_WRITER, keys.BBO)
+        # The last stage first: what an order passes before is read after it, so that none seems
+        # to overtake another.
+        consumers = (keys.POSITION_MARKETDATA, keys.POSITION_WRITER)
+        replies = await self._link.pipeline([("HGETALL", key) for key in consumers])
+        marketdata, writer = map(_fields, replies)
+        events = await self._ends(keys.events)
         replies = await self._link.pipeline(
-            [*(("HGETALL", key) for key in hashes), last_entry(keys.LEDGER), ("XLEN", keys.LEDGER)]
+            [
+                *(("HGETALL", key) for key in (keys.SETTLED, keys.BBO)),
+                *(last_entry(keys.LEDGER), ("XLEN", keys.LEDGER)),
+            ]
         )
-        settled, marketdata, writer, bbo = map(_fields, replies[:4])
+        settled, bbo = map(_fields, replies[:2])
+        orders = await self._ends(keys.orders)
         symbols: dict[str, SymbolProgress] = {}
-        for shard, link in self._shards:
-            commands: list[tuple[Argument, ...]] = []
+        for shard, _ in self._shards:
             for symbol in shard.symbols:
-                for key in (keys.orders(symbol), keys.events(symbol)):
-                    commands += [last_entry(key), ("XLEN", key)]
-            found = await link.pipeline(commands)
-            for index, symbol in enumerate(shard.symbols):
-                orders, orders_length, events, events_length = found[4 * index : 4 * index + 4]
-                bid, ask, _ = (int(text) for text in bbo.get(symbol, "0 0 0").split())
+                bid, ask, _seq = (int(text) for text in bbo.get(symbol, "0 0 0").split())
                 symbols[symbol] = SymbolProgress(
                     shard=shard.id,
-                    admitted=last_number(orders),
+                    admitted=orders[symbol][0],
                     settled=_position(settled, symbol),
-                    published=last_number(events),
+                    published=events[symbol][0],
                     marketdata=_position(marketdata, symbol),
                     writer=_position(writer, symbol),
-                    orders_length=orders_length,
-                    events_length=events_length,
+                    orders_length=orders[symbol][1],
+                    events_length=events[symbol][1],
                     best_bid_ticks=bid,
                     best_ask_ticks=ask,
                 )
         return Progress(
-            symbols, last_number(replies[4]), _position(writer, keys.LEDGER), replies[5]
+            symbols, last_number(replies[2]), _position(writer, keys.LEDGER), replies[3]
         )
+
+    async def _ends(self, key_of: Callable[[str], str]) -> dict[str, tuple[int, int]]:
+        """Return number of the last entry and length of one kind of stream, by symbol."""
+        ends: dict[str, tuple[int, int]] = {}
+        for shard, link in self._shards:
+            commands: list[tuple[Argument, ...]] = []
+            for symbol in shard.symbols:
+                commands += [last_entry(key_of(symbol)), ("XLEN", key_of(symbol))]
+            found = await link.pipeline(commands)
+            for symbol, last, length in zip(shard.symbols, found[::2], found[1::2], strict=True):
+                ends[symbol] = last_number(last), length
+        return ends
 
     async def close(self) -> None:
         """Close the connections to the shards' databases."""
