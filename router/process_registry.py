@@ -1,5 +1,7 @@
 """Which processes live, and what they count: ``process:{name}``, refreshed every second.
 
+More often at first, so that whoever waits for a process learns at once that it is ready.
+
 A process that is gone disappears by itself after PROCESS_TTL_S; one that hangs keeps an old
 ``now_us`` until then. Nothing depends on it but ``status``, the summary and readiness.
 """
@@ -19,6 +21,8 @@ from router.redis_client import RedisLink, scan_keys
 
 PROCESS_TTL_S = 5
 REFRESH_INTERVAL_S = 1
+FIRST_INTERVAL_S = 0.05
+"""Between the first and the second refresh; doubled from one to the next, up to the above."""
 
 Counters = Mapping[str, Any]
 """What JSON can hold."""
@@ -66,11 +70,13 @@ class ProcessRegistry:
 
     async def run(self) -> None:
         """Refresh the entry until cancelled; while Redis is away the entry is too."""
+        interval_s = FIRST_INTERVAL_S
         while True:
             # While Redis is away there is nobody to tell; all else that the process does says so.
             with contextlib.suppress(RedisUnavailable, OutOfMemory):
                 await self.refresh()
-            await asyncio.sleep(REFRESH_INTERVAL_S)
+            await asyncio.sleep(interval_s)
+            interval_s = min(2 * interval_s, REFRESH_INTERVAL_S)
 
     async def refresh(self) -> None:
         """Write the entry once.
