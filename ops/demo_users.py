@@ -88,14 +88,13 @@ async def _exist(link: RedisLink, users: DemoUsers) -> bool:
 
 async def _create(link: RedisLink) -> DemoUsers:
     password = secrets.token_hex(8)
-    hashes = await asyncio.gather(
-        *(asyncio.to_thread(hash_password, password.encode()) for _ in range(TRADERS + VISITORS))
-    )
+    # One hash for the one password of all: that it is the same for all is no secret here.
+    password_hash = await asyncio.to_thread(hash_password, password.encode())
     for _ in range(_TRIES_MAX):
         first = int(await link.call("GET", keys.USER_IDS) or 0) + 1
         accounts = [
             await add_user(link, username=str(first + index), password_hash=password_hash)
-            for index, password_hash in enumerate(hashes)
+            for index in range(TRADERS + VISITORS)
         ]
         # Otherwise somebody else added a user meanwhile, and names and numbers differ.
         if accounts == list(range(first, first + len(accounts))):
