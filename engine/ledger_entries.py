@@ -28,7 +28,7 @@ class PasswordChanged(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=Fa
 
 
 class UserDisabled(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
-    """Logged out, open orders canceled, refused from now on."""
+    """Logged out, open orders canceled, refused from now on; it gets no copies any more."""
 
     account: int
 
@@ -63,6 +63,17 @@ class UserChanged(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False)
 
 
 LedgerEntry = UserCreated | PasswordChanged | UserDisabled | Deposited | Withdrawn | UserChanged
+
+
+def field_set(entry: LedgerEntry) -> tuple[str, str] | None:
+    """Return the field of the user's record that an entry sets, and its value; None: it sets none.
+
+    Fields are those of UserChanged. A user that is disabled is a copy of nobody from then on.
+    """
+    if isinstance(entry, UserChanged):
+        return entry.field, entry.value
+    return ("drop_copy", "") if isinstance(entry, UserDisabled) else None
+
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER: msgspec.msgpack.Decoder[LedgerEntry] = msgspec.msgpack.Decoder(LedgerEntry)

@@ -22,7 +22,7 @@ from types import TracebackType
 from ops.errors import DataDirectoryLocked, DataDirectoryMismatch
 
 # Raised when the layout of the directory changes in a way that older files do not fit.
-DATA_DIRECTORY_VERSION = "3"
+DATA_DIRECTORY_VERSION = "4"
 
 _POLL_S = 0.05
 

@@ -42,6 +42,7 @@ from engine.ledger_entries import (
     UserCreated,
     UserDisabled,
     Withdrawn,
+    field_set,
 )
 from persistence import rows
 from persistence.errors import VenueMismatch
@@ -105,6 +106,7 @@ class Batch:
         self._second_text = ""
         self._symbols: dict[str, SymbolDefined] = {}
         self._users: dict[int, _UserRow] = {}
+        self._settings: dict[tuple[int, str], str] = {}
         self._transfers: list[str] = []
         self._orders: dict[str, dict[int, _OrderRow]] = {}
         self._orders_touched = 0
@@ -168,6 +170,9 @@ class Batch:
                 self._transfer(n, ts, entry, "deposit", entry.amount)
             case Withdrawn():
                 self._transfer(n, ts, entry, "withdrawal", -entry.amount)
+        if (changed := field_set(entry)) is not None:
+            line = rows.user_setting_line(n, ts, entry.account, *changed)
+            self._settings[entry.account, changed[0]] = line
         self._advance(LEDGER_STREAM, n)
 
     def tables(self) -> Iterator[tuple[Table, list[str]]]:
@@ -179,6 +184,7 @@ class Batch:
         for table, lines in (
             (rows.SYMBOL_CHANGES, [rows.symbol_line(event) for event in self._symbols.values()]),
             *self._user_lines(),
+            (rows.USER_SETTINGS, list(self._settings.values())),
             (rows.TRANSFERS, self._transfers),
             (
                 rows.ORDERS,

@@ -77,6 +77,9 @@ USERS = Table(
     "users", ("id", "username", "password_hash", "sender_comp_id", "created_at", "disabled")
 )
 USER_CHANGES = Table("user_changes", ("id", "password_hash", "disabled"))
+USER_SETTINGS = Table(
+    "user_setting_changes", ("user_id", "field", "value", "position", "changed_at")
+)
 TRANSFERS = Table(
     "transfers", ("position", "user_id", "kind", "asset", "amount", "ref", "created_at")
 )
@@ -346,6 +349,11 @@ def user_change_line(account: int, password_hash: str | None, disabled: bool) ->
     """Render USER_CHANGES: NULL leaves the hash as it is, false leaves `disabled` as it is."""
     password = NULL if password_hash is None else copy_text(password_hash)
     return f"{account}\t{password}\t{'t' if disabled else 'f'}\n"
+
+
+def user_setting_line(n: int, ts: str, account: int, field: str, value: str) -> str:
+    """Render USER_SETTINGS: the value that ledger entry `n` gives a field of a user's record."""
+    return f"{account}\t{copy_text(field)}\t{copy_text(value)}\t{n}\t{ts}\n"
 
 
 def transfer_line(

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection, errors, sql
 
 from persistence.errors import PostgresUnavailable, SchemaMismatch
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 # Held for the transaction that applies the schema, so that of two writers that start at once one
 # waits. Any number that others of the same database do not use: the bytes of "shardex".

@@ -1,4 +1,4 @@
--- The tables of the exchange: version 2. Applied by schema.py into an empty schema, in one transaction.
+-- The tables of the exchange: version 3. Applied by schema.py into an empty schema, in one transaction.
 --
 -- Everything here is derived from two kinds of Redis streams: events:{symbol} (what the engine says about each
 -- input) and ledger (users, credentials, deposits, withdrawals). There is no DEFAULT now() and no serial: reading
@@ -48,6 +48,18 @@ CREATE TABLE users (
 
 -- Account 0 takes the fees. It is nobody's login: an empty hash matches no password.
 INSERT INTO users VALUES (0, '(fees)', '', 0, 'epoch', true);
+
+-- What operators have settled about users: limits, cancel on disconnect, whose reports are copied to them, public
+-- keys, allowed addresses. One row per field that was ever set, as the record in Redis has it (router/user_fields.py).
+CREATE TABLE user_settings (
+    user_id    bigint NOT NULL REFERENCES users (id),
+    field      text COLLATE "C" NOT NULL,      -- max_open_orders, max_order_value, orders_per_s,
+                                               -- cancel_on_disconnect_s, drop_copy, keys, addresses
+    value      text NOT NULL,                  -- whole; '': none
+    position   bigint NOT NULL,                -- the entry of the ledger stream that set it last
+    changed_at timestamptz NOT NULL,
+    PRIMARY KEY (user_id, field)
+);
 
 -- One row per order that reached an engine, as it stands now. Rows are updated in place: the space that fillfactor
 -- leaves keeps most updates away from the index.

@@ -42,6 +42,7 @@ SET synchronous_commit = on;
 CREATE TEMP TABLE symbol_changes (LIKE symbols) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE user_changes (id bigint, password_hash text, disabled boolean)
     ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE user_setting_changes (LIKE user_settings) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE order_changes (
     id text COLLATE "C", cl_ord_id text, type text, time_in_force text, price numeric,
     quantity numeric, remaining_quantity numeric, filled_quantity numeric, status text,
@@ -74,6 +75,11 @@ UPDATE users AS u SET
     password_hash = coalesce(c.password_hash, u.password_hash),
     disabled = u.disabled OR c.disabled
 FROM user_changes AS c WHERE u.id = c.id
+""",
+    rows.USER_SETTINGS.name: """
+INSERT INTO user_settings SELECT * FROM user_setting_changes
+ON CONFLICT (user_id, field) DO UPDATE SET
+    (value, position, changed_at) = (excluded.value, excluded.position, excluded.changed_at)
 """,
     rows.ORDER_CHANGES.name: """
 UPDATE orders AS o SET

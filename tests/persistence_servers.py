@@ -28,7 +28,17 @@ from tests.persistence_events import (
 
 SECOND = "BETA-USD"
 ALL_SCALES = {**SCALES, "BETA": 0}
-TABLES = ("symbols", "users", "transfers", "orders", "trades", "executions", "balances", "ledger")
+TABLES = (
+    "symbols",
+    "users",
+    "user_settings",
+    "transfers",
+    "orders",
+    "trades",
+    "executions",
+    "balances",
+    "ledger",
+)
 USERS: list[LedgerEntry] = [UserCreated(n, f"user{n}", f"hash{n}") for n in range(1, 5)]
 LEDGER: list[LedgerEntry] = [
     *USERS,

@@ -15,7 +15,7 @@ import redis.asyncio
 
 from engine.enums import OrdRejReason
 from engine.events import Output
-from engine.ledger_entries import UserCreated
+from engine.ledger_entries import UserChanged, UserCreated, UserDisabled
 from ops.embedded_postgres import EmbeddedPostgres
 from persistence.batch import BatchBuilder
 from persistence.errors import (
@@ -84,6 +84,35 @@ async def test_rows_of_a_small_day_are_exact(redis_url: str, postgres_url: str) 
     assert trades == [
         (SYMBOL, 3, 0, f"{SYMBOL}-2", f"{SYMBOL}-3", 1, 2, "sell", 50, 4, 2 * cent, 4 * cent),
         (SYMBOL, 6, 0, f"{SYMBOL}-5", f"{SYMBOL}-6", 1, 2, "sell", 50, 2, 1 * cent, 2 * cent),
+    ]
+
+
+async def test_settings_of_users_are_rows_that_stand_as_they_were_set_last(
+    redis_url: str, postgres_url: str
+) -> None:
+    await publish(redis_url, scenario(), ledger=LEDGER)
+    stored = "SELECT user_id, field, value, position FROM user_settings ORDER BY 1, 2"
+    async with running(service(redis_url, postgres_url)) as writer:
+        await until_written(writer, ledger=6)
+        changes = [
+            UserChanged(1, "orders_per_s", "5"),
+            UserChanged(2, "drop_copy", "1"),
+            UserChanged(1, "keys", "k\\1\tk2"),
+        ]
+        await publish(redis_url, [], ledger=changes)
+        await until_written(writer, ledger=9)
+        assert query(postgres_url, stored) == [
+            (1, "keys", "k\\1\tk2", 9),
+            (1, "orders_per_s", "5", 7),
+            (2, "drop_copy", "1", 8),
+        ]
+        last = [UserChanged(1, "orders_per_s", ""), UserDisabled(2)]
+        await publish(redis_url, [], ledger=last)
+        await until_written(writer, ledger=11)
+    assert query(postgres_url, stored) == [
+        (1, "keys", "k\\1\tk2", 9),
+        (1, "orders_per_s", "", 10),
+        (2, "drop_copy", "", 11),
     ]
 
 
@@ -328,7 +357,7 @@ async def test_two_writers_may_create_the_tables_at_once(postgres_url: str) -> N
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ("CREATE TABLE schema_version AS SELECT 7 AS version", "version 7, expected 2"),
+        ("CREATE TABLE schema_version AS SELECT 7 AS version", "version 7, expected 3"),
         ("CREATE TABLE orders (id int)", "tables of somebody else.*orders"),
     ],
 )

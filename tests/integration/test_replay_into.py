@@ -11,7 +11,7 @@ from psycopg import sql
 
 from engine.events import Output
 from engine.journal_keys import LEDGER
-from engine.ledger_entries import LedgerEntry, PasswordChanged, UserDisabled
+from engine.ledger_entries import LedgerEntry, PasswordChanged, UserChanged, UserDisabled
 from ops.database_diff import compare_databases, diff_databases
 from ops.embedded_postgres import EmbeddedPostgres
 from ops.errors import CommandFailed
@@ -34,7 +34,13 @@ from tests.persistence_servers import (
 from tests.replay_journals import History, write_journal
 
 COUNT = 400
-LEDGER_ENTRIES: list[LedgerEntry] = [*ENTRIES, PasswordChanged(2, "other"), UserDisabled(4)]
+LEDGER_ENTRIES: list[LedgerEntry] = [
+    *ENTRIES,
+    UserChanged(1, "addresses", "192.0.2.0/24"),
+    UserChanged(4, "drop_copy", "1 2"),
+    PasswordChanged(2, "other"),
+    UserDisabled(4),
+]
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +109,7 @@ async def test_the_rebuilt_database_equals_the_live_one_and_a_change_is_found(
     assert tables["orders"] > 100
     assert tables["executions"] > 100
     assert tables["stream_positions"] == 3
+    assert tables["user_settings"] == 2
 
     with psycopg.connect(rebuilt_url) as db:
         db.execute("UPDATE orders SET price = price + 1 WHERE seq = 2")

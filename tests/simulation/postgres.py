@@ -30,6 +30,7 @@ class Tables:
         self.scales: dict[str, int] = {}
         self.symbols: dict[str, dict[str, str]] = {}
         self.users: dict[str, dict[str, str]] = {"0": {"username": "(fees)"}}
+        self.user_settings: dict[tuple[str, str], dict[str, str]] = {}
         self.transfers: dict[str, dict[str, str]] = {}
         self.orders: dict[str, dict[str, str]] = {}
         self.conditions: dict[str, dict[str, str]] = {}
@@ -44,6 +45,7 @@ class Tables:
             "positions": self.positions,
             "symbols": self.symbols,
             "users": self.users,
+            "user_settings": self.user_settings,
             "transfers": self.transfers,
             "orders": self.orders,
             "order_conditions": self.conditions,
@@ -96,12 +98,15 @@ class Tables:
             self._apply_fact(table, row)
 
     def _apply_fact(self, table: Table, row: dict[str, str]) -> None:
-        """Apply a row of what is never changed, or of balances."""
+        """Apply a row of what is never changed or put whole in its place, or of balances."""
         if table is rows.PHASE_CHANGES:
             self._insert(self.phases, (row["symbol"], row["seq"], row["index"]), row)
         elif table is rows.TRADES:
             self._need(self.orders, row["maker_order_id"])
             self._insert(self.trades, (row["symbol"], row["seq"], row["index"]), row)
+        elif table is rows.USER_SETTINGS:
+            self._need(self.users, row["user_id"])
+            self.user_settings[row["user_id"], row["field"]] = row
         elif table is rows.TRANSFERS:
             self._need(self.users, row["user_id"])
             self._insert(self.transfers, row["position"], row)

@@ -15,6 +15,7 @@ from engine.ledger_entries import (
     Withdrawn,
     decode_ledger_entry,
     encode_ledger_entry,
+    field_set,
 )
 
 
@@ -37,3 +38,9 @@ def test_round_trip(entry: LedgerEntry) -> None:
 def test_other_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(DecodeError, match="not a ledger entry"):
         decode_ledger_entry(data)
+
+
+def test_which_field_of_a_users_record_an_entry_sets() -> None:
+    assert field_set(UserChanged(1, "keys", "k1 k2")) == ("keys", "k1 k2")
+    assert field_set(UserDisabled(1)) == ("drop_copy", "")
+    assert field_set(PasswordChanged(1, "hash")) is None

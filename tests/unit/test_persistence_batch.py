@@ -18,6 +18,7 @@ from engine.ledger_entries import (
     Deposited,
     LedgerEntry,
     PasswordChanged,
+    UserChanged,
     UserCreated,
     UserDisabled,
     Withdrawn,
@@ -46,6 +47,9 @@ LEDGER: list[LedgerEntry] = [
     Withdrawn(1, "USD", 1_000_000, "w1"),
     UserDisabled(2),
     PasswordChanged(2, "hash-4"),
+    UserChanged(1, "addresses", "192.0.2.7/32"),
+    UserChanged(1, "max_order_value", "USD=5"),
+    UserChanged(1, "addresses", ""),
 ]
 
 Row = dict[str, str]
@@ -55,6 +59,7 @@ KEYS = {
     "symbols": ("symbol",),
     "users": ("id",),
     "transfers": ("position",),
+    "user_settings": ("user_id", "field"),
     "orders": ("id",),
     "trades": ("symbol", "seq", "index"),
     "executions": ("user_id", "symbol", "seq", "index"),
@@ -65,6 +70,7 @@ KEYS = {
 STAGED = {
     "symbol_changes": "symbols",
     "user_changes": "users",
+    "user_setting_changes": "user_settings",
     "order_changes": "orders",
     "balance_changes": "balances",
     "order_condition_changes": "order_conditions",
@@ -163,6 +169,15 @@ def test_user_of_the_same_batch_has_its_last_password_and_is_disabled() -> None:
     assert (users[("1",)]["password_hash"], users[("1",)]["disabled"]) == ("hash-3", "f")
     assert (users[("2",)]["password_hash"], users[("2",)]["disabled"]) == ("hash-4", "t")
     assert users[("2",)]["sender_comp_id"] == "2"
+
+
+def test_settings_of_users_stand_as_they_were_set_last() -> None:
+    found = tables_of([], set())["user_settings"]
+    assert {key: (row["value"], row["position"]) for key, row in found.items()} == {
+        ("1", "addresses"): ("", "11"),
+        ("1", "max_order_value"): ("USD=5", "10"),
+        ("2", "drop_copy"): ("", "7"),
+    }
 
 
 def test_withdrawal_is_a_negative_transfer() -> None:
