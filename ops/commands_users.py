@@ -31,6 +31,7 @@ The password is asked for, or read as one line from standard input with --passwo
 given as an argument, where other users of the machine could see it. {_JOURNALLED}"""
 
 _DISABLED = f"""\
+It is for good: who shall trade again gets a new user. A drop-copy user is a copy of nobody then.
 The reports of the cancels stay in the account's outbox: it cannot log on to read them. Deposits
 and withdrawals remain possible for the operator, so that what the account has can be paid out.
 {_JOURNALLED}"""

@@ -7,7 +7,7 @@
 --       of 'deposit' and 'withdraw': 9 asset, 10 amount (decimal text), 11 reference
 -- Reads   Shard DB lease. Last of ledger
 -- Writes  cleared (''), ledger; and what the kind says: user_ids, usernames, user:{account},
---         session:{account}, disconnects, copies, bal:{account}, totals, ledger:refs; PUBLISH control
+--         session:{account}, disconnects, copies, lost, bal:{account}, totals, ledger:refs; PUBLISH control
 --
 -- Returns {'OK'}
 --         {'THERE'}                 it stands there already: nothing is written

@@ -6,7 +6,7 @@
 --       5 run id of the server
 -- Reads   DB 0 cleared, home:{symbol}, settled, open:{account}. Shard DBs cleared, home:{symbol}, last of
 --         orders:{symbol}
--- Writes  DB 0 user:, copies, session:{account}, disconnects, ledger; PUBLISH control. Shard DBs orders:{symbol}, of
+-- Writes  DB 0 user:, copies, lost, session:{account}, disconnects, ledger; PUBLISH control. Shard DBs orders:{symbol}, of
 --         the symbols in which it may have orders (streams.lua)
 --
 -- Returns {'OK', ledger entry}, {'UNKNOWN'}, {'ALREADY'}; {'UNCLEARED', db}, {'HOME', symbol}: nothing is

@@ -2,7 +2,7 @@
 --
 -- KEYS    those of the script behind it
 -- ARGV    those of the script behind it
--- Reads and writes  user:{account}, copies
+-- Reads and writes  user:{account}, copies, lost
 --
 -- Returns nothing; defines set_user_field(account, field, value), and end_drop_copy(account): of a user who is disabled
 --
@@ -44,5 +44,6 @@ local function end_drop_copy(account)
   if (redis.call('HGET', 'user:' .. account, 'drop_copy') or '') ~= '' then
     set_user_field(account, 'drop_copy', '')
   end
+  redis.call('HDEL', 'lost', account, account .. ':since')
 end
 

@@ -145,6 +145,7 @@ async def test_a_disabled_user_is_no_problem(venue: SmallVenue, committer: Commi
     await committer.commit([settlement(BTC, 2, reports=[(ALICE, b"lost")], event=b"x")])
     assert await disable_user(venue.link, account=COPIER, homes=venue.homes)
     assert await read_lost_copies(venue.link) == []
+    assert await venue.link.call("EXISTS", keys.LOST) == 0
 
 
 def test_status_says_who_gets_no_copies() -> None:
