@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ssl import SSLContext
 from types import TracebackType
 from typing import cast
@@ -60,13 +60,22 @@ class FixClient(asyncio.Protocol):
 
     # ------------------------------------------------------------ a connection's life
 
-    async def connect(self, host: str, port: int, *, reset: bool) -> None:
+    async def connect(
+        self,
+        host: str,
+        port: int,
+        *,
+        reset: bool,
+        says_expected: bool = False,
+        more: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
         """Connect and log on.
 
         Args:
             host: the gateway's address.
             port: its port.
             reset: begin at MsgSeqNum 1 both ways.
+            says_expected, more: see ``Initiator.connect``.
 
         Raises:
             FixClientFailed: nobody answers, or the Logon is refused; the text says why.
@@ -81,7 +90,9 @@ class FixClient(asyncio.Protocol):
                     ssl=self._tls,
                     server_hostname=None if self._tls is None else host,
                 )
-                self.initiator.connect(reset=reset, now_ns=time.time_ns())
+                self.initiator.connect(
+                    reset=reset, says_expected=says_expected, more=more, now_ns=time.time_ns()
+                )
                 self.flush()
                 self._arm()
                 while self.initiator.phase is Phase.LOGON_SENT:

@@ -17,23 +17,20 @@ counts reports itself and tells ``note_counted`` how far it has read.
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.errors import LocalFixError, RemoteFixError
-from gateway.fix_framer import FixFramer
 from gateway.fix_message import FixMessage, encode_fields
 from gateway.fix_tags import (
-    BUSINESS_MESSAGE_REJECT,
     HEARTBEAT,
     LOGON,
     LOGOUT,
     RESEND_REQUEST,
     SEQUENCE_RESET,
-    SOH,
     TAG_BEGIN_SEQ_NO,
     TAG_END_SEQ_NO,
     TAG_GAP_FILL_FLAG,
@@ -44,15 +41,12 @@ from gateway.fix_tags import (
     TAG_TEST_REQ_ID,
     TEST_REQUEST,
 )
-from gateway.fix_time import UtcTimestampWriter
-from gateway.logon_signature import sign_logon
 from gateway.session_inbound import InboundSide
 from gateway.session_outbound import OutboundSide
 from gateway.session_state import Gap
 from gateway.session_timers import ActiveTimers, Due
-
-SENT_KEPT = 20_000
-"""Application messages kept for a ResendRequest; older ones are gap-filled, and so never happen."""
+from ops.fix_sent import SentMessages
+from ops.fix_wire import fields_of, new_framer, signature_fields
 
 QUEUED_BYTES_MAX = 64 << 20
 """Messages kept behind a gap; more are dropped and asked for again."""
@@ -60,11 +54,11 @@ QUEUED_BYTES_MAX = 64 << 20
 RESEND_TIMEOUT_S = 30
 """A gap that has not moved for so long ends the connection."""
 
-_MESSAGE_BYTES_MAX = 65_536
 _NUMBERS_END = 1 << 60
 """Clients do not lease numbers: theirs live and die with the object."""
 _TAG_TEXT = b"58"
 _TAG_REF_SEQ_NUM = b"45"
+_TAG_NEXT_EXPECTED = b"789"
 _TAG_BUSINESS_REJECT_REASON = b"380"
 _NOT_AVAILABLE = b"4"
 
@@ -97,6 +91,8 @@ class Initiator:
     Args:
         identity: names and password.
         heart_bt_int_s: HeartBtInt (108).
+        on_aside: called with what came and is not returned as news: Heartbeats, and messages that
+            came before (43=Y).
 
     Attributes:
         phase: how far the connection is.
@@ -104,20 +100,27 @@ class Initiator:
     """
 
     __slots__ = (
-        *("_framer", "_heart_bt_int_s", "_identity", "_inbound", "_outbound", "_peer"),
-        *("_refused", "_sent", "_timers", "phase", "reason"),
+        *("_framer", "_heart_bt_int_s", "_identity", "_inbound", "_on_aside", "_outbound", "_peer"),
+        *("_says_expected", "_sent", "_timers", "phase", "reason"),
     )
 
-    def __init__(self, identity: Identity, *, heart_bt_int_s: int = 30) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        heart_bt_int_s: int = 30,
+        on_aside: Callable[[FixMessage], None] = lambda message: None,
+    ) -> None:
         self._identity = identity
+        self._on_aside = on_aside
+        self._says_expected = False
         self._peer = identity.target_comp_id.encode("ascii")
         self._heart_bt_int_s = heart_bt_int_s
         self._outbound = OutboundSide(identity.sender_comp_id.encode("ascii"), now_ns=0)
         self._inbound = InboundSide(max_queued_bytes=QUEUED_BYTES_MAX)
         self._timers = ActiveTimers(resend_timeout_s=RESEND_TIMEOUT_S)
-        self._framer = _new_framer()
-        self._sent: deque[tuple[int, bytes]] = deque(maxlen=SENT_KEPT)
-        self._refused: set[int] = set()
+        self._framer = new_framer()
+        self._sent = SentMessages()
         self.phase = Phase.OFFLINE
         self.reason = ""
         self.set_numbers(next_in=1, next_out=1)
@@ -132,6 +135,11 @@ class Initiator:
         """MsgSeqNum of the next message to go."""
         return self._outbound.next_num
 
+    @property
+    def has_gap(self) -> bool:
+        """Whether messages are known to be missing, or were when the last connection ended."""
+        return self._inbound.gap is not Gap.IN_SEQUENCE
+
     def set_numbers(self, *, next_in: int, next_out: int) -> None:
         """Begin at other numbers; nothing that was sent before can be sent again.
 
@@ -143,22 +151,31 @@ class Initiator:
         self._inbound.open(next_in)
         self._outbound.open(self._peer, next_num=next_out, limit=_NUMBERS_END)
         self._sent.clear()
-        self._refused.clear()
 
     # ------------------------------------------------------------ a connection's life
 
-    def connect(self, *, reset: bool, now_ns: int) -> None:
+    def connect(
+        self,
+        *,
+        reset: bool,
+        now_ns: int,
+        says_expected: bool = False,
+        more: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
         """Log on over a connection that has just been made.
 
         Args:
             reset: begin at 1 both ways (141=Y).
             now_ns: the time.
+            says_expected: say which number is expected next (789): what is missing on either side
+                is sent then without a ResendRequest.
+            more: further fields of the Logon.
 
         Raises:
             LocalFixError: a connection is open.
         """
         self._expect(Phase.OFFLINE)
-        self._framer = _new_framer()
+        self._framer = new_framer()
         self._outbound.drain()
         if reset:
             self.set_numbers(next_in=1, next_out=1)
@@ -169,8 +186,11 @@ class Initiator:
         fields = [(b"98", b"0"), (b"108", b"%d" % self._heart_bt_int_s)]
         if reset:
             fields.append((b"141", b"Y"))
+        self._says_expected = says_expected
+        if says_expected:
+            fields.append((_TAG_NEXT_EXPECTED, b"%d" % self.next_in))
         fields.append((b"553", self._identity.username.encode("ascii")))
-        fields += self._proofs(now_ns)
+        fields += [*self._proofs(now_ns), *more]
         self._outbound.send(LOGON, encode_fields(fields), now_ns=now_ns, stored=False)
         self._timers.start(self._heart_bt_int_s, now_ns=now_ns)
 
@@ -180,12 +200,10 @@ class Initiator:
         if identity.password:
             proofs.append((b"554", identity.password.encode("ascii")))
         if identity.private_key is not None:
-            number, sending_time = b"%d" % self.next_out, UtcTimestampWriter().write(now_ns)
-            sender = identity.sender_comp_id.encode("ascii")
-            signature = sign_logon(
-                identity.private_key, (LOGON, sender, self._peer, number, sending_time)
+            sender, number = identity.sender_comp_id.encode("ascii"), self.next_out
+            proofs += signature_fields(
+                identity.private_key, sender, self._peer, msg_seq_num=number, now_ns=now_ns
             )
-            proofs += [(b"95", b"%d" % len(signature)), (b"96", signature)]
         return proofs
 
     def logout(self, *, now_ns: int) -> None:
@@ -213,8 +231,17 @@ class Initiator:
         """
         self._expect(Phase.ACTIVE)
         outbound = self._outbound.send(msg_type, body, now_ns=now_ns, stored=True)
-        self._sent.append((outbound.msg_seq_num, outbound.data))
+        self._sent.add(outbound.msg_seq_num, outbound.data)
         return outbound.msg_seq_num
+
+    def ask(self, msg_type: bytes, body: bytes, *, now_ns: int) -> None:
+        """Queue a message that is not sent again, because it is about this connection alone.
+
+        Raises:
+            LocalFixError: not logged on.
+        """
+        self._expect(Phase.ACTIVE)
+        self._outbound.send(msg_type, body, now_ns=now_ns, stored=False)
 
     def data_to_send(self) -> bytes:
         """Return the bytes to write now, and forget them."""
@@ -234,7 +261,7 @@ class Initiator:
         delivered: list[FixMessage] = []
         self._framer.receive_data(data)
         while self.phase is not Phase.OFFLINE and (raw := self._framer.next_message()) is not None:
-            fields = _fields(raw)
+            fields = fields_of(raw)
             self._receive(FixMessage(raw, fields[TAG_MSG_TYPE], fields), delivered, now_ns)
         if data:
             self._timers.received(now_ns)
@@ -263,10 +290,13 @@ class Initiator:
             raise RemoteFixError(f"expected a Logon, received MsgType {message.msg_type!r}")
         if message.msg_type == LOGON and self.phase is Phase.LOGON_SENT:
             self.phase = Phase.ACTIVE
+            self._send_expected(message, now_ns)
         if message.msg_type == LOGOUT:
             # Also where its number is too high: there is no connection left to ask over.
             if number == self._inbound.expected:
                 self._inbound.advance(number + 1, now_ns=now_ns)
+            elif number > self._inbound.expected:
+                self._inbound.take_too_high(number, None, now_ns=now_ns)
             self._on_logout(message, now_ns)
             return
         if message.msg_type == SEQUENCE_RESET and message.fields.get(TAG_GAP_FILL_FLAG) != b"Y":
@@ -279,6 +309,8 @@ class Initiator:
             raise RemoteFixError(
                 f"MsgSeqNum too low: expected {self._inbound.expected}, received {number}"
             )
+        else:
+            self._on_aside(message)
         self._take_queued(delivered, now_ns)
 
     def _take_queued(self, delivered: list[FixMessage], now_ns: int) -> None:
@@ -301,18 +333,12 @@ class Initiator:
             self._outbound.send_heartbeat(message.fields[TAG_TEST_REQ_ID], now_ns=now_ns)
         elif message.msg_type == RESEND_REQUEST:
             self._on_resend_request(message, now_ns)
-        elif message.msg_type not in (HEARTBEAT, LOGON):
-            if message.msg_type == BUSINESS_MESSAGE_REJECT:
-                self._note_refused(message)
+        elif message.msg_type == HEARTBEAT:
+            self._on_aside(message)
+        elif message.msg_type != LOGON:
+            if message.fields.get(_TAG_BUSINESS_REJECT_REASON) == _NOT_AVAILABLE:
+                self._sent.note_refused(int(message.fields[_TAG_REF_SEQ_NUM]))
             delivered.append(message)
-
-    def _note_refused(self, message: FixMessage) -> None:
-        if message.fields[_TAG_BUSINESS_REJECT_REASON] != _NOT_AVAILABLE or not self._sent:
-            return
-        self._refused.add(int(message.fields[_TAG_REF_SEQ_NUM]))
-        if len(self._refused) > SENT_KEPT:
-            oldest = self._sent[0][0]
-            self._refused = {number for number in self._refused if number >= oldest}
 
     def _on_too_high(self, message: FixMessage, number: int, now_ns: int) -> None:
         if message.msg_type == RESEND_REQUEST:
@@ -320,18 +346,21 @@ class Initiator:
             self._on_resend_request(message, now_ns)
         handled = message.msg_type in (LOGON, RESEND_REQUEST)
         _, asks = self._inbound.take_too_high(number, None if handled else message, now_ns=now_ns)
-        if asks:
+        if asks and not (message.msg_type == LOGON and self._says_expected):
             self._outbound.send_resend_request(self._inbound.expected, now_ns=now_ns)
 
+    def _send_expected(self, logon: FixMessage, now_ns: int) -> None:
+        """Send again what the venue's Logon does not expect any more (789), as it does for us."""
+        expected = int(logon.fields.get(_TAG_NEXT_EXPECTED, self.next_out))
+        self._resend(expected, self.next_out - 1, now_ns)
+
     def _on_resend_request(self, message: FixMessage, now_ns: int) -> None:
-        begin = int(message.fields[TAG_BEGIN_SEQ_NO])
         last = self._outbound.next_num - 1
         end = min(int(message.fields[TAG_END_SEQ_NO]) or last, last)
-        refused = self._refused
-        stored = [
-            entry for entry in self._sent if begin <= entry[0] <= end and entry[0] not in refused
-        ]
-        self._outbound.resend(stored, begin, end, now_ns=now_ns)
+        self._resend(int(message.fields[TAG_BEGIN_SEQ_NO]), end, now_ns)
+
+    def _resend(self, begin: int, end: int, now_ns: int) -> None:
+        self._outbound.resend(self._sent.between(begin, end), begin, end, now_ns=now_ns)
 
     def _on_logout(self, message: FixMessage, now_ns: int) -> None:
         text = message.fields.get(_TAG_TEXT, b"").decode("ascii", "replace")
@@ -369,19 +398,3 @@ class Initiator:
     def _expect(self, phase: Phase) -> None:
         if self.phase is not phase:
             raise LocalFixError(f"expected the session to be {phase.name}, it is {self.phase.name}")
-
-
-def _new_framer() -> FixFramer:
-    return FixFramer(max_message_bytes=_MESSAGE_BYTES_MAX, max_garbled_bytes=_MESSAGE_BYTES_MAX)
-
-
-def _fields(raw: bytes) -> dict[bytes, bytes]:
-    """Return the fields of a framed message; the venue sends no data fields and no groups.
-
-    Takes two thirds of the time of `gateway.fix_message.split_fields`, which reads what anybody
-    may send.
-    """
-    try:
-        return dict([piece.split(b"=", 1) for piece in raw[:-1].split(SOH)])
-    except ValueError as error:
-        raise RemoteFixError(f"a field without =: {raw!r}") from error

@@ -8,7 +8,8 @@ import pytest
 from gateway.errors import LocalFixError, RemoteFixError
 from gateway.fix_message import encode_fields, frame, split_fields
 from gateway.fix_time import NS_PER_SECOND
-from ops.fix_initiator import RESEND_TIMEOUT_S, SENT_KEPT, Identity, Initiator, Phase
+from ops.fix_initiator import RESEND_TIMEOUT_S, Identity, Initiator, Phase
+from ops.fix_sent import SENT_KEPT
 
 NOW_NS = 1_704_196_800 * NS_PER_SECOND
 TIME = b"20240102-12:00:00.000"
@@ -196,3 +197,58 @@ def test_bytes_without_fields_end_the_connection() -> None:
     one = logged_on()
     with pytest.raises(RemoteFixError, match="a field without ="):
         receive(one, message(b"8", 2, b"11=1\x01what\x01"))
+
+
+def test_a_logon_by_789_sends_what_the_venue_does_not_expect_and_asks_for_nothing() -> None:
+    one = logged_on()
+    for name in (b"a", b"b"):
+        one.send(b"D", b"11=%b\x01" % name, now_ns=NOW_NS)
+    one.data_to_send()
+    one.disconnect("lost")
+    one.connect(reset=False, says_expected=True, more=[(b"8013", b"Y")], now_ns=NOW_NS)
+    [logon] = sent(one)
+    assert (logon[b"34"], logon[b"789"], logon[b"8013"]) == (b"4", b"2", b"Y")
+    # The venue is at 5, and has got order a, which is number 2.
+    receive(one, message(b"A", 5, LOGON + b"789=3\x01"))
+    again, filled = sent(one)
+    assert (again[b"34"], again[b"11"], again[b"43"]) == (b"3", b"b", b"Y")
+    assert (filled[b"34"], filled[b"36"], filled[b"123"]) == (b"4", b"5", b"Y")
+    assert one.has_gap
+    gap = b"43=Y\x01122=%b\x01" % TIME
+    resent = report(2, gap) + report(3, gap) + message(b"4", 4, b"123=Y\x0136=6\x01", gap)
+    assert receive(one, resent) == [b"2", b"3"]
+    assert not one.has_gap
+    assert one.next_in == 6
+
+
+def test_what_was_asked_for_again_and_heartbeats_come_aside() -> None:
+    aside: list[bytes] = []
+    one = Initiator(IDENTITY, on_aside=lambda message: aside.append(message.msg_type))
+    one.connect(reset=True, now_ns=NOW_NS)
+    receive(one, message(b"A", 1, LOGON) + report(2))
+    one.data_to_send()
+    one.ask(b"2", b"7=1\x0116=2\x01", now_ns=NOW_NS)
+    one.ask(b"1", b"112=x\x01", now_ns=NOW_NS)
+    assert [fields[b"35"] for fields in sent(one)] == [b"2", b"1"]
+    again = b"43=Y\x01122=%b\x01" % TIME
+    data = message(b"4", 1, b"123=Y\x0136=2\x01", again) + report(2, again)
+    assert receive(one, data + message(b"0", 3, b"112=x\x01")) == []
+    assert aside == [b"4", b"8", b"0"]
+    assert one.next_in == 4
+
+
+def test_what_is_about_one_connection_is_not_sent_again() -> None:
+    one = logged_on()
+    one.ask(b"V", b"262=a\x01", now_ns=NOW_NS)
+    one.data_to_send()
+    receive(one, message(b"2", 2, b"7=2\x0116=0\x01"))
+    [filled] = sent(one)
+    assert (filled[b"35"], filled[b"34"], filled[b"36"]) == (b"4", b"2", b"3")
+
+
+def test_a_logout_behind_a_gap_leaves_a_gap() -> None:
+    one = logged_on()
+    one.logout(now_ns=NOW_NS)
+    receive(one, message(b"5", 3))
+    assert one.phase is Phase.OFFLINE
+    assert one.has_gap
