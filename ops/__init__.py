@@ -55,13 +55,18 @@ flow_check.py         what was answered, against what is true; flow_reference.py
 flow_generator.py     a realistic flow; demo_market.py keeps its book by reports
 demo.py               the demo's participants
 fix_client.py         a FIX client; fix_initiator.py is its session, fix_orders.py its messages,
-                      fix_tls.py its TLS
+                      fix_sent.py what it may send again, fix_wire.py its bytes, fix_tls.py its TLS
 fix_documents.py      makes the tables of docs/fix.md (fix_tables.py), the dictionary (fix_xml.py)
 commands_torture.py   torture
-torture.py            clients trade while parts are killed: start, end, waits; torture_summary.py
+torture.py            clients trade while parts are killed: the play; torture_rest.py: its end
+torture_cast.py       who takes part, torture_users.py as whom; torture_summary.py
 torture_plan.py       which part is struck when; torture_chaos.py does it; torture_parts.py
-torture_trader.py     a client; torture_requests.py: what it sends, torture_record.py: is told
-torture_deposits.py   an operator; torture_checks.py what must hold at the end
+torture_client.py     how each client lives, by torture_line.py
+torture_trader.py     one that trades; torture_requests.py: what it sends, torture_record.py: is
+                      told, torture_lists.py: is listed as open
+torture_copier.py     one with copies; torture_watcher.py: with torture_books.py of market data
+torture_deposits.py   an operator, torture_phases.py another
+torture_checks.py     what must hold at the end; torture_market.py: of market data
 private_venue.py      a venue of its own for a command, benchmark or test
 errors.py             OpsError and its family
 data_dir.py           the lock and the versions of a data directory

@@ -16,7 +16,8 @@ from ops.cli import (
 )
 from ops.processes import run_until_signal
 from ops.terminal import Terminal
-from ops.torture import CLIENTS_MAX, Options, Torture
+from ops.torture import Torture
+from ops.torture_cast import CLIENTS_MAX, Options
 from ops.torture_parts import POSTGRES, REDIS
 from ops.torture_summary import summary
 

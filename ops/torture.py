@@ -1,7 +1,8 @@
 """The torture: clients trade in a private venue while its parts are killed, paused and restarted.
 
 Start ▸ everybody logs on ▸ trading under blows (torture_chaos.py) ▸ every part is back ▸ clients
-stop ▸ everything comes to rest ▸ clients log out ▸ checks (torture_checks.py). Each wait has a
+stop; some stay away until their orders are canceled ▸ everything comes to rest ▸ everybody asks
+what is open, and for old messages ▸ traders log out ▸ checks (torture_checks.py). Each wait has a
 limit, and says what it waited for.
 
 The seed decides the plan of blows and every choice of the clients. When the machine does what is
@@ -12,71 +13,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import msgspec
-
-from marketdata.subscriber import MarketSubscriber
-from ops.demo_users import read_demo_users
-from ops.endpoints import Credentials, endpoints_path, read_endpoints
-from ops.errors import CommandFailed, FixClientFailed
-from ops.private_venue import PrivateSymbol, PrivateVenue, private_venue
+from ops.errors import FixClientFailed
+from ops.private_venue import PrivateVenue, private_venue
 from ops.progress import ProgressReader
+from ops.torture_cast import GATEWAYS, SHARDS, SYMBOLS, Cast, Options, open_link, take_part
 from ops.torture_chaos import Chaos
-from ops.torture_checks import check_venue
-from ops.torture_deposits import Depositor
-from ops.torture_parts import REDIS, Parts, kind_of, part_names
-from ops.torture_requests import BURST_MAX
-from ops.torture_trader import Trader
-from ops.wiring import accounts_link, shard_map
-from router import keys
-from router.dense_ids import last_entry, last_number
-from router.errors import RedisUnavailable
-from router.redis_client import RedisLink
-
-GATEWAYS = 2
-SHARDS = 2
-SYMBOLS = (
-    PrivateSymbol("ALFA-USD", maker_fee_ppm=100, taker_fee_ppm=250),
-    PrivateSymbol("BETA-USD", maker_fee_ppm=0, taker_fee_ppm=300),
-    PrivateSymbol("GAMMA-USD", maker_fee_ppm=200, taker_fee_ppm=200),
-    PrivateSymbol("DELTA-USD", maker_fee_ppm=50, taker_fee_ppm=0),
-)
-CLIENTS_MAX = 12
-"""As many users as a private venue has."""
+from ops.torture_checks import Witnesses, check_venue
+from ops.torture_client import Client
+from ops.torture_rest import not_at_rest, not_canceled, not_logged_on, not_told
+from ops.wiring import shard_map
 
 LOGON_WITHIN_S = 30.0
 LOOK_S = 0.2
 PROGRESS_S = 1.0
-
-
-class Options(msgspec.Struct, frozen=True):
-    """What is wanted.
-
-    Args:
-        seconds: how long clients trade while parts are killed.
-        seed: see the head of this file.
-        clients: FIX sessions, each with an account of its own; at most CLIENTS_MAX.
-        messages_per_s: of all clients together, while nobody waits.
-        standby: whether each shard has a second engine.
-        patience_s: how long trading may stand still while all is up; twice that a part may be down,
-            and all may take to come to rest.
-        only: kinds of parts that are struck; none: all.
-        fail_fast: end at the first failure, without the checks at the end.
-        parent: where the venue's directory is made.
-    """
-
-    seconds: float
-    seed: int
-    clients: int
-    messages_per_s: int
-    standby: bool
-    patience_s: float
-    only: tuple[str, ...]
-    fail_fast: bool
-    parent: Path
 
 
 class Torture:
@@ -90,7 +42,7 @@ class Torture:
     Attributes:
         failures: what was found, one line each; none means clean.
         kept: the venue's directory, once it is sure to stay.
-        traders, chaos, depositor: as they were at the end; None if the venue never ran.
+        cast: who took part; None if the venue never ran.
     """
 
     def __init__(
@@ -99,9 +51,7 @@ class Torture:
         self.options = options
         self.failures: list[str] = []
         self.kept: Path | None = None
-        self.traders: list[Trader] = []
-        self.chaos: Chaos | None = None
-        self.depositor: Depositor | None = None
+        self.cast: Cast | None = None
         self._say = say
         self._show = show
         self._failed = asyncio.Event()
@@ -126,8 +76,15 @@ class Torture:
         ) as venue:
             directory = venue.settings.var_dir.parent
             try:
-                async with self._cast(venue) as subscriber:
-                    await self._play(venue, subscriber)
+                async with (
+                    take_part(venue, options, fail=self.fail, say=self._note) as self.cast,
+                    asyncio.TaskGroup() as tasks,
+                ):
+                    reporting = tasks.create_task(self._report_progress(self.cast))
+                    try:
+                        await self._play(venue, self.cast)
+                    finally:
+                        reporting.cancel()
             except* (KeyError, ValueError, AssertionError) as group:
                 # Somebody said what no client can understand.
                 for error in group.exceptions:
@@ -144,85 +101,26 @@ class Torture:
         self._say(f"FAILED: {text}")
         self._failed.set()
 
-    # ------------------------------------------------------------ who takes part
-
-    @asynccontextmanager
-    async def _cast(self, venue: PrivateVenue) -> AsyncIterator[MarketSubscriber]:
-        """Let traders, subscriber, depositor and watch run for as long as the context lasts."""
-        options, symbols = self.options, [one.name for one in SYMBOLS]
-
-        def ports() -> list[int]:
-            endpoints = read_endpoints(endpoints_path(venue.settings.var_dir)) or venue.endpoints
-            return [one.port for one in endpoints.fix]
-
-        self.traders = [
-            Trader(
-                user,
-                venue.endpoints.target_comp_id,
-                symbols,
-                seed=f"{options.seed}/client-{number}",
-                ports=ports,
-                gateway=number,
-                pause_s=options.clients * (1 + BURST_MAX) / 2 / options.messages_per_s,
-                roams=True,
-            )
-            for number, user in enumerate(_users(venue, options.clients))
-        ]
-        names = part_names(GATEWAYS, SHARDS, standby=options.standby)
-        struck = [*names, REDIS, *(f"engine-{shard}" for shard in range(1, SHARDS + 1))]
-        parts = Parts(venue, names)
-        self.chaos = Chaos(
-            venue,
-            parts,
-            self.traders,
-            seed=options.seed,
-            names=names,
-            struck=[one for one in struck if not options.only or kind_of(one) in options.only],
-            has_standbys=options.standby and not options.only,
-            patience_s=options.patience_s,
-            ports=ports,
-            fail=self.fail,
-            say=self._note,
-        )
-        accounts = [one.account for one in self.traders]
-        assets = [one.name for one in venue.settings.assets]
-        subscriber = MarketSubscriber(venue.endpoints.redis_url, symbols)
-        async with (
-            _link(venue, "torture-deposits") as link,
-            asyncio.TaskGroup() as tasks,
-        ):
-            self.depositor = Depositor(link, accounts, assets, seed=f"{options.seed}/deposits")
-            works = [subscriber.run(), self.chaos.watch(), self._report_progress()]
-            running = [tasks.create_task(work) for work in works]
-            running += [tasks.create_task(trader.run()) for trader in self.traders]
-            try:
-                yield subscriber
-            finally:
-                for task in running:
-                    task.cancel()
-                await asyncio.wait(running)
-                await parts.close()
-
-    async def _report_progress(self) -> None:
+    async def _report_progress(self, cast: Cast) -> None:
         while True:
-            wrong = [one for trader in self.traders for one in trader.record.wrong]
+            wrong = [one for trader in cast.traders for one in trader.record.wrong]
             if wrong and self.options.fail_fast and not self._failed.is_set():
                 self.fail(wrong[0])
-            answers = sum(sum(one.record.answers.values()) for one in self.traders)
-            blows = self.chaos.done if self.chaos is not None else {}
-            done = ", ".join(f"{count} {action}s" for action, count in sorted(blows.items()))
+            answers = sum(sum(one.record.answers.values()) for one in cast.traders)
+            done = ", ".join(f"{n} {action}s" for action, n in sorted(cast.chaos.done.items()))
             self._show(f"{answers:,} messages answered; {done or 'no blow yet'}")
             await asyncio.sleep(PROGRESS_S)
 
     # ------------------------------------------------------------ the play
 
-    async def _play(self, venue: PrivateVenue, subscriber: MarketSubscriber) -> None:
-        options, chaos, depositor = self.options, self.chaos, self.depositor
-        assert chaos is not None and depositor is not None, "the cast is there"
-        if not await self._wait("not logged on", self._not_logged_on, LOGON_WITHIN_S):
+    async def _play(self, venue: PrivateVenue, cast: Cast) -> None:
+        options, chaos = self.options, cast.chaos
+        logged_on = _async(lambda: not_logged_on(cast.clients))
+        if not await self._wait("not logged on", logged_on, LOGON_WITHIN_S):
             return
-        self._trade(True)
-        depositing = asyncio.ensure_future(depositor.run())
+        self._trade(cast, True)
+        operators = (cast.depositor, cast.phases)
+        operating = [asyncio.ensure_future(one.run()) for one in operators]
         try:
             await self._blows(chaos)
             if self._is_over:
@@ -231,28 +129,36 @@ class Torture:
             back_within_s = 4 * options.patience_s
             if not await self._wait("not back", _async(chaos.still_out), back_within_s):
                 return
-            depositor.stop()
-            await depositing
+            for one in operators:
+                one.stop()
+            await asyncio.gather(*operating)
         finally:
-            self._trade(False)
-            depositing.cancel()
-        await self._come_to_rest(venue)
+            self._trade(cast, False)
+            for task in operating:
+                task.cancel()
+        self._note("trading has ended")
+        await self._come_to_rest(venue, cast)
         if self._is_over:
             return
+        self._note("at rest")
         self._show("checking")
-        async with _link(venue, "torture-checks") as link:
-            for line in await depositor.check():
+        witnesses = Witnesses(
+            cast.traders, cast.copier, cast.watchers, cast.subscriber, cast.phases
+        )
+        async with open_link(venue, "torture-checks") as link:
+            for line in await cast.depositor.check():
                 self.fail(line)
-            async for line in check_venue(venue, link, self.traders, subscriber):
+            async for line in check_venue(venue, link, witnesses):
                 self.fail(line)
+        self._note("checked")
 
     @property
     def _is_over(self) -> bool:
         return self.options.fail_fast and self._failed.is_set()
 
-    def _trade(self, trading: bool) -> None:
-        for trader in self.traders:
-            trader.trading = trading
+    def _trade(self, cast: Cast, trading: bool) -> None:
+        for client in cast.clients:
+            client.trading = trading
 
     async def _blows(self, chaos: Chaos) -> None:
         """Deal blows for the wanted time, or until the first failure where that ends the run."""
@@ -271,54 +177,48 @@ class Torture:
                 task.cancel()
             await asyncio.wait(ending)
 
-    async def _come_to_rest(self, venue: PrivateVenue) -> None:
-        async with _link(venue, "torture-rest") as link:
+    async def _come_to_rest(self, venue: PrivateVenue, cast: Cast) -> None:
+        """Wait until nothing happens any more; then have the venue say how things stand."""
+        within_s = 2 * self.options.patience_s
+        told = _async(lambda: not_told(cast))
+        if not await self._wait("not told", told, within_s) or not await self._rest(venue, cast):
+            return
+        for trader in cast.canceled:
+            if trader.record.open:
+                self.fail(f"client {trader.account} was gone, and has {trader.record.open} open")
+        for trader in cast.traders:
+            trader.list_all()
+        for client in cast.clients:
+            client.ask_again()
+        if not await self._wait("not told", told, within_s):
+            return
+        for client in (*cast.traders, cast.copier):
+            await self._finish(client)
+
+    async def _rest(self, venue: PrivateVenue, cast: Cast) -> bool:
+        """Wait until those are back whose orders are canceled when they go, and all is at rest."""
+        within_s = 2 * self.options.patience_s
+        async with open_link(venue, "torture-rest") as link:
+            for trader in cast.canceled:
+                trader.is_away = True
+            canceled = await self._wait(
+                "not canceled", lambda: not_canceled(link, cast.canceled), within_s
+            )
+            for trader in cast.canceled:
+                trader.is_away = False
             reader = ProgressReader(link, shard_map(venue.settings, link.url).shards)
             try:
-
-                async def not_at_rest() -> list[str]:
-                    return await self._not_at_rest(link, reader)
-
-                if not await self._wait("not at rest", not_at_rest, 2 * self.options.patience_s):
-                    return
+                return canceled and await self._wait(
+                    "not at rest", lambda: not_at_rest(link, reader, cast), within_s
+                )
             finally:
                 await reader.close()
-        for trader in self.traders:
-            try:
-                await trader.finish()
-            except FixClientFailed as error:
-                self.fail(f"client {trader.account}: {error}")
 
-    async def _not_logged_on(self) -> list[str]:
-        return [
-            f"client {one.account} ({one.refused or 'no answer yet'})"
-            for one in self.traders
-            if not one.is_active
-        ]
-
-    async def _not_at_rest(self, link: RedisLink, reader: ProgressReader) -> list[str]:
-        """Return what is still under way."""
-        waiting = await self._not_logged_on()
-        waiting += [
-            f"client {one.account} has {len(one.record.unanswered)} messages without an answer"
-            for one in self.traders
-            if one.record.unanswered
-        ]
-        waiting += [
-            f"client {one.account} has {one.record.expiring} orders that are to expire"
-            for one in self.traders
-            if one.record.expiring
-        ]
+    async def _finish(self, client: Client) -> None:
         try:
-            lags = (await reader.read()).lags()
-            for one in self.traders:
-                cursor = int(await link.call("HGET", keys.session(one.account), "cursor") or 0)
-                end = last_number(await link.call(*last_entry(keys.outbox(one.account))))
-                if cursor != end:
-                    waiting.append(f"client {one.account} was told {cursor} of {end} reports")
-        except RedisUnavailable as error:
-            return [f"Redis: {error}"]
-        return waiting + [f"{name} is {lag} entries behind" for name, lag in lags.items() if lag]
+            await client.finish()
+        except FixClientFailed as error:
+            self.fail(f"client {client.account}: {error}")
 
     async def _wait(
         self, what: str, waiting: Callable[[], Awaitable[list[str]]], within_s: float
@@ -351,22 +251,3 @@ def _async(function: Callable[[], list[str]]) -> Callable[[], Awaitable[list[str
         return function()
 
     return call
-
-
-@asynccontextmanager
-async def _link(venue: PrivateVenue, name: str) -> AsyncIterator[RedisLink]:
-    async with accounts_link(venue.settings, venue.endpoints.redis_url, name=name) as link:
-        yield link
-
-
-def _users(venue: PrivateVenue, count: int) -> list[Credentials]:
-    """Return the first users of a venue that has the demo's.
-
-    Raises:
-        CommandFailed: it has fewer.
-    """
-    users = read_demo_users(venue.settings.var_dir)
-    accounts = [] if users is None else [*users.traders, *users.visitors]
-    if users is None or len(accounts) < count:
-        raise CommandFailed(f"the private venue has {len(accounts)} users, {count} are wanted")
-    return [Credentials(str(one), str(one), users.password) for one in accounts[:count]]

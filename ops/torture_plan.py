@@ -1,5 +1,7 @@
 """What is done to which part, and when: drawn from a seed alone. Pure but for the random numbers.
 
+An operator's changes of trading phases are drawn here, too: each scene begins and ends continuous.
+
 Every part comes up once per round, so that a short run has them all; Redis, on which everything
 depends, and the engines come up twice.
 """
@@ -9,6 +11,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
+
+from engine.enums import TradingPhase
 
 KILL = "kill"
 PAUSE = "pause"
@@ -20,6 +24,21 @@ WAIT_MAX_S = 2.5
 PAUSE_MIN_S = 0.2
 PAUSE_MAX_S = 5.0
 AT_ONCE_MAX = 4
+
+SCENE_WAIT_MIN_S = 1.0
+SCENE_WAIT_MAX_S = 5.0
+PHASE_MIN_S = 0.3
+PHASE_MAX_S = 3.0
+SCENES = (
+    (TradingPhase.HALTED, TradingPhase.CONTINUOUS),
+    (TradingPhase.HALTED, TradingPhase.PRE_OPEN, TradingPhase.CONTINUOUS),
+    (TradingPhase.PRE_OPEN, TradingPhase.OPENING_AUCTION),
+    (TradingPhase.PRE_OPEN, TradingPhase.HALTED, TradingPhase.CONTINUOUS),
+    (TradingPhase.CANCEL_ONLY, TradingPhase.CONTINUOUS),
+    (TradingPhase.CANCEL_ONLY, TradingPhase.PRE_OPEN, TradingPhase.CONTINUOUS),
+    (TradingPhase.CLOSED, TradingPhase.PRE_OPEN, TradingPhase.CONTINUOUS),
+)
+"""Phases one after the other. All that opens goes through the auction, which ends by itself."""
 
 _PAUSED, _RESTARTED, _AT_ONCE, _FAILOVER = 0.2, 0.3, 0.42, 0.48
 _PAUSE_AMONG_SEVERAL = 0.2
@@ -38,6 +57,32 @@ class Step(NamedTuple):
 
     wait_s: float
     blows: tuple[Blow, ...]
+
+
+class Scene(NamedTuple):
+    """Phases of one symbol, ``wait_s`` after the scene before; with how long each lasts, in s."""
+
+    wait_s: float
+    symbol: str
+    phases: tuple[tuple[TradingPhase, float], ...]
+
+
+def draw_scenes(choose: random.Random, symbols: Sequence[str]) -> Iterator[Scene]:
+    """Yield scenes without end, each of SCENES once a round.
+
+    Args:
+        choose: decides.
+        symbols: whose phases change.
+    """
+    while True:
+        for phases in choose.sample(SCENES, len(SCENES)):
+            yield Scene(
+                round(choose.uniform(SCENE_WAIT_MIN_S, SCENE_WAIT_MAX_S), 2),
+                choose.choice(list(symbols)),
+                tuple(
+                    (phase, round(choose.uniform(PHASE_MIN_S, PHASE_MAX_S), 2)) for phase in phases
+                ),
+            )
 
 
 def draw_plan(

@@ -7,10 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from engine.enums import SelfTradePrevention, Side, TimeInForce
-from gateway.fix_tags import NEW_ORDER_SINGLE, ORDER_MASS_CANCEL_REQUEST
+from gateway.fix_tags import (
+    NEW_ORDER_SINGLE,
+    ORDER_MASS_CANCEL_REQUEST,
+    ORDER_MASS_STATUS_REQUEST,
+)
 from gateway.fix_time import NS_PER_SECOND, UtcTimestampWriter
 from ops.fix_orders import Message, OrderBodies
-from ops.torture_record import Told
+from ops.torture_lists import Told
 
 MID_TICKS = 5_000
 SPREAD_TICKS = 8
@@ -32,15 +36,20 @@ GTD_MAX_S = 8
 
 _STATUS, _REPLACE, _CANCEL = 0.03, 0.1, 0.2
 _MASS_CANCEL, _MASS_CANCEL_ALL = 0.003, 0.001
+_LIST, _LIST_ALL = 0.009, 0.006
 _MARKET, _UNAFFORDABLE, _FORBIDDEN = 0.06, 0.08, 0.1
 _CONDITIONAL = 0.22
-_TIMES_IN_FORCE = (*(TimeInForce.GTC,) * 6, TimeInForce.IOC, TimeInForce.IOC, TimeInForce.FOK)
+_TIMES_IN_FORCE = (
+    *(TimeInForce.GTC,) * 5,
+    *(TimeInForce.DAY, TimeInForce.DAY, TimeInForce.OPG),
+    *(TimeInForce.IOC, TimeInForce.IOC, TimeInForce.FOK),
+)
 _POST_ONLY = b"18=6\x01"
 _POST_ONLY_SHARE = 0.15
 
 
 class Request(NamedTuple):
-    """One message to send: D, F, G, H or q, and what it is about (all symbols: empty)."""
+    """One message to send: D, F, G, H, q or AF, and what it is about (all symbols: empty)."""
 
     kind: str
     symbol: str
@@ -68,7 +77,8 @@ class RandomRequests:
         """Return the next request.
 
         Args:
-            name: its ClOrdID; of a status request the OrdStatusReqID (790).
+            name: its ClOrdID; of a status request the OrdStatusReqID (790), of one for a list the
+                MassStatusReqID (584).
             resting: the client's resting orders, as it knows them.
             now_ns: its TransactTime (60).
         """
@@ -76,12 +86,22 @@ class RandomRequests:
         draw = self._choose.random()
         if draw < _MASS_CANCEL:
             return self._mass_cancel(draw < _MASS_CANCEL_ALL, name.encode(), time)
+        if draw < _LIST:
+            return self.list_of(
+                "" if draw < _LIST_ALL else self._choose.choice(self._symbols), name
+            )
         if resting and (draw < _CANCEL or len(resting) > OPEN_MAX):
             told = self._choose.choice(list(resting.values()))
             return self._about(told, draw, name.encode(), time)
         if self._choose.random() < _CONDITIONAL:
             return self._conditional(name.encode(), time, now_ns)
         return self._order(name.encode(), time)
+
+    def list_of(self, symbol: str, name: str) -> Request:
+        """Return a request for the open orders of a symbol; of all where it is empty."""
+        scope = f"585=1\x0155={symbol}\x01" if symbol else "585=7\x01"
+        body = f"584={name}\x01{scope}".encode()
+        return Request("AF", symbol, (ORDER_MASS_STATUS_REQUEST, body))
 
     def _mass_cancel(self, everything: bool, name: bytes, time: bytes) -> Request:
         if everything:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ops.terminal import table
-from ops.torture import GATEWAYS, SHARDS, SYMBOLS, Torture
+from ops.torture import Torture
+from ops.torture_cast import GATEWAYS, SHARDS, SYMBOLS, Cast
 from ops.torture_chaos import Outage
 from ops.torture_plan import FAILOVER, KILL, PAUSE, RESTART
 
@@ -21,28 +22,19 @@ def summary(torture: Torture) -> list[str]:
         f"seed {options.seed}: {options.seconds:g} s, {options.clients} clients,"
         f" {len(SYMBOLS)} symbols, {GATEWAYS} gateways, {SHARDS} shards {standbys} standbys"
     ]
-    outages = torture.chaos.outages if torture.chaos is not None else []
-    lines += _recovery(outages)
-    if torture.chaos is not None and torture.chaos.torn:
-        lines.append(f"Redis' file torn at {torture.chaos.torn} of its kills")
-    departures = _sum(one.departures for one in torture.traders)
-    lines.append(f"clients left and came back: {_counts(departures)}")
-    answers = _sum(one.record.answers for one in torture.traders)
-    unavailable = sum(len(one.record.unavailable) for one in torture.traders)
-    lines.append(
-        f"answered: {_counts(answers)}; of these {unavailable:,} with 380=4;"
-        f" deposits {len(torture.depositor.made) if torture.depositor is not None else 0}"
-    )
+    if torture.cast is not None:
+        lines += _done(torture.cast)
     return [*lines, *(f"FAILED: {one}" for one in torture.failures), verdict(torture)]
 
 
 def verdict(torture: Torture) -> str:
     """Return the last line."""
-    outages = torture.chaos.outages if torture.chaos is not None else []
+    outages = torture.cast.chaos.outages if torture.cast is not None else []
+    traders = torture.cast.traders if torture.cast is not None else []
     kills = sum(1 for one in outages if one.action == KILL)
-    orders = sum(one.record.answers.get("D", 0) for one in torture.traders)
-    executions = sum(len(one.record.exec_ids) for one in torture.traders)
-    fills = sum(len(one.record.fills) for one in torture.traders)
+    orders = sum(one.record.answers.get("D", 0) for one in traders)
+    executions = sum(len(one.record.exec_ids) for one in traders)
+    fills = sum(len(one.record.fills) for one in traders)
     count = len(torture.failures)
     found = f"{count} failures" if count else "clean"
     where = f", {torture.kept} is kept" if torture.kept is not None else ""
@@ -50,6 +42,27 @@ def verdict(torture: Torture) -> str:
         f"torture: {found}: {kills} kills, {orders:,} orders, {executions:,} reports,"
         f" {fills:,} of them fills, seed {torture.options.seed}{where}"
     )
+
+
+def _done(cast: Cast) -> list[str]:
+    """Return what was done, and how the venue recovered."""
+    lines = _recovery(cast.chaos.outages)
+    if cast.chaos.torn:
+        lines.append(f"Redis' file torn at {cast.chaos.torn} of its kills")
+    departures = _sum(one.departures for one in cast.clients)
+    lines.append(f"clients left and came back: {_counts(departures)}")
+    answers = _sum(one.record.answers for one in cast.traders)
+    unavailable = sum(len(one.record.unavailable) for one in cast.traders)
+    lines.append(
+        f"answered: {_counts(answers)}; of these {unavailable:,} with 380=4;"
+        f" deposits {len(cast.depositor.made)},"
+        f" phases changed {sum(map(len, cast.phases.made.values()))}"
+    )
+    lines.append(
+        f"reports copied {cast.copier.copied:,},"
+        f" messages of market data {sum(one.messages for one in cast.watchers):,}"
+    )
+    return lines
 
 
 def _recovery(outages: Iterable[Outage]) -> list[str]:

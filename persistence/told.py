@@ -12,6 +12,7 @@ import msgspec
 import psycopg
 from psycopg import AsyncConnection
 
+from engine.enums import Side
 from persistence.errors import PostgresUnavailable
 
 READ_TIMEOUT_S = 120
@@ -25,18 +26,18 @@ SELECT symbol || '-' || seq || '-' || index, kind FROM executions WHERE user_id 
 """
 _FILLS = """
 SELECT symbol || '-' || seq || '-' || index, maker_user_id = %(user)s, taker_user_id = %(user)s,
-       taker_side, price, quantity, maker_fee, taker_fee
+       taker_side, price, quantity, maker_fee, taker_fee, auction
 FROM trades WHERE maker_user_id = %(user)s OR taker_user_id = %(user)s
 """
-_MAKER, _TAKER = 1, 2
+_MAKER, _TAKER = "1", "2"
 _CANCEL_REJECTED = "cancel_rejected"
 _MASS_CANCEL = "mass_cancel"
 
 
 class StoredFill(msgspec.Struct, frozen=True):
-    """One side of a trade. ``side``: buy or sell."""
+    """One side of a trade. ``liquidity`` (851): 1 maker, 2 taker; empty in an auction."""
 
-    side: str
+    liquidity: str
     price: Decimal
     quantity: Decimal
     fee: Decimal
@@ -59,13 +60,13 @@ class StoredReports(msgspec.Struct, frozen=True):
         exec_ids: ExecID (17) of every report, but for refused cancels and replaces and for mass
             cancels, which have none.
         cancel_rejects: how many of those there are.
-        fills: trade id (527) and LastLiquidityInd (851): 1 maker, 2 taker → the user's side.
+        fills: trade id (527) and side → the user's side of it. One trade may have it on both.
     """
 
     orders: dict[str, StoredOrder]
     exec_ids: set[str]
     cancel_rejects: int
-    fills: dict[tuple[str, int], StoredFill]
+    fills: dict[tuple[str, Side], StoredFill]
 
 
 async def read_reports(url: str, user: int, *, connect_timeout_s: int) -> StoredReports:
@@ -97,10 +98,13 @@ async def _read(connection: AsyncConnection, user: int) -> StoredReports:
             exec_ids.add(exec_id)
     fills = {}
     async for row in await connection.execute(_FILLS, {"user": user}):
-        trade, makes, takes, taker_side, price, quantity, maker_fee, taker_fee = row
+        trade, makes, takes, taker_side, price, quantity, maker_fee, taker_fee, auction = row
+        taking = Side.BUY if taker_side == "buy" else Side.SELL
         if makes:
-            maker_side = "sell" if taker_side == "buy" else "buy"
-            fills[trade, _MAKER] = StoredFill(maker_side, price, quantity, maker_fee)
+            making = Side.SELL if taking is Side.BUY else Side.BUY
+            liquidity = "" if auction else _MAKER
+            fills[trade, making] = StoredFill(liquidity, price, quantity, maker_fee)
         if takes:
-            fills[trade, _TAKER] = StoredFill(taker_side, price, quantity, taker_fee)
+            liquidity = "" if auction else _TAKER
+            fills[trade, taking] = StoredFill(liquidity, price, quantity, taker_fee)
     return StoredReports(orders, exec_ids, cancel_rejects, fills)

@@ -25,8 +25,9 @@ import redis
 from marketdata.subscriber import MarketSubscriber
 from ops.endpoints import Credentials
 from ops.torture_checks import check_record
+from ops.torture_line import Line
 from ops.torture_parts import kill_redis_torn
-from ops.torture_trader import Line, Trader
+from ops.torture_trader import Trader
 from persistence.told import read_reports
 from router import keys
 from router.dense_ids import last_number

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.enums import Side
+from engine.enums import Side, TradingPhase
 from ops.torture_checks import check_logs, check_record
 from ops.torture_parts import kind_of, part_names, running_parts
-from ops.torture_plan import FAILOVER, KILL, PAUSE, Step, draw_plan
-from ops.torture_record import Record, Sent
+from ops.torture_plan import FAILOVER, KILL, PAUSE, SCENES, Step, draw_plan, draw_scenes
+from ops.torture_record import Record, Reports, Sent
 from ops.torture_requests import RandomRequests
 from persistence.told import StoredFill, StoredOrder, StoredReports
 
@@ -36,6 +36,15 @@ def test_a_seed_gives_one_plan_and_each_part_has_its_turn() -> None:
     for step in steps:
         names = [blow.part for blow in step.blows]
         assert len(names) == len(set(names)), "one thing at a time to each part"
+
+
+def test_scenes_have_every_phase_and_end_continuous() -> None:
+    scenes = list(islice(draw_scenes(random.Random(3), [SYMBOL]), 2 * len(SCENES)))
+    assert scenes == list(islice(draw_scenes(random.Random(3), [SYMBOL]), 2 * len(SCENES)))
+    assert {phase for scene in scenes for phase, _ in scene.phases} == set(TradingPhase)
+    ends = {TradingPhase.CONTINUOUS, TradingPhase.OPENING_AUCTION}
+    assert {scene.phases[-1][0] for scene in scenes} == ends
+    assert all(lasts_s > 0 for scene in scenes for _, lasts_s in scene.phases)
 
 
 def test_a_plan_of_one_part_never_wants_several_at_once() -> None:
@@ -85,7 +94,7 @@ def stored() -> StoredReports:
         {f"{SYMBOL}-2": StoredOrder("1", "partially_filled", Decimal(2), Decimal(3))},
         {"ALFA-USD-2-0", "ALFA-USD-3-0"},
         0,
-        {("ALFA-USD-3-0", 1): StoredFill("buy", Decimal(50), Decimal(2), Decimal("0.1"))},
+        {("ALFA-USD-3-0", Side.BUY): StoredFill("1", Decimal(50), Decimal(2), Decimal("0.1"))},
     )
 
 
@@ -137,6 +146,36 @@ def test_each_difference_from_what_is_stored_is_named() -> None:
     ]
 
 
+def test_a_fill_in_an_auction_has_no_liquidity() -> None:
+    record = told()
+    auction = {"t31": "50.00", "t32": "1", "t527": "ALFA-USD-4-0", "t137": "0.10", "t39": "1"}
+    report(record, "ALFA-USD-4-0", "F", **auction, t14="3", t151="2")
+    assert record.fills["ALFA-USD-4-0", Side.BUY].liquidity == ""
+    assert not record.wrong
+
+
+def noted(*reports: dict[bytes, bytes]) -> dict[str, int]:
+    told = Reports()
+    assert all(told.note(fields) for fields in reports)
+    assert not told.note(reports[0])
+    return told.digests
+
+
+FIRST = {b"34": b"2", b"37": b"A-1", b"17": b"A-1-0", b"39": b"0", b"14": b"0"}
+SECOND = {b"34": b"3", b"37": b"A-1", b"17": b"A-2-0", b"39": b"1", b"14": b"2"}
+REFUSED = {b"34": b"4", b"37": b"A-1", b"11": b"9", b"39": b"1", b"102": b"0"}
+
+
+def test_copies_differ_by_content_and_by_order_and_by_nothing_else() -> None:
+    original = noted(REFUSED, FIRST, SECOND)
+    envelope = {b"1": b"7", b"34": b"99", b"43": b"Y"}
+    later = {**REFUSED, b"37": b"NONE", b"39": b"8"}
+    assert noted(later, FIRST | envelope, SECOND | envelope) == original
+    assert noted(REFUSED, SECOND, FIRST) != original
+    assert noted(REFUSED, FIRST, {**SECOND, b"14": b"3"}) != original
+    assert noted(FIRST, SECOND) != original
+
+
 def test_a_bug_in_a_log_is_found(tmp_path: Path) -> None:
     var = tmp_path / "var"
     (var / "log").mkdir(parents=True)
@@ -158,8 +197,10 @@ def test_requests_are_drawn_by_the_seed_and_are_of_every_kind() -> None:
 
     drawn = draw(1)
     assert drawn == draw(1)
-    assert {kind for kind, _ in drawn} == {"D", "F", "G", "H", "q"}
-    fields = "40=1 59=1 59=3 59=4 18=6 7928=0 7928=3 40=3 40=4 59=6 530=1 530=7"
+    assert {kind for kind, _ in drawn} == {"D", "F", "G", "H", "q", "AF"}
+    fields = (
+        "585=1 585=7 40=1 59=0 59=1 59=2 59=3 59=4 18=6 7928=0 7928=3 40=3 40=4 59=6 530=1 530=7"
+    )
     for field in fields.encode().split():
         assert any(field + b"\x01" in body for _, body in drawn), field
     for tag in (b"99=", b"111=", b"110=", b"126=", b"152="):
