@@ -43,6 +43,8 @@ _COMMIT_TESTS = "tests/integration/test_lua_commit.py"
 _ADMISSION_TESTS = "tests/integration/test_lua_admission.py"
 _TRADING_TESTS = "tests/unit/test_engine_trading.py"
 _MASS_TESTS = "tests/integration/test_lua_mass_requests.py"
+_COPY_TESTS = "tests/integration/test_lua_copies.py"
+_PHASE_TESTS = "tests/integration/test_lua_phases.py"
 _DISPATCH_TESTS = "tests/unit/test_gateway_dispatch.py"
 _REPORTER_TESTS = "tests/unit/test_gateway_reporter.py"
 _RUNNER_TESTS = "tests/unit/test_engine_runner.py"
@@ -269,5 +271,31 @@ MUTANTS = (
         found_by=f"{_MASS_TESTS}::test_mass_cancel_follows_orders_that_are_not_settled_yet",
         alive=f"{_MASS_TESTS}"
         "::test_mass_cancel_goes_where_the_account_may_have_orders_behind_its_answer",
+    ),
+    Mutant(
+        "an opening that does not wait for what is to end",
+        (Edit("engine/opening.py", "        if self.is_behind:\n            return\n", ""),),
+        found_by="tests/property/test_shard_phases.py"
+        "::test_what_is_to_end_never_trades_and_keeps_its_terms",
+        alive="tests/unit/test_engine_opening.py"
+        "::test_each_input_makes_a_part_and_ticks_are_due_until_the_end",
+    ),
+    Mutant(
+        "only the last request for a phase known again",
+        (
+            Edit(
+                "router/scripts/set_phase.lua",
+                "if placed then\n",
+                "if placed and placed == before[1] then\n",
+            ),
+        ),
+        found_by=f"{_PHASE_TESTS}::test_a_request_repeated_after_newer_changes_undoes_nothing",
+        alive=f"{_PHASE_TESTS}::test_a_request_becomes_a_command_once",
+    ),
+    Mutant(
+        "copies without end for who does not fetch them",
+        (Edit("router/scripts/copies.lua", "  if left > 0 then\n", "  if true then\n"),),
+        found_by=f"{_COPY_TESTS}::test_settlement_goes_on_without_copies_that_nobody_fetches",
+        alive=f"{_MASS_TESTS}::test_refusals_are_copied_with_their_place_in_the_original",
     ),
 )

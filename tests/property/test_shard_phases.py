@@ -92,16 +92,46 @@ def test_an_auction_in_parts_is_the_one_that_single_lots_make(
         matcher.book.check_invariants()
 
 
+ENDING = st.tuples(
+    st.sampled_from([TimeInForce.DAY, TimeInForce.DAY, TimeInForce.OPG, TimeInForce.GTC]),
+    st.sampled_from(Side),
+    st.integers(1, 9),
+    st.integers(98, 102),
+)
+TURNS = st.sampled_from(
+    [TradingPhase.CLOSED, TradingPhase.PRE_OPEN, *[TradingPhase.CONTINUOUS] * 2]
+)
+
+
 @settings(max_examples=120, deadline=None)
-@given(STEPS, st.integers(1, 2))
-def test_what_is_to_end_never_trades_and_keeps_its_terms(steps: list[Step], at_once: int) -> None:
+@given(
+    st.lists(ENDING, min_size=8, max_size=20),
+    st.lists(TURNS, min_size=1, max_size=3),
+    st.lists(steps_of([*KINDS_OF_STEPS, *["phase"] * 6]), max_size=20),
+    st.integers(1, 2),
+)
+def test_what_is_to_end_never_trades_and_keeps_its_terms(
+    orders: list[tuple[TimeInForce, Side, int, int]],
+    turns: list[TradingPhase],
+    steps: list[Step],
+    at_once: int,
+) -> None:
+    def run() -> Iterator[Output]:
+        """Gather orders of which many end at once; then whatever may happen to them."""
+        yield world.set_phase(TradingPhase.PRE_OPEN)
+        for number, (time_in_force, side, qty, price) in enumerate(orders):
+            yield world.new(1, f"e{number}", side, qty, price, time_in_force=time_in_force)
+        for phase in turns:
+            yield world.set_phase(phase)
+        yield from outputs(world, steps)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trading, "EXPIRIES_PER_INPUT_MAX", at_once)
         world = World()
         matcher = world.shard.matcher(SYMBOL)
         ended: set[int] = set()
         before: dict[int, OpenOrder] = {}
-        for output in outputs(world, steps):
+        for output in run():
             ended |= {o.order_id for o in before.values() if _expire_us(o) <= output.ts_us}
             for event in output.events:
                 if isinstance(event, OrderFilled | OrderReplaced):
