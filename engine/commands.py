@@ -17,6 +17,7 @@ import msgspec
 from engine.enums import (
     CancelReason,
     MassCancelRequestType,
+    OrdStatus,
     OrdType,
     PhaseReason,
     SelfTradePrevention,
@@ -90,7 +91,11 @@ class CancelOrder(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False)
 
 class ReplaceOrder(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False):
     """OrderCancelReplaceRequest (35=G). ``qty_lots`` is the new total OrderQty, filled part
-    included. ``stp`` None: the order keeps its own."""
+    included. ``stp`` None: the order keeps its own.
+
+    ``orig_status``: PENDING_NEW or PENDING_REPLACE where its gateway had sent the order that it
+    replaces, and nobody had answered yet; for a refusal that no engine sees.
+    """
 
     account: int
     session: int
@@ -108,6 +113,7 @@ class ReplaceOrder(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False
     reserved: int
     stp: SelfTradePrevention | None = None
     conditions: OrderConditions | None = None
+    orig_status: OrdStatus = OrdStatus.REJECTED
 
 
 class QueryOrder(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):

@@ -50,15 +50,19 @@ class SelfTradePrevention(IntEnum):
 
 
 class OrdStatus(IntEnum):
-    """OrdStatus (39) as the engine knows it; every one of these is the FIX digit."""
+    """OrdStatus (39): the FIX digit, or the number of the FIX letter in hexadecimal.
+
+    Engines do not know the pending ones: gateways say them of what is on its way to an engine.
+    """
 
     NEW = 0
     PARTIALLY_FILLED = 1
     FILLED = 2
     CANCELED = 4
     REJECTED = 8
+    PENDING_NEW = 10
     EXPIRED = 12
-    """FIX writes C."""
+    PENDING_REPLACE = 14
 
 
 class Liquidity(IntEnum):

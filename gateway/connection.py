@@ -14,6 +14,7 @@ from typing import Protocol, cast
 
 from gateway.account_limits import NO_LIMITS, AccountLimits, limits_of, rate_of
 from gateway.fix_time import NS_PER_SECOND
+from gateway.reservations import KnownOrder
 from gateway.session import FixSession
 from gateway.session_events import Event, Outbound, SessionRules
 from gateway.throttle import TokenBucket
@@ -83,7 +84,8 @@ class Connection(asyncio.Protocol):
         journal_key: the account as text; empty when not logged on.
         number: incarnation of the account's session.
         cursor: the last outbox entry that has been numbered here.
-        in_flight: ClOrdIDs of orders and replaces that nobody has answered yet.
+        in_flight: what orders and replaces that nobody has answered yet come to, by symbol and
+            ClOrdID; at most ``GatewaySettings.orders_in_flight_max``.
         new_in_flight: those of them that are new orders, where the account's limits count them.
         limits: of the account.
         open_orders: of the account, as far as its session has been told.
@@ -148,8 +150,8 @@ class Connection(asyncio.Protocol):
         self.numbers_wanted = 0
         self.storing_from = 0
         self.unanswered_from = 0
-        self.in_flight: set[str] = set()
-        self.new_in_flight: set[str] = set()
+        self.in_flight: dict[tuple[str, str], KnownOrder] = {}
+        self.new_in_flight: set[tuple[str, str]] = set()
         self.open_orders = 0
         self.counted_to = 0
         self.only_reads = False
@@ -227,10 +229,11 @@ class Connection(asyncio.Protocol):
         rate = rate_of(limits, orders_per_s_max=self._limits.orders_per_s_max)
         self.bucket = TokenBucket(rate, period_ns=NS_PER_SECOND)
 
-    def answered(self, cl_ord_id: str) -> None:
+    def answered(self, symbol: str, cl_ord_id: str) -> None:
         """Note that an order or replace is not in flight any more."""
-        self.in_flight.discard(cl_ord_id)
-        self.new_in_flight.discard(cl_ord_id)
+        key = symbol, cl_ord_id
+        self.in_flight.pop(key, None)
+        self.new_in_flight.discard(key)
 
     def settle(self) -> None:
         """Do what follows from a call to the session: events, output, closing, timer."""

@@ -289,4 +289,4 @@ def _not_available(connection: Connection, event: AppMessage, text: str) -> Busi
 def _forget_in_flight(entry: Inbound) -> None:
     request = entry.request
     if request is not None and isinstance(request.content, NewOrder | ReplaceOrder):
-        entry.connection.answered(request.content.cl_ord_id)
+        entry.connection.answered(request.symbol, request.content.cl_ord_id)

@@ -33,6 +33,7 @@ from gateway.mass_requests import encode_query, mass_cancel_accepted
 from gateway.orders_in import OrderReader
 from gateway.pipeline import Inbound
 from gateway.refusals import MassStatusQuery, Origin, Problem, Refusal, Request, refuse
+from gateway.reservations import expected_of
 from gateway.session_events import AppMessage
 from gateway.settings import GatewaySettings
 from gateway.symbol_texts import SymbolTable
@@ -90,7 +91,7 @@ class Encoder:
             assert isinstance(event, AppMessage), "Invariant: only such messages become requests"
             rules = self._symbols.by_name[request.symbol].rules
             if request.content.rules_version != rules.version:
-                entry.connection.answered(request.content.cl_ord_id)
+                entry.connection.answered(request.symbol, request.content.cl_ord_id)
                 self._translate(entry, event)
 
     def _encode(self, entry: Inbound, event: AppMessage) -> None:
@@ -122,7 +123,8 @@ class Encoder:
                 if problem is not None:
                     self._set_request(entry, refuse(event.message, origin, problem))
                     return
-            connection.in_flight.add(content.cl_ord_id)
+            key = request.symbol, content.cl_ord_id
+            connection.in_flight.setdefault(key, expected_of(content, None))
         self._set_request(entry, request)
 
     def _problem_of_limits(
@@ -138,7 +140,7 @@ class Encoder:
             limits, open_orders=connection.open_orders, unanswered=unanswered
         )
         if problem is None:
-            connection.new_in_flight.add(order.cl_ord_id)
+            connection.new_in_flight.add((symbol, order.cl_ord_id))
         return problem
 
     def _too_fast(self, connection: Connection) -> Problem:

@@ -250,10 +250,10 @@ _PLAIN_VALUES = {
     "0 1 2": "891",
 }
 
-_VALUES = {
-    # tag: values, each with its meaning where it has one here
+_VALUES = {  # tag: values, each with its meaning where it has one here
     18: "6=PARTICIPATE_DONT_INITIATE 0..5 7..9 A..S U..Z a..e",
-    39: "0=NEW 1=PARTIALLY_FILLED 2=FILLED 4=CANCELED 8=REJECTED C=EXPIRED",
+    39: "0=NEW 1=PARTIALLY_FILLED 2=FILLED 4=CANCELED 8=REJECTED A=PENDING_NEW C=EXPIRED "
+    "E=PENDING_REPLACE",
     40: "1=MARKET 2=LIMIT 3=STOP 4=STOP_LIMIT 6..9 D E G I..M P",
     54: "1=BUY 2=SELL 3..9 A..G",
     59: "0=DAY 1=GOOD_TILL_CANCEL 2=AT_THE_OPENING 3=IMMEDIATE_OR_CANCEL 4=FILL_OR_KILL"

@@ -11,10 +11,19 @@ from gateway.account_limits import problem_of_order_value
 from gateway.encoder import Encoder
 from gateway.pipeline import Inbound
 from gateway.refusals import NewCommand, Refusal, Request, order_rejected
-from gateway.reservations import price_market, reserve_replace, with_order
+from gateway.reservations import (
+    KnownOrder,
+    expected_of,
+    price_market,
+    reserve_replace,
+    settled_as,
+    with_order,
+)
 from gateway.symbol_texts import SymbolTable
-from router.open_orders import BestPrices, OpenOrder, read_best_prices, read_open_orders
+from router.open_orders import BestPrices, read_best_prices, read_open_orders
 from router.redis_client import RedisLink
+
+_AboutOrder = tuple[Inbound, Request, ReplaceOrder | CancelRejected]
 
 
 class Lookups:
@@ -55,15 +64,41 @@ class Lookups:
             for entry, request in incomplete
             if isinstance(request.content, ReplaceOrder | CancelRejected)
         ]
-        wanted = [(c.account, r.symbol, c.orig_cl_ord_id) for _, r, c in orders]
-        found = await read_open_orders(self._link, wanted) if wanted else []
-        for (entry, request, content), order in zip(orders, found, strict=True):
-            self._set(entry, request, self._with_order(request.symbol, content, order))
+        await self._complete_with_orders(orders)
         for entry, request in incomplete:
             if isinstance(request.content, NewOrder):
                 prices = best[request.symbol]
                 priced = self._priced(entry, request.symbol, request.content, prices)
                 self._set(entry, request, priced)
+
+    async def _complete_with_orders(self, orders: Sequence[_AboutOrder]) -> None:
+        """Complete, in their order, what is about an order that is open or on its way.
+
+        What is on its way is noted before the read: what is answered meanwhile has been settled,
+        but maybe not when Redis was read.
+        """
+        if not orders:
+            return
+        wanted = [(c.account, r.symbol, c.orig_cl_ord_id) for _, r, c in orders]
+        before = [
+            _pending(entry, symbol, orig)
+            for (entry, _, _), (_, symbol, orig) in zip(orders, wanted, strict=True)
+        ]
+        found = await read_open_orders(self._link, wanted)
+        for (entry, request, content), order, was in zip(orders, found, before, strict=True):
+            symbol = request.symbol
+            if order is not None:
+                known: KnownOrder | None = settled_as(order)
+            else:
+                known = _pending(entry, symbol, content.orig_cl_ord_id) or was
+            if isinstance(content, CancelRejected):
+                self._set(entry, request, with_order(content, known))
+                continue
+            key = symbol, content.cl_ord_id
+            if key in entry.connection.in_flight:
+                entry.connection.in_flight[key] = expected_of(content, known)
+            rules = self._symbols.by_name[symbol].rules
+            self._set(entry, request, reserve_replace(content, rules, known))
 
     def _priced(
         self, entry: Inbound, symbol: str, order: NewOrder, best: BestPrices
@@ -78,13 +113,10 @@ class Lookups:
         assert isinstance(problem.reason, OrdRejReason), "Invariant: limits have a code of orders"
         return order_rejected(order, problem.text, problem.reason)
 
-    def _with_order(
-        self, symbol: str, content: ReplaceOrder | CancelRejected, order: OpenOrder | None
-    ) -> NewCommand | Refusal:
-        if isinstance(content, CancelRejected):
-            return with_order(content, order)
-        return reserve_replace(content, self._symbols.by_name[symbol].rules, order)
-
     def _set(self, entry: Inbound, request: Request, content: NewCommand | Refusal) -> None:
         entry.request = Request(request.symbol, content)
         entry.item = self._encoder.make_item(entry, entry.request)
+
+
+def _pending(entry: Inbound, symbol: str, cl_ord_id: str) -> KnownOrder | None:
+    return entry.connection.in_flight.get((symbol, cl_ord_id))

@@ -19,7 +19,12 @@ from gateway.mass_requests import decode_query
 from gateway.order_lists import ListWriter
 from gateway.refusals import NewCommand, Refusal, refused_while_away
 from gateway.reports_out import Body, ReportWriter
-from gateway.reservations import refused_for_backlog, refused_for_funds, with_order
+from gateway.reservations import (
+    refused_for_backlog,
+    refused_for_funds,
+    settled_as,
+    with_order,
+)
 from gateway.symbol_texts import SymbolTable, SymbolTexts
 from router.open_orders import read_open_orders
 from router.outbox import LostCopies, OrderList, OutboxEntry, RefusedCommand, RefusedList, Report
@@ -86,7 +91,7 @@ class OutboxReports:
             (order,) = await retry_while_away(
                 lambda: read_open_orders(self._link, wanted), what="open orders"
             )
-            refusal = with_order(refusal, order)
+            refusal = refusal if order is None else with_order(refusal, settled_as(order))
         return Output(entry.symbol, 0, entry.ts_us, [refusal], [])
 
 

@@ -20,9 +20,7 @@ _ORDER = (
     b"59=%b\x01151=%b\x0114=%b\x016=%b\x0160=%b\x01"
 )
 
-STATUS_TEXTS = {
-    status: b"C" if status is OrdStatus.EXPIRED else b"%d" % status for status in OrdStatus
-}
+STATUS_TEXTS = {status: b"%X" % status for status in OrdStatus}
 DIGITS = tuple(b"%d" % digit for digit in range(10))
 
 NOT_WORKING = b"636=N\x01"

@@ -229,7 +229,7 @@ class Reporter:
             if type(one) is Output and not entry.copy_of:
                 is_counted = entry.number <= connection.counted_to
                 for event in one.events:
-                    _note(connection, event, is_counted=is_counted)
+                    _note(connection, one.symbol, event, is_counted=is_counted)
             connection.cursor = entry.number
         if connection.cursor == before:
             return None
@@ -356,7 +356,7 @@ class Reporter:
         ]
 
 
-def _note(connection: Connection, event: Event, *, is_counted: bool) -> None:
+def _note(connection: Connection, symbol: str, event: Event, *, is_counted: bool) -> None:
     """Keep count of what is in flight, and of open orders.
 
     Args:
@@ -369,9 +369,9 @@ def _note(connection: Connection, event: Event, *, is_counted: bool) -> None:
     elif type(event) is OrderCanceled:
         opened = -1
     elif isinstance(event, _ANSWERS):
-        connection.answered(event.cl_ord_id)
+        connection.answered(symbol, event.cl_ord_id)
         opened = 1 if type(event) is OrderAccepted else 0
     elif type(event) is BusinessRejected and event.ref_msg_type in _LIMITED:
-        connection.answered(event.ref_id)
+        connection.answered(symbol, event.ref_id)
     if opened and not is_counted:
         connection.open_orders += opened

@@ -1,12 +1,15 @@
 """What market orders and replaces need from Redis before they can be admitted.
 
 A market order takes its protection price from the best opposite price, as settlement last left it
-in ``bbo``. A replace reserves what its order does not hold already, from ``open:{account}``. Both
-reads may be older than the admission call: the price is a limit, not a promise, and the reservation
-is enough whatever is filled in between. Nothing is read here: what was read comes as arguments.
+in ``bbo``. A replace reserves what its order does not hold already: as ``open:{account}`` has it,
+or as the session's messages before it will leave it, where those are not answered yet. Both reads
+may be older than the admission call: the price is a limit, not a promise, and the reservation is
+enough whatever is filled in between. Nothing is read here: what was read comes as arguments.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import msgspec
 
@@ -50,24 +53,76 @@ def price_market(
     return msgspec.structs.replace(order, price_ticks=price_ticks, reserved=reserved)
 
 
+class KnownOrder(NamedTuple):
+    """The order that a ClOrdID names, as far as a gateway knows.
+
+    Attributes:
+        order: as settlement left it, or, of one that is on its way, as its engine will take it
+            where it takes it.
+        status: its OrdStatus; PENDING_NEW or PENDING_REPLACE where it is on its way.
+    """
+
+    order: OpenOrder
+    status: OrdStatus
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the message that gives the order this ClOrdID has not been answered yet."""
+        return self.status in (OrdStatus.PENDING_NEW, OrdStatus.PENDING_REPLACE)
+
+
+def settled_as(found: OpenOrder) -> KnownOrder:
+    """Return what is known of an order that stands in ``open:{account}``."""
+    return KnownOrder(found, OrdStatus.PARTIALLY_FILLED if found.cum_lots else OrdStatus.NEW)
+
+
+def expected_of(command: NewOrder | ReplaceOrder, replaced: KnownOrder | None) -> KnownOrder:
+    """Return the order that is open under a command's ClOrdID once an engine has taken it.
+
+    Args:
+        command: of the gateway, on its way.
+        replaced: the order that it replaces, where something is known of it. What is filled of it
+            by the time can only be more, which ``reserve_replace`` allows for.
+    """
+    order_seq, cum_lots = 0, 0
+    if replaced is not None:
+        order_seq, cum_lots = replaced.order.order_seq, replaced.order.cum_lots
+    order = OpenOrder(
+        order_seq,
+        command.side,
+        command.price_ticks,
+        max(0, command.qty_lots - cum_lots),
+        cum_lots,
+        0,
+        command.ord_type,
+        command.time_in_force,
+    )
+    is_new = isinstance(command, NewOrder)
+    return KnownOrder(order, OrdStatus.PENDING_NEW if is_new else OrdStatus.PENDING_REPLACE)
+
+
 def reserve_replace(
-    order: ReplaceOrder, rules: SymbolRules, found: OpenOrder | None
+    order: ReplaceOrder, rules: SymbolRules, known: KnownOrder | None
 ) -> ReplaceOrder | CancelRejected:
     """Return the replace with what it must reserve on top of what its order holds.
 
     With k lots filled before the engine meets the replace, the new hold less the old one is
     new_leaves × new_price − leaves × price − k × (new_price − price): largest at k = 0 or at
     k = leaves, whichever way the price moves. The larger of the two, with the fee on it, is enough.
-    An order that is not found, because it is still on its way, reserves the whole.
+
+    It is so as well where the order is on its way: should its engine not take it, as it is expected
+    here, the replace names an order that there is not, and is refused. An order that is not known
+    at all reserves the whole: it came from elsewhere a moment ago, or there is none.
 
     Source: design, section 3 (replace).
     """
-    if found is None:
+    if known is None:
         reserved = rules.hold_of(order.side, order.price_ticks, order.qty_lots)
         return msgspec.structs.replace(order, reserved=reserved)
+    found = known.order
     if found.side is not order.side:
         text = f"Side (54): expected {found.side:d}, the side of the order, received {order.side:d}"
-        return with_order(_replace_rejected(order, text), found)
+        return with_order(_replace_rejected(order, text), known)
     new_leaves_lots = order.qty_lots - found.cum_lots
     added_lots = new_leaves_lots - found.leaves_lots
     if order.side is Side.SELL:
@@ -77,15 +132,16 @@ def reserve_replace(
         wanted = rules.notional(order.price_ticks, new_leaves_lots)
         added = max(0, wanted - held, rules.notional(order.price_ticks, added_lots))
         reserved = added + fee_ceil(added * rules.max_fee_ppm)
-    return msgspec.structs.replace(order, reserved=reserved)
+    orig_status = known.status if known.is_pending else OrdStatus.REJECTED
+    return msgspec.structs.replace(order, reserved=reserved, orig_status=orig_status)
 
 
-def with_order(refusal: CancelRejected, found: OpenOrder | None) -> CancelRejected:
-    """Return the refusal of a cancel or replace with OrderID and OrdStatus of the open order."""
-    if found is None:
+def with_order(refusal: CancelRejected, known: KnownOrder | None) -> CancelRejected:
+    """Return the refusal of a cancel or replace with OrderID and OrdStatus of its order."""
+    if known is None:
         return refusal
-    status = OrdStatus.PARTIALLY_FILLED if found.cum_lots else OrdStatus.NEW
-    return msgspec.structs.replace(refusal, order_seq=found.order_seq, ord_status=status)
+    order_seq, status = known.order.order_seq, known.status
+    return msgspec.structs.replace(refusal, order_seq=order_seq, ord_status=status)
 
 
 def refused_for_funds(
@@ -116,7 +172,7 @@ def _rejected(
 
 
 def _replace_rejected(order: ReplaceOrder, text: str) -> CancelRejected:
-    return cancel_rejected(
+    refusal = cancel_rejected(
         account=order.account,
         cl_ord_id=order.cl_ord_id,
         orig_cl_ord_id=order.orig_cl_ord_id,
@@ -124,3 +180,4 @@ def _replace_rejected(order: ReplaceOrder, text: str) -> CancelRejected:
         reason=CxlRejReason.OTHER,
         text=text,
     )
+    return msgspec.structs.replace(refusal, ord_status=order.orig_status)

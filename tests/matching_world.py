@@ -37,7 +37,7 @@ from engine.fees import FEE_ACCOUNT
 from engine.instrument import SymbolRules, define_rules
 from engine.settlement import Settlement, encode_settlement
 from engine.shard import Applied, Shard
-from gateway.reservations import reserve_replace
+from gateway.reservations import KnownOrder, reserve_replace, settled_as
 from router.open_orders import OpenOrder, parse_open_order
 
 SYMBOL = "COW-EUR"
@@ -185,6 +185,7 @@ class World:
         order_seq: int = 0,
         reserved: int | None = None,
         found: OpenOrder | None = None,
+        expected: KnownOrder | None = None,
         version: int | None = None,
         conditions: OrderConditions | None = None,
     ) -> ReplaceOrder:
@@ -192,6 +193,7 @@ class World:
 
         Args:
             found: What the gateway read of the order, maybe some time ago; default: as it is now.
+            expected: What the gateway knows of it where it is on its way; it reads nothing then.
         """
         command = ReplaceOrder(
             account=account,
@@ -212,10 +214,12 @@ class World:
         )
         if reserved is not None:
             return command
-        found = found or self.open_order(account, orig)
-        if found is not None and found.side != side:
-            found = None
-        made = reserve_replace(command, self.rules, found)
+        if expected is None:
+            found = found or self.open_order(account, orig)
+        known = expected if found is None else settled_as(found)
+        if known is not None and known.order.side != side:
+            known = None
+        made = reserve_replace(command, self.rules, known)
         assert isinstance(made, ReplaceOrder), "the order has the side that the replace names"
         return made
 

@@ -31,15 +31,15 @@ CANCEL = f"35=F|41=a0|11=c1|55=BTC-USD|54=1|60={TIME.decode()}"
 
 
 class World:
-    def __init__(self) -> None:
+    def __init__(self, *, in_flight_max: int = 2) -> None:
         self.symbols = SymbolTable([rules_of()])
-        settings = GatewaySettings(orders_in_flight_max=2, orders_per_s_max=3)
+        settings = GatewaySettings(orders_in_flight_max=in_flight_max, orders_per_s_max=3)
         self.encoder = Encoder(self.symbols, settings)
         self.connection = SimpleNamespace(
             account=1001,
             epoch=5,
             number=7,
-            in_flight=set(),
+            in_flight={},
             new_in_flight=set(),
             open_orders=0,
             only_reads=False,
@@ -48,9 +48,9 @@ class World:
         )
         self.connection.answered = self.answered
 
-    def answered(self, cl_ord_id: str) -> None:
-        self.connection.in_flight.discard(cl_ord_id)
-        self.connection.new_in_flight.discard(cl_ord_id)
+    def answered(self, symbol: str, cl_ord_id: str) -> None:
+        self.connection.in_flight.pop((symbol, cl_ord_id), None)
+        self.connection.new_in_flight.discard((symbol, cl_ord_id))
 
     def encode(self, message: FixMessage, *, sent_ns: int | None = None) -> Inbound:
         event = AppMessage(message.raw, message, 42, sent_ns is not None, False, sent_ns)
@@ -79,7 +79,7 @@ def test_order_names_what_it_reserves_and_counts_as_in_flight(world: World) -> N
     assert (item.account, item.epoch, item.msg_seq_num, item.symbol) == (1001, 5, 42, "BTC-USD")
     assert (item.asset, item.amount, item.rules_version) == ("USD", 1_501_126, 3)
     assert isinstance(decode_command(item.command), NewOrder)
-    assert world.connection.in_flight == {"a1"}
+    assert list(world.connection.in_flight) == [("BTC-USD", "a1")]
 
 
 def test_cancel_reserves_nothing_and_is_never_limited(world: World) -> None:
@@ -111,7 +111,7 @@ def test_account_has_a_number_of_open_orders(world: World) -> None:
     assert refused.reason is OrdRejReason.EXCEEDS_LIMIT
     assert refused.text == "Open orders: at most 2 of this account"
     assert world.encode(order("G", t11="a3", t41="a0")).item is None, "it opens none"
-    world.connection.answered("a1")
+    world.connection.answered("BTC-USD", "a1")
     assert isinstance(world.encode(order(t11="a4")).item, PublishItem)
 
 
@@ -121,7 +121,7 @@ def test_changed_rules_do_not_count_an_order_twice(world: World) -> None:
     world.symbols.update([rules_of(version=4)])
     world.encoder.refresh([entry])
     assert isinstance(entry.item, PublishItem)
-    assert world.connection.new_in_flight == {"a1"}
+    assert world.connection.new_in_flight == {("BTC-USD", "a1")}
 
 
 def test_account_has_a_value_of_orders(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -27,7 +28,7 @@ class World(Encoding):
     """The encode stage, with the look that comes behind it."""
 
     def __init__(self, link: RedisLink) -> None:
-        super().__init__()
+        super().__init__(in_flight_max=9)
         self.link = link
         self.lookups = Lookups(link, self.symbols, self.encoder, protection_ppm=50_000)
 
@@ -101,10 +102,58 @@ async def test_each_replace_of_a_batch_reserves_on_top_of_its_own_order(world: W
     assert published(entries[2]).reserved == 0
 
 
-async def test_replace_of_an_order_that_is_on_its_way_reserves_the_whole(world: World) -> None:
+async def test_replace_of_an_order_that_nobody_knows_reserves_the_whole(world: World) -> None:
     entry = world.encode(order("G"))
     await world.lookups.complete([entry])
     assert published(entry).reserved == 1_500_750 + 376
+
+
+async def test_chain_on_its_way_reserves_once(world: World) -> None:
+    new = world.encode(order(t11="a0"))
+    first = world.encode(order("G", t11="a1", t41="a0"))
+    await world.lookups.complete([new, first])
+    second = world.encode(order("G", t11="a2", t41="a1", t38="2.5"))
+    await world.lookups.complete([second])
+    commands = [published(entry) for entry in (new, first, second)]
+    assert [command.reserved for command in commands] == [1_501_126, 0, 1_000_500 + 251]
+
+
+async def test_chain_goes_on_from_what_is_filled_of_its_order(world: World) -> None:
+    await world.rests("a0", "5 1 2001 100 50 1 2 1 100050")
+    first = world.encode(order("G", t11="a1", t41="a0"))
+    second = world.encode(order("G", t11="a2", t41="a1", t44="100.10"))
+    await world.lookups.complete([first, second])
+    assert published(first).reserved == 0
+    assert published(second).reserved == 50_000 // 100 + 1, "a tick more on the lots that are left"
+    known = world.connection.in_flight["BTC-USD", "a2"]
+    assert (known.order.order_seq, known.order.leaves_lots, known.order.cum_lots) == (5, 100, 50)
+
+
+async def test_refusal_says_that_its_order_is_on_its_way(world: World) -> None:
+    entries = [
+        world.encode(order(t11="a0")),
+        world.encode(fix(f"{CANCEL}|1=8")),
+        world.encode(order("G", t11="a1", t41="a0", t54="2")),
+        world.encode(fix(f"{CANCEL}|1=8".replace("41=a0", "41=a1"))),
+    ]
+    await world.lookups.complete(entries)
+    events = [refused(entry) for entry in entries[1:]]
+    assert all(isinstance(event, CancelRejected) and event.order_seq == 0 for event in events)
+    assert [event.ord_status for event in events] == [  # type: ignore[attr-defined]
+        OrdStatus.PENDING_NEW,
+        OrdStatus.PENDING_NEW,
+        OrdStatus.PENDING_REPLACE,
+    ]
+
+
+async def test_what_is_answered_while_redis_is_read_is_not_forgotten(world: World) -> None:
+    world.encode(order(t11="a0"))
+    replaced = world.encode(order("G", t11="a1", t41="a0"))
+    look = asyncio.ensure_future(world.lookups.complete([replaced]))
+    await asyncio.sleep(0)
+    world.connection.answered("BTC-USD", "a0")
+    await look
+    assert published(replaced).reserved == 0
 
 
 async def test_refused_cancel_names_the_order_where_there_is_one(world: World) -> None:

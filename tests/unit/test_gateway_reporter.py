@@ -33,8 +33,10 @@ from gateway.connection import Connection
 from gateway.mass_requests import encode_query
 from gateway.refusals import MassStatusQuery
 from gateway.reporter import Reporter
+from gateway.reservations import settled_as
 from gateway.symbol_texts import SymbolTable
 from router.errors import RedisUnavailable, ServerChanged
+from router.open_orders import OpenOrder
 from router.sessions import Store
 from tests.helpers import eventually_async
 from tests.unit.test_gateway_connection import World as Client
@@ -115,6 +117,15 @@ class World:
         found = b"".join(self.client.transport.written).split(b"8=FIX.4.4\x01")[2:]
         return [tuple(_value(one, tag) for tag in tags) for one in found]
 
+    def fly(self, *cl_ord_ids: str) -> None:
+        """Have these be in flight, and nothing else."""
+        known = settled_as(OpenOrder(0, Side.BUY, 2_001, 150, 0, 0))
+        self.connection.in_flight = {("BTC-USD", one): known for one in cl_ord_ids}
+
+    def in_flight(self) -> set[str]:
+        """Return the ClOrdIDs that nobody has answered yet."""
+        return {cl_ord_id for _, cl_ord_id in self.connection.in_flight}
+
     async def reported(self, count: int) -> None:
         await eventually_async(lambda: len(self.written()) >= count)
         assert len(self.written()) == count
@@ -150,23 +161,23 @@ async def test_answers_take_orders_out_of_flight(world: World) -> None:
     state = (Side.BUY, OrdType.LIMIT, TimeInForce.DAY, 2_000, 100, 100, 0, 0)
     event = OrderAccepted(0, 7, 5, "a1", *state, False, SelfTradePrevention.CANCEL_NEWEST)
     world.outbox.entries.append([b"e", encode_output(Output("BTC-USD", 5, 1, [event], []))])
-    world.connection.in_flight = {"a1", "a2"}
+    world.fly("a1", "a2")
     world.reporter.mark(7)
     await world.reported(1)
-    assert world.connection.in_flight == {"a2"}
+    assert world.in_flight() == {"a2"}
 
 
 async def test_a_copy_that_is_told_to_nobody_only_moves_the_cursor(world: World) -> None:
     event = BusinessRejected(0, 8, 9, "D", "a1", BusinessRejectReason.OTHER, "no")
     output = encode_output(Output("BTC-USD", 0, 1, [event], []))
     world.outbox.entries.append([b"a", b"8", b"i", b"3", b"e", output])
-    world.connection.in_flight = {"a1"}
+    world.fly("a1")
     world.reporter.mark(7)
     await eventually_async(lambda: world.connection.cursor == 1)
     await eventually_async(lambda: bool(world.outbox.stores))
     (store,) = world.outbox.stores
     assert (store.first, store.last, store.cursor, store.messages) == (2, 1, 1, b"")
-    assert world.written() == [] and world.connection.in_flight == {"a1"}
+    assert world.written() == [] and world.in_flight() == {"a1"}
     world.tell("next")
     world.reporter.mark(7)
     await world.reported(1)
@@ -192,13 +203,13 @@ async def test_a_skipped_order_is_not_in_flight_any_more(world: World) -> None:
     answer = OrderRejected(0, 7, 5, "a1", *state, OrdRejReason.OTHER, "Skipped by an operator: why")
     event = Skipped(0, 7, "a1", "why", answer)
     world.outbox.entries.append([b"e", encode_output(Output("BTC-USD", 5, 1, [event], []))])
-    world.connection.in_flight = {"a1", "a2"}
+    world.fly("a1", "a2")
     world.reporter.mark(7)
     await world.reported(1)
     assert world.written(b"35", b"150", b"11", b"58") == [
         ("8", "8", "a1", "Skipped by an operator: why")
     ]
-    assert world.connection.in_flight == {"a2"}
+    assert world.in_flight() == {"a2"}
 
 
 NEW_ORDER = NewOrder(
@@ -243,7 +254,7 @@ async def test_command_that_was_not_published_is_answered_in_words(
 ) -> None:
     fields = [b"c", encode_command(command), b"s", b"BTC-USD", b"w", why, b"t", b"1"]
     world.outbox.entries.append(fields)
-    world.connection.in_flight = {"a1", "a2"}
+    world.fly("a1", "a2")
     world.reporter.mark(7)
     await world.reported(1)
     tags = [tag.encode() for tag in expected]
@@ -251,7 +262,7 @@ async def test_command_that_was_not_published_is_answered_in_words(
     if expected["35"] == "j":
         assert world.written(b"45", b"379") == [("2", "a1")]
     is_counted = isinstance(command, NewOrder | ReplaceOrder)
-    assert world.connection.in_flight == ({"a2"} if is_counted else {"a1", "a2"})
+    assert world.in_flight() == ({"a2"} if is_counted else {"a1", "a2"})
 
 
 async def test_more_than_a_read_holds_comes_with_the_next(world: World) -> None:

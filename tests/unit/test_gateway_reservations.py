@@ -19,7 +19,15 @@ from engine.enums import (
 )
 from engine.events import CancelRejected, OrderRejected
 from engine.instrument import fee_ceil
-from gateway.reservations import price_market, refused_for_funds, reserve_replace, with_order
+from gateway.reservations import (
+    KnownOrder,
+    expected_of,
+    price_market,
+    refused_for_funds,
+    reserve_replace,
+    settled_as,
+    with_order,
+)
 from gateway.symbol_texts import SymbolTexts
 from router.open_orders import BestPrices, OpenOrder, parse_open_order
 from tests.unit.test_gateway_orders_in import rules_of
@@ -107,15 +115,50 @@ def test_market_order_below_the_least_notional_is_refused() -> None:
     assert refused.text == "Notional: expected at least 5.0000 USD, received 1.0000"
 
 
-def test_replace_of_an_order_not_seen_yet_reserves_the_whole() -> None:
+def test_replace_of_an_order_that_nobody_knows_reserves_the_whole() -> None:
     reserved = reserve_replace(replace(Side.BUY, 2000, 100), RULES, None)
     assert isinstance(reserved, ReplaceOrder)
     assert reserved.reserved == RULES.hold_of(Side.BUY, 2000, 100)
 
 
+@pytest.mark.parametrize(
+    ("side", "price_ticks", "qty_lots", "reserved"),
+    [
+        (Side.SELL, 2000, 150, 0),
+        (Side.SELL, 1, 160, 10 * RULES.base_units_per_lot),
+        (Side.BUY, 2000, 150, 0),
+        (Side.BUY, 1999, 150, 0),
+        (Side.BUY, 2001, 150, RULES.hold_of(Side.BUY, 1, 150)),
+    ],
+)
+def test_replace_of_an_order_on_its_way_reserves_what_it_adds(
+    side: Side, price_ticks: int, qty_lots: int, reserved: int
+) -> None:
+    new = msgspec.structs.replace(market(side), ord_type=OrdType.LIMIT, price_ticks=2000)
+    first = reserve_replace(replace(side, 2000, 150), RULES, expected_of(new, None))
+    assert isinstance(first, ReplaceOrder)
+    assert (first.reserved, first.orig_status) == (0, OrdStatus.PENDING_NEW)
+    second = reserve_replace(
+        replace(side, price_ticks, qty_lots), RULES, expected_of(first, expected_of(new, None))
+    )
+    assert isinstance(second, ReplaceOrder)
+    assert (second.reserved, second.orig_status) == (reserved, OrdStatus.PENDING_REPLACE)
+    refused = refused_for_funds(second, TEXTS)
+    assert isinstance(refused, CancelRejected)
+    assert (refused.order_seq, refused.ord_status) == (0, OrdStatus.PENDING_REPLACE)
+
+
+def test_replace_on_its_way_goes_on_from_what_is_filled() -> None:
+    found = settled_as(OpenOrder(5, Side.SELL, 100, 60, 40, 0))
+    assert expected_of(replace(Side.SELL, 90, 150), found) == KnownOrder(
+        OpenOrder(5, Side.SELL, 90, 110, 40, 0), OrdStatus.PENDING_REPLACE
+    )
+    assert expected_of(replace(Side.SELL, 90, 30), found).order.leaves_lots == 0
+
+
 def test_replace_with_another_side_is_refused_and_names_the_order() -> None:
     found = parse_open_order(b"55 2 2000 80 20 80000000 2 1 40000")
-    refused = reserve_replace(replace(Side.BUY, 2000, 100), RULES, found)
+    refused = reserve_replace(replace(Side.BUY, 2000, 100), RULES, settled_as(found))
     assert isinstance(refused, CancelRejected)
     assert (refused.order_seq, refused.ord_status) == (55, OrdStatus.PARTIALLY_FILLED)
     assert refused.reason is CxlRejReason.OTHER
@@ -140,7 +183,9 @@ def test_buy_replace_suffices_whatever_fills_in_between(
 ) -> None:
     """Fill k more lots at prices up to the order's, then compare what is held with what is due."""
     found = OpenOrder(5, Side.BUY, price, leaves, cum, 0)
-    command = reserve_replace(replace(Side.BUY, new_price, new_leaves + cum), RULES, found)
+    command = reserve_replace(
+        replace(Side.BUY, new_price, new_leaves + cum), RULES, settled_as(found)
+    )
     assert isinstance(command, ReplaceOrder)
     more = data.draw(st.integers(0, min(leaves, new_leaves) - 1))
     at = data.draw(st.integers(1, price))
@@ -155,7 +200,7 @@ def test_sell_replace_reserves_the_lots_that_were_added(
     leaves: int, cum: int, new_qty: int
 ) -> None:
     found = OpenOrder(5, Side.SELL, 100, leaves, cum, 0)
-    command = reserve_replace(replace(Side.SELL, 90, new_qty), RULES, found)
+    command = reserve_replace(replace(Side.SELL, 90, new_qty), RULES, settled_as(found))
     assert isinstance(command, ReplaceOrder)
     assert command.reserved == max(0, new_qty - leaves - cum) * RULES.base_units_per_lot
 
@@ -175,7 +220,7 @@ def test_refusal_for_funds_says_what_was_needed() -> None:
 
 def test_refused_cancel_names_the_order_if_it_is_open() -> None:
     refusal = reserve_replace(
-        replace(Side.SELL, 1, 1), RULES, OpenOrder(9, Side.BUY, 100, 10, 0, 0)
+        replace(Side.SELL, 1, 1), RULES, settled_as(OpenOrder(9, Side.BUY, 100, 10, 0, 0))
     )
     assert isinstance(refusal, CancelRejected)
     assert (refusal.order_seq, refusal.ord_status) == (9, OrdStatus.NEW)
