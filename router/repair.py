@@ -26,7 +26,6 @@ from engine.commands import (
     SetPhase,
     decode_command,
 )
-from engine.enums import PhaseReason
 from engine.errors import DecodeError
 from engine.instrument import SymbolRules
 from engine.journal import Record
@@ -239,7 +238,7 @@ class Repair:
             getattr(command, "session", 0),
             getattr(command, "msg_seq_num", 0),
             version,
-            int(isinstance(command, SetPhase) and command.reason is PhaseReason.SCHEDULE),
+            command.reason.name.lower() if isinstance(command, SetPhase) else "",
         )
         return reply
 

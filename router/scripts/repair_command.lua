@@ -5,10 +5,10 @@
 --       9 account, 10 asset and 11 amount to reserve (decimal text; '' = nothing)
 --       12 FIX session (incarnation number), 13 MsgSeqNum (0 = of no message)
 --       14 version of the rules that it defines ('' = it defines none)
---       15 '1' = it is a change of the trading phase that the schedule made
+--       15 'schedule' or 'operator' = it is a change of the trading phase that one of them made; '' = it is none
 -- Reads   DB 0 home:{symbol}. Shard DB lease, home:{symbol}, last of orders:{symbol}
 -- Writes  DB 0 bal:{account}, session:{account} dealt, home:{symbol}. Shard DB orders:{symbol}, cleared (''),
---         phase:{symbol} scheduled
+--         phase:{symbol} seq, scheduled
 --
 -- Returns {'OK'}
 --         {'THERE'}                 it stands there already: nothing is written
@@ -17,7 +17,8 @@
 --
 -- Atomic as admission is: no money without its order, no order without its money. "Dealt with" is raised
 -- only in the session that the message came in, so that its resend is not taken for a new one. When a change of
--- the schedule was due is not known any more; no later than its stamp: so none up to there is made again.
+-- the schedule was due is not known any more; no later than its stamp: so none up to there is made again. Nor is
+-- the name of a request: who repeats one that was lost asks for that phase once more.
 -- Redis is closed to gateways meanwhile: the mark of a cleared server goes with the first entry.
 -- All checks come before the first write, but for the reservation, which is taken back where it fails.
 
@@ -70,7 +71,10 @@ if ARGV[13] ~= '0' then
 end
 call('SELECT', db)
 call('XADD', orders, id, 'c', command, 't', stamp)
-if ARGV[15] == '1' then
+if ARGV[15] ~= '' then
+  call('HSET', 'phase:' .. symbol, 'seq', seq)
+end
+if ARGV[15] == 'schedule' then
   call('HSET', 'phase:' .. symbol, 'scheduled', stamp)
 end
 call('SET', 'cleared', '')

@@ -286,5 +286,8 @@ async def test_scheduled_changes_that_come_back_are_not_made_again(failure: Fail
     assert await failure.repair() == []
     await clear_server(link, 0, 1)
     assert not await schedule_phase(link, home, TradingPhase.PRE_OPEN, scheduled_us=due_us)
-    (_, last) = (await venue.stream(keys.orders(BTC), db=1))[-1]
+    (number, last) = (await venue.stream(keys.orders(BTC), db=1))[-1]
     assert last["c"] == encode_command(SetPhase(TradingPhase.HALTED, PhaseReason.OPERATOR))
+    async with link.sibling(1) as shard_link:
+        newest = await shard_link.call("HGET", keys.phase(BTC), "seq")
+    assert int(newest) == number
