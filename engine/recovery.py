@@ -15,6 +15,7 @@ from typing import Protocol
 
 from engine.errors import RecoveryGap
 from engine.journal import Record
+from engine.journal_keys import hash_key
 from engine.journal_reader import JournalReader
 from engine.shard import Shard
 from engine.snapshot_store import SnapshotStore
@@ -38,6 +39,19 @@ class TrimmedSource(Protocol):
         """Return the next commands, at most ``count``, in order per symbol; none if none came."""
 
 
+def restorable(committed: Mapping[str, int], journalled: Mapping[str, int]) -> dict[str, int]:
+    """Return symbol → the seq that its snapshot must not be beyond.
+
+    Args:
+        committed: Symbol to the older of the last settled and the last published seq.
+        journalled: Key to the last seq in the engine's journal; missing: none.
+    """
+    return {
+        symbol: min(seq, journalled.get(symbol, 0), journalled.get(hash_key(symbol), 0))
+        for symbol, seq in committed.items()
+    }
+
+
 def restore(store: SnapshotStore, at_most: Mapping[str, int]) -> Shard:
     """Return a shard made from the newest good snapshots; a symbol without one begins empty.
 
@@ -46,8 +60,7 @@ def restore(store: SnapshotStore, at_most: Mapping[str, int]) -> Shard:
 
     Args:
         store: The engine's snapshots.
-        at_most: Symbol to the seq that its snapshot must not be beyond: what is settled, published
-            and in the engine's journal.
+        at_most: See `restorable`.
     """
     shard = Shard()
     was_enabled = gc.isenabled()

@@ -20,6 +20,10 @@ class EngineSettings(BaseModel):
     read. Journals are never deleted: they rebuild the database."""
     read_block_ms: Annotated[int, Field(ge=10, le=60_000)] = 1_000
     """Longest wait of one read; a new order ends it at once."""
+    follow_interval_ms: Annotated[int, Field(ge=0, le=1_000)] = 50
+    """An engine that follows reads orders and published outputs at most so often, unless it is
+    behind: nobody waits for it, and fewer and larger reads cost it and Redis less. When it comes to
+    lead, the first orders may wait so long."""
     snapshot_interval_s: Annotated[int, Field(ge=1, le=86_400)] = 60
     """Between two snapshots of an engine. After a crash it reads what came since the newest; orders
     stay in Redis from the older of the two newest on."""

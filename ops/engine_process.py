@@ -28,7 +28,7 @@ from engine.journal_file import JournalFile
 from engine.journal_keys import LEDGER, hash_key
 from engine.journal_reader import JournalReader
 from engine.journal_writer import FsyncPolicy, JournalWriter
-from engine.recovery import RecoverySource, restore
+from engine.recovery import RecoverySource, restorable, restore
 from engine.runner import ShardRunner
 from engine.shard import Shard as MatchingShard
 from engine.snapshot_keeper import SnapshotKeeper
@@ -194,10 +194,9 @@ class _Engine:
         committed = {symbol: min(p.settled, p.published) for symbol, p in positions.items()}
         incarnations = {symbol: home.incarnation for symbol, home in self._homes.items()}
         store = SnapshotStore(snapshot_directory(settings, name), incarnations)
-        matching = restore(store, _restorable(committed, journalled))
+        matching = restore(store, restorable(committed, journalled))
         position = {symbol: matching.position(symbol) for symbol in self._homes}
-        block_ms = settings.engine.read_block_ms
-        stream = CommandSource(await self._sibling("reader"), position, block_ms=block_ms)
+        stream = await self._commands(position)
         journals = self._journals()
         self._server = ServerCheck(
             self._link,
@@ -218,7 +217,8 @@ class _Engine:
             self._lease, check=self._server.check, ready=lambda: self.runner.has_rebuilt
         )
         published = PublishedReader(await self._sibling("published"))
-        self._role = RoleCommitter(committer, self._leadership, published)
+        follow_ms = settings.engine.follow_interval_ms
+        self._role = RoleCommitter(committer, self._leadership, published, interval_ms=follow_ms)
         self.runner = ShardRunner(
             shard=matching,
             source=RecoverySource(journals, stream, position),
@@ -232,6 +232,15 @@ class _Engine:
         )
         self._keep_snapshots_of(matching, store)
         self._keep_time_of(matching)
+
+    async def _commands(self, position: Mapping[str, int]) -> CommandSource:
+        settings, link = self._settings.engine, await self._sibling("reader")
+        return CommandSource(
+            link,
+            position,
+            block_ms=settings.read_block_ms,
+            interval_ms=lambda: 0 if self._leadership.is_leading else settings.follow_interval_ms,
+        )
 
     def _written(self) -> dict[str, Record]:
         """Return the last record of each key that was written since the start."""
@@ -368,14 +377,6 @@ class _Engine:
             symbol: min(durable.get(symbol, 0), durable.get(hash_key(symbol), 0))
             for symbol in self._homes
         }
-
-
-def _restorable(committed: Mapping[str, int], journalled: Mapping[str, int]) -> dict[str, int]:
-    """Return symbol → the seq that its snapshot must not be beyond."""
-    return {
-        symbol: min(seq, journalled.get(symbol, 0), journalled.get(hash_key(symbol), 0))
-        for symbol, seq in committed.items()
-    }
 
 
 def _leave_mark(mark: Path, error: OutputDiffers) -> None:

@@ -105,6 +105,8 @@ class RoleCommitter:
         committer: for the outputs of a leader.
         leadership: of this engine.
         published: for a follower.
+        interval_ms: a follower waits so long before it reads again what the leader had not
+            published yet: fewer and larger reads cost it and Redis less.
 
     Attributes:
         compared: outputs that were the same as the published ones.
@@ -113,11 +115,17 @@ class RoleCommitter:
     """
 
     def __init__(
-        self, committer: Committer, leadership: Leadership, published: PublishedOutputs
+        self,
+        committer: Committer,
+        leadership: Leadership,
+        published: PublishedOutputs,
+        *,
+        interval_ms: int = 0,
     ) -> None:
         self._committer = committer
         self._leadership = leadership
         self._published = published
+        self._interval_s = interval_ms / 1_000
         self._trimmed: set[str] = set()
         self.compared = 0
         self.uncompared = 0
@@ -187,6 +195,8 @@ class RoleCommitter:
                     self._trimmed.discard(symbol)
                 if not outputs:
                     del waiting[symbol]
+            if waiting:
+                await asyncio.sleep(self._interval_s)
 
     def _pass_over(self, outputs: deque[Settlement], seq: int) -> None:
         """Take out what cannot be compared any more, because the stream begins at ``seq``."""

@@ -152,7 +152,7 @@ class Replay(StreamReplay):
         applied = self.apply(symbol, seq, ts_us, decode_command(command))
         settlement = encode_settlement(applied)
         self.outputs[symbol].append(settlement.event)
-        for account, report in settlement.reports:
+        for account, report in settlement.reports():
             self.reports[account, symbol, seq] = report
         maker = None
         for event in applied.output.events:

@@ -130,6 +130,12 @@ def marketdata_rows(results: Results) -> list[Row]:
     return [("market data, catching up, CPU", f"{cost:.1f} us per output", "", "8")]
 
 
+def follower_rows(results: Results) -> list[Row]:
+    """A standby while it follows with much to do."""
+    cost = median(results, "standby_us")
+    return [("a standby that follows, CPU", f"{cost:.1f} us per order", "", "")]
+
+
 def gateway_rows(results: Results) -> list[Row]:
     """One gateway with engines."""
     cost = median(results, "gateway_cpu_us_per_order")
@@ -229,6 +235,7 @@ class Bench:
 BENCHES = {
     "bench_book": Bench(book_rows, quick_constants={"MESSAGES": 30_000, "RUNS": 3}),
     "bench_shard": Bench(shard_rows, quick_constants={"ORDERS": 5_000, "RUNS": 3}),
+    "bench_follower": Bench(follower_rows, quick_constants={"ORDERS_PER_SYMBOL": 5_000, "RUNS": 3}),
     "bench_recovery": Bench(
         recovery_rows,
         quick_constants={"RESTING": 10_000, "DONE_PER_ACCOUNT": 10, "REPLAYED": 20_000, "RUNS": 3},

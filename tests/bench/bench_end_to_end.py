@@ -48,6 +48,8 @@ def process_name(arguments: list[str]) -> str:
     if program.startswith("postgres"):
         return "postgres"
     command = arguments[arguments.index("ops") + 1] if "ops" in arguments else program
+    if "--standby" in arguments and command == "engine":
+        return "standbys"
     return {"up": "up (supervisor)", "gateway": "gateways", "engine": "engines"}.get(
         command, command
     )

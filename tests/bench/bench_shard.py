@@ -59,6 +59,7 @@ def run(stream: list[bytes]) -> tuple[float, float, float]:
     """Return µs per order for decoding, applying and encoding."""
     shard = Shard()
     spent = [0.0, 0.0, 0.0]
+    reports = 0
     fills = 0
     for start in range(0, len(stream), BATCH):
         times = [process_time()]
@@ -70,12 +71,14 @@ def run(stream: list[bytes]) -> tuple[float, float, float]:
         ]
         times.append(process_time())
         settlements = [encode_settlement(one) for one in applied]
+        reports += sum([len(settlement.reports()) for settlement in settlements])
         times.append(process_time())
         for part in range(3):
             spent[part] += times[part + 1] - times[part]
         assert all(settlement.event for settlement in settlements)
         fills += sum(isinstance(e, OrderFilled) for one in applied for e in one.output.events)
     assert fills == len(stream) - 1, "every second order fills the one before it"
+    assert reports == len(stream) - 1 + fills // 2, "each account concerned is told"
     shard.check_invariants()
     decode, apply, encode = (1e6 * seconds / len(stream) for seconds in spent)
     return decode, apply, encode

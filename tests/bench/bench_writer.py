@@ -27,7 +27,7 @@ import psycopg
 import redis
 import uvloop
 
-from engine.commands import DefineSymbol, NewOrder
+from engine.commands import Command, DefineSymbol, NewOrder
 from engine.enums import OrdType, SelfTradePrevention, Side, TimeInForce
 from engine.events import OrderFilled, Output, encode_output
 from engine.ledger_entries import UserCreated, encode_ledger_entry
@@ -67,25 +67,34 @@ class Run:
     batches: int
 
 
-def outputs_of(symbol: str, count: int, incarnation: str = INCARNATION) -> list[Output]:
-    """Return what an engine says about buys that rest and sells that meet them."""
+def commands_of(symbol: str, count: int, incarnation: str = INCARNATION) -> list[Command]:
+    """Return a symbol's definition, buys that rest and sells that meet them."""
     choice = random.Random(symbol)
-    shard = EngineShard()
     of = rules(symbol)
-    outputs = [shard.apply(symbol, 1, TS_US, DefineSymbol(incarnation, of)).output]
+    commands: list[Command] = [DefineSymbol(incarnation, of)]
     for seq in range(2, count + 1):
         sells = seq % 2 == 0 and seq > 1_000
         side, price_ticks = (
             (Side.SELL, 4_900) if sells else (Side.BUY, choice.randint(4_950, 5_000))
         )
         qty_lots = 10
-        command = NewOrder(
-            *(choice.randint(1, ACCOUNTS), 1, seq, f"{symbol}-client-{seq:09d}", side),
-            *(OrdType.LIMIT, TimeInForce.GTC, False, SelfTradePrevention.NONE),
-            *(price_ticks, qty_lots, 1, of.hold_of(side, price_ticks, qty_lots)),
+        commands.append(
+            NewOrder(
+                *(choice.randint(1, ACCOUNTS), 1, seq, f"{symbol}-client-{seq:09d}", side),
+                *(OrdType.LIMIT, TimeInForce.GTC, False, SelfTradePrevention.NONE),
+                *(price_ticks, qty_lots, 1, of.hold_of(side, price_ticks, qty_lots)),
+            )
         )
-        outputs.append(shard.apply(symbol, seq, TS_US + 50 * seq, command).output)
-    return outputs
+    return commands
+
+
+def outputs_of(symbol: str, count: int, incarnation: str = INCARNATION) -> list[Output]:
+    """Return what an engine says about these commands."""
+    shard = EngineShard()
+    return [
+        shard.apply(symbol, seq, TS_US + 50 * seq, command).output
+        for seq, command in enumerate(commands_of(symbol, count, incarnation), start=1)
+    ]
 
 
 def publish(url: str, outputs: dict[str, list[Output]]) -> None:

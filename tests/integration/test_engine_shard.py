@@ -174,7 +174,7 @@ class Expected:
         for change in one.changes:
             parts = (change.available, change.pending, change.held)
             self._move(change.account, change.asset, parts)
-        for account, report in one.reports:
+        for account, report in one.reports():
             self.reports[account].append(report)
         for update in one.opens:
             field = keys.open_field(symbol, update.cl_ord_id).encode()

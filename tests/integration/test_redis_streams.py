@@ -277,6 +277,29 @@ async def test_commands_come_as_journal_records(link: RedisLink) -> None:
     assert await source.read_batch(10) == []
 
 
+async def test_source_reads_at_intervals_as_long_as_it_is_told_to(link: RedisLink) -> None:
+    async with make_link(link.url, db=link.db) as writing:
+
+        async def append_command(seq: int) -> None:
+            await writing.call("XADD", keys.orders(BTC), f"{seq}-0", "c", "x", "t", 1)
+
+        interval_ms, loop = 60, asyncio.get_running_loop()
+        source = CommandSource(link, {BTC: 0}, block_ms=10, interval_ms=lambda: interval_ms)
+        await append_command(1)
+        assert len(await source.read_batch(10)) == 1
+        start_s = loop.time()
+        await append_command(2)
+        assert len(await source.read_batch(10)) == 1
+        assert loop.time() - start_s >= 0.03
+
+        interval_ms = 3_600_000
+        await append_command(3)
+        assert len(await source.read_batch(10)) == 1
+        interval_ms = 0
+        await append_command(4)
+        assert len(await source.read_batch(10)) == 1
+
+
 async def test_source_returns_no_more_than_asked_for(link: RedisLink) -> None:
     for symbol in (BTC, ETH):
         for seq in range(1, 9):

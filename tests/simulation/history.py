@@ -71,7 +71,7 @@ class History:
         applied = self.shard.apply(symbol, seq, int(fields[3]), command)
         settlement = encode_settlement(applied)
         self.outputs[symbol].append(settlement.event)
-        for account, data in settlement.reports:
+        for account, data in settlement.reports():
             self.reports.setdefault((account, symbol), []).append(data)
         if isinstance(command, NewOrder | ReplaceOrder) and command.reserved:
             asset = self.shard.matcher(symbol).rules.hold_asset(command.side)

@@ -32,7 +32,7 @@ async def test_commands_are_journalled_matched_and_committed_in_order() -> None:
     assert world.committer.seqs == [(one.key, one.seq) for one in records]
     outputs = [decode_output(one.event) for batch in world.committer.batches for one in batch]
     assert [output.ts_us for output in outputs] == [one.ts_ns // 1_000 for one in records]
-    accounts = [[account for account, _ in one.reports] for one in world.committer.batches[-1]]
+    accounts = [[account for account, _ in one.reports()] for one in world.committer.batches[-1]]
     assert accounts[-1] == [2, 1]
 
 

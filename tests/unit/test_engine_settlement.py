@@ -41,7 +41,7 @@ def settle(*commands: Command) -> list[Settlement]:
 def test_definition_reports_to_nobody() -> None:
     [defined] = settle()
 
-    assert defined.reports == []
+    assert defined.reports() == []
     assert decode_output(defined.event).seq == 1
 
 
@@ -51,7 +51,7 @@ def test_trade_reports_to_each_side_its_own_events_and_not_to_the_fee_account() 
     whole = decode_output(traded.event)
     assert whole.changes == traded.changes
     assert any(change.account == 0 for change in traded.changes)
-    parts = {account: decode_output(body) for account, body in traded.reports}
+    parts = {account: decode_output(body) for account, body in traded.reports()}
     assert sorted(parts) == [1, 2]
     for account, part in parts.items():
         assert (part.symbol, part.seq, part.ts_us, part.changes) == (BTC, 3, 3, [])

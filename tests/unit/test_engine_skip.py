@@ -190,14 +190,14 @@ def test_what_nobody_waits_for_answers_nobody(payload: bytes) -> None:
     world.new(3, "rest", Side.BUY, 5, 100)
     output = world.skip(payload, WHY)
     assert output.events == [Skipped(0, 0, "", WHY, None)]
-    assert (output.changes, world.settlements[-1].reports) == ([], [])
+    assert (output.changes, world.settlements[-1].reports()) == ([], [])
     assert (3, "rest") in world.opens
 
 
 def test_the_sender_is_told_in_its_outbox() -> None:
     world = World()
     output = world.skip(encode_command(NEW), WHY)
-    [(account, report)] = world.settlements[-1].reports
+    [(account, report)] = world.settlements[-1].reports()
     assert account == 7
     assert decode_output(report).events == output.events
 

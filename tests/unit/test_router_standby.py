@@ -86,6 +86,31 @@ def outputs(symbol: str, first: int, last: int) -> list[Settlement]:
     return [settlement(symbol, seq) for seq in range(first, last + 1)]
 
 
+async def test_what_is_not_published_yet_is_read_again_after_the_interval(world: World) -> None:
+    follower = RoleCommitter(world.committed, world.role, world.published, interval_ms=40)
+    loop = asyncio.get_running_loop()
+    world.published.add(BTC, 1)
+    committing = asyncio.create_task(follower.commit(outputs(BTC, 1, 2)))
+    await eventually_async(lambda: follower.compared == 1)
+    start_s = loop.time()
+    world.published.add(BTC, 2)
+
+    await committing
+    assert loop.time() - start_s >= 0.02
+    assert follower.compared == 2
+
+
+async def test_coming_to_lead_ends_the_interval(world: World) -> None:
+    follower = RoleCommitter(world.committed, world.role, world.published, interval_ms=60_000)
+    world.published.add(BTC, 1)
+    committing = asyncio.create_task(follower.commit(outputs(BTC, 1, 2)))
+    await eventually_async(lambda: follower.compared == 1)
+    world.role.led.set()
+
+    await committing
+    assert world.committed.batches == [[(BTC, 2)]]
+
+
 async def test_what_is_published_with_the_same_bytes_is_let_go(world: World) -> None:
     world.published.add(BTC, 1, 2, 3, 4, 5, 6)
     committing = asyncio.create_task(
