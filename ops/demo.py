@@ -15,9 +15,9 @@ from collections.abc import Sequence
 
 from engine.instrument import DecimalGrid
 from gateway.fix_message import FixMessage
-from gateway.fix_tags import TAG_CL_ORD_ID, TAG_SYMBOL
+from gateway.fix_tags import BUSINESS_MESSAGE_REJECT, TAG_CL_ORD_ID, TAG_SYMBOL
 from gateway.fix_time import UtcTimestampWriter
-from ops.demo_market import DemoMarket
+from ops.demo_market import TAG_BUSINESS_REJECT_REF_ID, DemoMarket
 from ops.demo_users import DemoUsers, read_demo_users
 from ops.endpoints import Endpoints, endpoints_path, find_redis, read_endpoints
 from ops.errors import CommandFailed, FixClientFailed
@@ -126,7 +126,9 @@ class Participant:
 
     def _on_messages(self, messages: list[FixMessage]) -> None:
         for message in messages:
-            self._waiting.discard(message.fields.get(TAG_CL_ORD_ID, b""))
+            is_reject = message.msg_type == BUSINESS_MESSAGE_REJECT
+            id_tag = TAG_BUSINESS_REJECT_REF_ID if is_reject else TAG_CL_ORD_ID
+            self._waiting.discard(message.fields.get(id_tag, b""))
             market = self._markets.get(message.fields.get(TAG_SYMBOL, b""))
             if market is not None:
                 market.receive(message)

@@ -28,10 +28,12 @@ from ops.fix_orders import Message, OrderBodies
 from ops.flow import CANCEL, IOC, REDUCE, REPLACE, FlowRow
 from ops.flow_generator import FlowGenerator, FlowShape
 
+TAG_BUSINESS_REJECT_REF_ID = b"379"
+"""The ClOrdID (11) of what is refused."""
+
 _TAG_ORD_STATUS = b"39"
 _TAG_ORDER_QTY = b"38"
 _TAG_LEAVES_QTY = b"151"
-_TAG_BUSINESS_REJECT_REF_ID = b"379"
 _OPEN = (b"0", b"1")
 
 
@@ -174,7 +176,7 @@ class DemoMarket:
             if fields.get(_TAG_ORD_STATUS) not in _OPEN:
                 self._forget(fields.get(TAG_ORIG_CL_ORD_ID, b""))
         elif message.msg_type == BUSINESS_MESSAGE_REJECT:
-            self._forget(fields.get(_TAG_BUSINESS_REJECT_REF_ID, b""))
+            self._forget(fields.get(TAG_BUSINESS_REJECT_REF_ID, b""))
 
     def _on_report(self, fields: Mapping[bytes, bytes]) -> None:
         cl_ord_id = fields.get(TAG_CL_ORD_ID, b"")
