@@ -52,6 +52,9 @@ _DISCONNECT_TESTS = "tests/integration/test_lua_disconnects.py"
 _KEEPER_TESTS = "tests/unit/test_gateway_session_keeper.py"
 _SNAPSHOT_TESTS = "tests/unit/test_engine_snapshot_keeper.py"
 _WRITER_TESTS = "tests/integration/test_postgres_writer.py"
+_FEED_TESTS = "tests/unit/test_gateway_market_feed.py"
+_QUIET_TORTURE = ("--seconds", "5", "--seed", "1", "--only", "marketdata")
+"""What is struck stops nobody: what is found has nothing to do with it."""
 
 MUTANTS = (
     Mutant(
@@ -185,7 +188,7 @@ MUTANTS = (
                 "",
             ),
         ),
-        torture=("--seconds", "5", "--seed", "1", "--only", "marketdata"),
+        torture=_QUIET_TORTURE,
     ),
     Mutant(
         "resend from the wrong incarnation",
@@ -297,5 +300,34 @@ MUTANTS = (
         (Edit("router/scripts/copies.lua", "  if left > 0 then\n", "  if true then\n"),),
         found_by=f"{_COPY_TESTS}::test_settlement_goes_on_without_copies_that_nobody_fetches",
         alive=f"{_MASS_TESTS}::test_refusals_are_copied_with_their_place_in_the_original",
+    ),
+    Mutant(
+        "a refusal not copied for a drop-copy session",
+        (Edit(_ADMIT, "  local others = copies_of(account)\n", "  local others = nil\n"),),
+        torture=_QUIET_TORTURE,
+    ),
+    Mutant(
+        "a trade told twice in market data",
+        (
+            Edit(
+                "gateway/market_book.py",
+                "return list(self._trades)[-missed:], ",
+                "return list(self._trades)[-missed - 1 :], ",
+            ),
+        ),
+        torture=_QUIET_TORTURE,
+    ),
+    Mutant(
+        "a book waited for on a server that is gone",
+        (
+            Edit(
+                "gateway/market_feed.py",
+                '            await retry_while_away(lambda: link.call("PING"),',
+                "            if not polls:\n"
+                '                await retry_while_away(lambda: link.call("PING"),',
+            ),
+        ),
+        found_by=f"{_FEED_TESTS}::test_a_book_is_waited_for_on_the_server_that_redis_is_by_then",
+        alive=f"{_FEED_TESTS}::test_events_are_not_read_on_while_rounds_are_late",
     ),
 )
