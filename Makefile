@@ -17,7 +17,7 @@ run: $(STAMP) ## Start the whole exchange with a demo market (Ctrl-C stops it)
 	@exec $(BIN)/shardex up --demo
 
 test: $(STAMP) ## Run all tests
-	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP) ## Check format, lint and types, run all tests, 60 s of torture and 30 s of simulated worlds
 	@$(BIN)/ruff format --check .

@@ -26,6 +26,11 @@ hypothesis.settings.load_profile("shardex")
 _database_numbers = itertools.count(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that of several workers none has much left at the end."""
+    items.sort(key=lambda item: item.path.parent.name not in ("integration", "simulation"))
+
+
 @pytest.fixture(scope="session")
 def redis_binary() -> RedisBinary:
     """Which redis-server to test with; continuous integration sets `wheel`."""

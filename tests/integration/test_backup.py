@@ -23,7 +23,11 @@ def exchanges(tmp_path: Path, redis_binary: str) -> Iterator[list[ExchangeProces
     made = []
     for name in ("first", "second", "third"):
         (tmp_path / name).mkdir()
-        made.append(ExchangeProcess(tmp_path / name, SHARDEX_REDIS__BINARY=redis_binary))
+        made.append(
+            ExchangeProcess(
+                tmp_path / name, SHARDEX_REDIS__BINARY=redis_binary, SHARDEX_GATEWAY__COUNT="1"
+            )
+        )
     yield made
     for one in made:
         one.stop()

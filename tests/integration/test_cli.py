@@ -277,19 +277,23 @@ async def test_watch_follows_trades_and_quotes_and_fixlog_has_the_messages(
     assert "554=***" in exchange.call("fixlog", "--session", username, "--type", "A").out
 
 
-def test_without_a_running_exchange_commands_say_so(tmp_path: Path) -> None:
+def test_without_a_running_exchange_commands_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "exchange.toml").write_text((ROOT / "exchange.toml").read_text())
-    done = shardex(tmp_path, "balances")
-    assert done.returncode == 1
-    assert "no exchange runs here" in done.stderr
-    done = shardex(tmp_path, "up", SHARDEX_GATEWAY__PROT="1")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "shardex: environment SHARDEX_GATEWAY__PROT: unknown setting\n"
+    assert main(["balances"]) == 1
+    assert "no exchange runs here" in capsys.readouterr().err
+    monkeypatch.setenv("SHARDEX_GATEWAY__PROT", "1")
+    assert main(["up"]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == "shardex: environment SHARDEX_GATEWAY__PROT: unknown setting\n"
     assert not (tmp_path / "var").exists()
+    monkeypatch.delenv("SHARDEX_GATEWAY__PROT")
     (tmp_path / "exchange.toml").unlink()
-    done = shardex(tmp_path, "symbols")
-    assert done.returncode == 1
-    assert "exchange.toml: No such file" in done.stderr
+    assert main(["symbols"]) == 1
+    assert "exchange.toml: No such file" in capsys.readouterr().err
 
 
 def test_assertions_must_be_on(tmp_path: Path) -> None:
@@ -351,16 +355,3 @@ def test_every_command_explains_itself_and_its_exit_codes(
             parser.parse_args([*command, "--help"])
         assert caught.value.code == 0
         assert "exit codes:" in capsys.readouterr().out
-
-
-def shardex(
-    directory: Path, *arguments: str, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "ops", *arguments],
-        cwd=directory,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-    )

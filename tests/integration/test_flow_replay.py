@@ -35,7 +35,10 @@ TIME = b"20240102-12:00:00.000"
 @pytest.fixture(scope="module")
 def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateVenue]:
     parent = tmp_path_factory.mktemp("venues")
-    running = private_venue([PrivateSymbol(SYMBOL), PrivateSymbol(OTHER)], parent=parent)
+    # Who compares quotes waits for two heartbeats: of a table behind the gateway's, shorter ones.
+    lines = ("[marketdata]", "heartbeat_interval_ms = 50", "snapshot_interval_ms = 50")
+    symbols = [PrivateSymbol(SYMBOL), PrivateSymbol(OTHER)]
+    running = private_venue(symbols, parent=parent, gateway_lines=lines)
     with asyncio.Runner() as runner:
         yield runner.run(running.__aenter__())
         runner.run(running.__aexit__(None, None, None))

@@ -38,6 +38,7 @@ def exchange(
     process = ExchangeProcess(
         tmp_path_factory.mktemp("reconcile"),
         **own_servers(embedded_redis.url, embedded_postgres.url, DATABASE),
+        SHARDEX_GATEWAY__COUNT="1",
     )
     try:
         process.start()

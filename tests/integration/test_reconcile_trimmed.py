@@ -42,6 +42,7 @@ def exchange(
     process = ExchangeProcess(
         tmp_path_factory.mktemp("trimmed"),
         **own_servers(embedded_redis.url, embedded_postgres.url, DATABASE),
+        SHARDEX_GATEWAY__COUNT="1",
         SHARDEX_ENGINE__SNAPSHOT_INTERVAL_S="1",
         SHARDEX_ENGINE__SNAPSHOT_INPUTS_MIN=str(INPUTS_MIN),
     )

@@ -35,6 +35,7 @@ def exchange(
     process = ExchangeProcess(
         tmp_path_factory.mktemp("skip"),
         **own_servers(embedded_redis.url, embedded_postgres.url, DATABASE),
+        SHARDEX_GATEWAY__COUNT="1",
     )
     try:
         process.start()

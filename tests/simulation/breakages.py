@@ -22,6 +22,7 @@ from engine.snapshot_keeper import SnapshotKeeper
 from router.commit import Committer
 
 if TYPE_CHECKING:
+    from tests.simulation.plan import Happening, Plan
     from tests.simulation.world import World
 
 Install = Callable[["World"], AbstractContextManager[Any]]
@@ -36,12 +37,14 @@ class Breakage:
         shows_as: pieces of the complaints of those who must find it.
         replaced: pieces of the Lua scripts: the script's name, old, new.
         install: breaks something else while a world lasts.
+        may_show: whether a plan has at all what the fault needs; worlds without it show nothing.
     """
 
     name: str
     shows_as: tuple[str, ...]
     replaced: tuple[tuple[str, str, str], ...] = ()
     install: Install = lambda world: nullcontext()
+    may_show: Callable[[Plan], bool] = lambda plan: True
 
     def change(self, script: str, source: bytes) -> bytes:
         """Return the source to run instead of a script's."""
@@ -140,6 +143,28 @@ def _time_stands_still(world: World) -> AbstractContextManager[Any]:
     return mock.patch("router.ticks.Ticker.look", look)
 
 
+def _kills_engines_amid_snapshots(plan: Plan) -> bool:
+    killed = {*plan.kills_at_request, *(one.target for one in plan.happenings if _kills(one))}
+    return (
+        plan.snapshot_interval_s < 0.1
+        and plan.delay_max_s >= 0.001
+        and not killed.isdisjoint(plan.engines)
+    )
+
+
+def _kills(happening: Happening) -> bool:
+    return happening.kind in ("kill", "power")
+
+
+def _clients_leave(plan: Plan) -> bool:
+    kinds = {one.kind for one in plan.happenings}
+    return any(plan.graces_s.values()) and "client_leave" in kinds
+
+
+def _streams_stay_in_work(plan: Plan) -> bool:
+    return plan.delay_max_s >= 0.01 and plan.messages >= 16 and len(plan.shards[0]) > 1
+
+
 _FENCE = "if lease[1] ~= head[2] or tonumber(lease[2]) ~= head[3] then"
 _REPORT = "call('XADD', outbox[account], format('%d-0', number), 'e', ARGV[report + i])"
 
@@ -198,7 +223,12 @@ _ALL = (
     ),
     Breakage("wake-up-lost-without-sweep", ("no rest",), install=_wake_ups_are_dropped),
     Breakage("newest-order-first", ("book_is_the_naive_book",), install=_newest_first),
-    Breakage("snapshot-ahead-of-settle", ("StreamGap",), install=_snapshot_ahead),
+    Breakage(
+        "snapshot-ahead-of-settle",
+        ("StreamGap",),
+        install=_snapshot_ahead,
+        may_show=_kills_engines_amid_snapshots,
+    ),
     Breakage(
         "clock-in-outputs",
         ("events_are_those_of_a_clean_run",),
@@ -210,11 +240,13 @@ _ALL = (
         "mass-cancel-without-streams-in-work",
         ("mass_cancels_go_everywhere",),
         (("admit", "or tonumber(redis.call('HGET', 'settled', symbol)) ~= seq", ""),),
+        may_show=_streams_stay_in_work,
     ),
     Breakage(
         "gone-client-found-again",
         ("found gone again",),
         (("session_disconnect", "call('ZREM', 'disconnects', account)", ""),),
+        may_show=_clients_leave,
     ),
     Breakage(
         "phase-changed-twice",
