@@ -4,6 +4,7 @@
     ├── DecodeError          bytes that are not a message of ours
     ├── InstrumentError      rules of a symbol that contradict themselves
     ├── JournalCorrupt       a journal that is damaged elsewhere than at its torn tail
+    │   └── JournalGap       a segment of it is gone
     ├── JournalLocked        another process writes this journal
     ├── JournalMismatch      a journal of something else: owner, history or format version
     ├── JournalSyncFailed    what was written may not be on disk; only opening again tells
@@ -51,6 +52,23 @@ class JournalCorrupt(ExchangeError):
         self.path = path
         self.offset_bytes = offset_bytes
         self.reason = reason
+
+
+class JournalGap(JournalCorrupt):
+    """A segment of a journal is gone, moved away or lost; the others may be as they were.
+
+    Args:
+        directory: the journal's.
+        first, last: the records that are missing, by number; the first of a journal is 0.
+    """
+
+    def __init__(self, directory: str, first: int, last: int) -> None:
+        ExchangeError.__init__(
+            self, f"journal {directory}: records {first} to {last} are missing: a segment is gone"
+        )
+        self.path = directory
+        self.offset_bytes = 0
+        self.reason = f"records {first} to {last} are missing"
 
 
 class JournalLocked(ExchangeError):

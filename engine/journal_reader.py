@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from engine.errors import DecodeError, JournalCorrupt, JournalMismatch
+from engine.errors import DecodeError, JournalCorrupt, JournalGap, JournalMismatch
 from engine.journal import Record, SegmentHeader, SegmentScan, Tail
 
 _SUFFIX = ".journal"
@@ -184,13 +184,16 @@ class SegmentFile:
         """Check that `following` goes on where this segment, read to its end, stops.
 
         Raises:
-            JournalCorrupt: This one is torn, or records between the two are missing.
+            JournalCorrupt: This one is torn, or the other one begins before its end.
+            JournalGap: Records between the two are missing.
         """
         if self.torn_bytes:
             reason = f"torn by {self.torn_bytes} bytes, though {following.path.name} follows"
             raise JournalCorrupt(str(self.path), self.valid_bytes, reason)
         found = following.header.first_record
-        if found != self.next_record:
+        if found > self.next_record:
+            raise JournalGap(str(self.path.parent), self.next_record, found - 1)
+        if found < self.next_record:
             reason = f"begins with record {found}, expected {self.next_record}"
             raise JournalCorrupt(str(following.path), 0, reason)
 
@@ -211,8 +214,19 @@ class JournalReader:
         """Yield each record, with one segment in memory at a time.
 
         Raises:
-            JournalCorrupt: A segment is damaged or missing; all records before that were yielded.
+            JournalGap: A segment is missing, the first one too; all before that were yielded.
+            JournalCorrupt: A segment is damaged; likewise.
             JournalMismatch: A segment has another format version.
+        """
+        paths = segment_paths(self._directory)
+        if paths and (first := read_header(paths[0]).first_record):
+            raise JournalGap(str(self._directory), 0, first - 1)
+        yield from self._records_of(paths)
+
+    def remaining(self) -> Iterator[Record]:
+        """Yield each record of the segments that are there: the oldest may have been moved away.
+
+        Raises: as when iterating, but for the first segment.
         """
         yield from self._records_of(segment_paths(self._directory))
 

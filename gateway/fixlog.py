@@ -104,10 +104,10 @@ def read_fixlog(directory: Path, show: FixLogFilter) -> Iterator[FixLogLine]:
         show: which messages.
 
     Raises:
-        JournalCorrupt: a segment is damaged or missing; all before it was yielded.
+        JournalCorrupt: a segment is damaged, or missing between others; all before it was yielded.
         JournalMismatch: a segment has another format version.
     """
-    for record in JournalReader(directory):
+    for record in JournalReader(directory).remaining():
         line = line_of(record)
         if show.matches(line):
             yield line

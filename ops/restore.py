@@ -172,7 +172,7 @@ def cut_journal(directory: Path, positions: Mapping[str, int]) -> int:
     cut = 0
     batch = []
     try:
-        for record in JournalReader(beyond):
+        for record in JournalReader(beyond).remaining():
             if record.seq > limit(record.key):
                 cut += 1
                 continue

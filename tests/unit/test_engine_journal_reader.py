@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.errors import JournalCorrupt, JournalMismatch
+from engine.errors import JournalCorrupt, JournalGap, JournalMismatch
 from engine.journal import Record, SegmentHeader, encode_header, encode_records, header_seed
 from engine.journal_file import JournalFile
 from engine.journal_reader import JournalReader, read_header, segment_path, segment_paths
@@ -95,10 +95,23 @@ def test_damage_names_file_and_offset_after_the_records_before_it(tmp_path: Path
     assert raised.value.offset_bytes == whole
 
 
-def test_missing_segment_is_corrupt(tmp_path: Path) -> None:
+def test_a_missing_segment_is_named_by_the_records_that_are_gone(tmp_path: Path) -> None:
+    first = write_segment(tmp_path, records_of(1, 2), first_record=0)
+    write_segment(tmp_path, records_of(5, 1), first_record=4)
+    with pytest.raises(JournalGap, match=f"^journal {tmp_path}: records 2 to 3 are missing: a seg"):
+        list(JournalReader(tmp_path))
+    # The oldest one is missed as well, by whoever wants all records.
+    first.unlink()
+    with pytest.raises(JournalGap, match="records 0 to 3 are missing"):
+        list(JournalReader(tmp_path))
+    assert list(JournalReader(tmp_path).remaining()) == records_of(5, 1)
+    assert list(JournalReader(tmp_path).read_from({"BTC-USD": 4})) == records_of(5, 1)
+
+
+def test_segments_that_overlap_are_corrupt(tmp_path: Path) -> None:
     write_segment(tmp_path, records_of(1, 2), first_record=0)
-    write_segment(tmp_path, records_of(4, 1), first_record=3)
-    with pytest.raises(JournalCorrupt, match="begins with record 3, expected 2"):
+    write_segment(tmp_path, records_of(2, 1), first_record=1)
+    with pytest.raises(JournalCorrupt, match="begins with record 1, expected 2"):
         list(JournalReader(tmp_path))
 
 
