@@ -86,6 +86,7 @@ class ProcessService:
         self._process: asyncio.subprocess.Process | None = None
         self._output: asyncio.Task[None] | None = None
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._shown_lines = self._hidden_lines = 0
 
     @property
     def pid(self) -> int | None:
@@ -98,7 +99,8 @@ class ProcessService:
         """Start the process and wait until it is ready (main thread).
 
         Raises:
-            ProcessFailed: it ended or was not ready in time; with the end of its log.
+            ProcessFailed: it ended or was not ready in time; with the end of its log, unless that
+                was shown already.
         """
         for attempts_left in reversed(range(self._start_attempts)):
             try:
@@ -121,6 +123,7 @@ class ProcessService:
             env=self._environment,
         )
         self._tail.clear()
+        self._shown_lines = self._hidden_lines = 0
         self._output = asyncio.create_task(self._read_output(self._process))
         await self._wait_until_ready(self._process)
 
@@ -157,10 +160,12 @@ class ProcessService:
             if process.returncode is not None:
                 if self._output is not None:
                     await self._output
-                raise ProcessFailed(
-                    f"{self.name} ended {describe_status(process.returncode)} while starting:\n"
-                    + "\n".join([*self._tail, f"(log: {self._log_path})"])
-                )
+                what = f"{self.name} ended {describe_status(process.returncode)} while starting"
+                log = f"(log: {self._log_path})"
+                # What was shown whole stands right above.
+                is_told = self._shown_lines and not self._hidden_lines
+                tail = [] if is_told else self._tail
+                raise ProcessFailed("\n".join([f"{what}:", *tail, log] if tail else [f"{what} {log}"]))
             if loop.time() > deadline:
                 process.kill()
                 raise ProcessFailed(f"{self.name} was not ready within {START_TIMEOUT_S:g} s")
@@ -199,11 +204,14 @@ class ProcessService:
         """
         parsed = split_line(line)
         text = parsed[1] if parsed else line.decode(errors="replace")
-        self._tail.append(text)
         shown = parsed[0] in _SHOWN_LEVELS if parsed else before_shown
         now_ns = int(asyncio.get_running_loop().time() * NS_PER_SECOND)
+        self._tail.append(text)
         if shown and bucket.take(now_ns):
+            self._shown_lines += 1
             self._say(f"{self.name}: {text}")
+        elif shown:
+            self._hidden_lines += 1
         return shown
 
 

@@ -30,9 +30,6 @@ from collections.abc import Sequence
 
 from engine.errors import ExchangeError
 
-_LISTED_MAX = 50
-"""Lost numbers of a stream that a message lists; it counts the others."""
-
 
 class RouterError(ExchangeError):
     """Root of this package's errors."""
@@ -114,9 +111,10 @@ class LostWrites(RouterError):
 
 
 def _list_lost(key: str, first: int, last: int) -> str:
-    numbers = [str(number) for number in range(first, min(last, first + _LISTED_MAX - 1) + 1)]
-    more = last - first + 1 - len(numbers)
-    return f"{key} lacks {', '.join(numbers)}" + (f" and {more} more, to {last}" if more else "")
+    """Return every number that a stream lacks; they follow one another."""
+    if first == last:
+        return f"{key} lacks {first}"
+    return f"{key} lacks {first} to {last} ({last - first + 1})"
 
 
 class HistoryDiffers(RouterError):

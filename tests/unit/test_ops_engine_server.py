@@ -61,6 +61,10 @@ def test_commands_and_skips_that_the_journal_has_alone_are_listed() -> None:
     with pytest.raises(LostWrites) as caught:
         check.check_ends({BTC: 5, ETH: 9})
     assert caught.value.lost == (("orders:BTC-USD", 6, 7), ("skips:ETH-USD", 6, 6))
+    assert str(caught.value) == (
+        "shard 1: Redis has lost what the journal has: orders:BTC-USD lacks 6 to 7 (2);"
+        " skips:ETH-USD lacks 6; stop its engines, then: shardex repair 1"
+    )
 
 
 @pytest.fixture

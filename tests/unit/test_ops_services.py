@@ -58,12 +58,29 @@ async def test_a_process_that_ends_while_starting_says_why(data: DataDirectory) 
     one = service(data, "symbols", "--config", "no.toml", is_ready=never, said=said)
     with pytest.raises(ProcessFailed) as caught:
         await one.start()
-    text = str(caught.value)
-    assert text.startswith("part ended with status 1 while starting:\nshardex: no.toml: No such")
-    assert text.endswith(f"(log: {data.path / 'part.log'})")
-    assert "no.toml" in (data.path / "part.log").read_text()
-    assert said == [f"part: {text.splitlines()[1]}"]
+    log = data.path / "part.log"
+    assert str(caught.value) == f"part ended with status 1 while starting (log: {log})"
+    assert "no.toml" in log.read_text()
+    # Once, where it was said.
+    [line] = said
+    assert line.startswith("part: shardex: no.toml: No such")
     assert one.pid is None
+    await one.stop(1.0)
+
+
+async def test_what_was_not_shown_of_a_process_that_ends_while_starting_is_its_reason(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "ECHOED_LINES_PER_S_MAX", 1)
+    said: list[str] = []
+    one = service(data, "--help", is_ready=never, said=said)
+    with pytest.raises(ProcessFailed) as caught:
+        await one.start()
+    first, *tail, log = str(caught.value).splitlines()
+    assert first == "part ended cleanly while starting:"
+    assert "  2  wrong usage" in tail
+    assert log == f"(log: {data.path / 'part.log'})"
+    assert len(said) < len(tail)
     await one.stop(1.0)
 
 
