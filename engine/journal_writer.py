@@ -209,7 +209,8 @@ class JournalWriter:
                 item.waiter.set_result(None)
         self._pending = []
         self._pending_count = 0
-        if self.failure is not None:
+        # An empty group, of somebody who waits for what is written already, proves nothing.
+        if self.failure is not None and group:
             logger.warning("The journal is written again")
             self.failure = None
         if is_awaited:

@@ -256,6 +256,23 @@ async def test_refused_append_leaves_nothing_and_can_be_tried_again(
     assert seqs(tmp_path) == [1, 2]
 
 
+async def test_a_sync_without_a_record_does_not_prove_that_the_disk_has_room(
+    tmp_path: Path, disk: Disk
+) -> None:
+    async with writer_on(disk, tmp_path) as writer:
+        disk.open_gate()
+        disk.write_error = errno.ENOSPC
+        with pytest.raises(JournalWriteFailed, match="No space left"):
+            await writer.append(batch(1))
+        # The real disk takes nothing at all without a word.
+        disk.write_error = 0
+        await writer.sync()
+        assert isinstance(writer.failure, JournalWriteFailed)
+        await writer.append(batch(1))
+        assert writer.failure is None
+    assert seqs(tmp_path) == [1]
+
+
 async def test_added_records_survive_a_refusal_and_go_first(tmp_path: Path, disk: Disk) -> None:
     async with writer_on(disk, tmp_path) as writer:
         disk.open_gate()
