@@ -28,6 +28,7 @@ open_order.py      orders with accounts and money; used ClOrdIDs
 turn.py            what one input does, while it is being applied
 reports.py         events made from orders
 replacing.py       what a replace comes to
+queries.py         status requests, and messages that came before
 stops.py           stop orders that wait
 expiry.py          which orders end because of the time
 lookahead.py       what an order would trade if it came in now

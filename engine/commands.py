@@ -16,6 +16,7 @@ import msgspec
 
 from engine.enums import (
     CancelReason,
+    CxlRejResponseTo,
     MassCancelRequestType,
     OrdStatus,
     OrdType,
@@ -59,7 +60,11 @@ class OrderConditions(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class NewOrder(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
-    """NewOrderSingle (35=D). ``reserved``: what admission moved from available to pending."""
+    """NewOrderSingle (35=D). ``reserved``: what admission moved from available to pending.
+
+    ``poss_resend``, here and below (97=Y): where its account has used the ClOrdID, nothing is done,
+    and the answer says how that order stands.
+    """
 
     account: int
     session: int
@@ -75,6 +80,7 @@ class NewOrder(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
     rules_version: int
     reserved: int
     conditions: OrderConditions | None = None
+    poss_resend: bool = False
 
 
 class CancelOrder(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
@@ -87,6 +93,7 @@ class CancelOrder(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False)
     cl_ord_id: str
     orig_cl_ord_id: str
     order_seq: int
+    poss_resend: bool = False
 
 
 class ReplaceOrder(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False):
@@ -114,11 +121,29 @@ class ReplaceOrder(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False
     stp: SelfTradePrevention | None = None
     conditions: OrderConditions | None = None
     orig_status: OrdStatus = OrdStatus.REJECTED
+    poss_resend: bool = False
+
+
+class ResentRefusal(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Why a D, F or G with PossResend=Y is refused, should nothing be known under its ClOrdID.
+
+    ``reason``: an OrdRejReason (103) of a D, else a CxlRejReason (102). ``response_to`` None: a D.
+    """
+
+    reason: int
+    text: str
+    qty_lots: int = 0
+    orig_cl_ord_id: str = ""
+    response_to: CxlRejResponseTo | None = None
 
 
 class QueryOrder(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
     """OrderStatusRequest (35=H). Changes nothing; answered from the book at its place in the
-    stream."""
+    stream.
+
+    ``refusal``: of a message with PossResend=Y in place of which this was sent, because its gateway
+    would refuse it.
+    """
 
     account: int
     session: int
@@ -127,6 +152,7 @@ class QueryOrder(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
     order_seq: int
     side: Side
     ord_status_req_id: str
+    refusal: ResentRefusal | None = None
 
 
 class CancelAll(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):

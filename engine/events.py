@@ -144,6 +144,7 @@ class OrderStatusReported(OrderState, frozen=True, array_like=True, tag=7, gc=Fa
     ord_status_req_id: str
     conditions: OrderConditions | None = None
     working: bool = True
+    post_only: bool = False
 
 
 class BusinessRejected(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):

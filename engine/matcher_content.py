@@ -26,7 +26,7 @@ class MatcherContent(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     rules: SymbolRules
     orders: list[OrderContent]
-    done: list[tuple[int, list[tuple[str, DoneOrder | None]]]]
+    done: list[tuple[int, list[tuple[str, DoneOrder | int]]]]
     stops: list[OrderContent]
     last_ticks: int
     high_ticks: int

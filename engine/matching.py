@@ -63,6 +63,7 @@ from engine.matcher_content import MatcherContent, content_of, fill_from
 from engine.open_order import AccountOrders, OpenOrder
 from engine.opening import Opening
 from engine.phases import check_cancel, check_order
+from engine.queries import answer_query, answer_resend
 from engine.replacing import Replacement, ReplaceRefusal, conditions_after, plan_replace
 from engine.turn import AVAILABLE, BASE, HELD, PENDING, QUOTE, Turn
 
@@ -128,6 +129,8 @@ class Matcher(Opening):
         moves[asset + PENDING] -= reserved
         if refusal is not None:
             moves[asset + AVAILABLE] += reserved
+            if answer_resend(self, turn, command):
+                return
             reports.rejected(turn, command, refusal.reason, refusal.text)
             if refusal == self._check_band(sized):
                 self.halt_beyond_band(turn, side, sized.price_ticks)
@@ -146,6 +149,8 @@ class Matcher(Opening):
 
     def cancel(self, turn: Turn, command: CancelOrder) -> None:
         """Cancel an open order, or refuse to."""
+        if command.poss_resend and answer_resend(self, turn, command):
+            return
         found = self.find(command.account, command.orig_cl_ord_id, command.order_seq)
         closed = check_cancel(self.rules.symbol, self.phase)
         if closed is not None:
@@ -178,6 +183,8 @@ class Matcher(Opening):
         moves[asset + PENDING] -= command.reserved
         if not isinstance(plan, Replacement):
             moves[asset + AVAILABLE] += command.reserved
+            if answer_resend(self, turn, command):
+                return
             reports.cancel_rejected(turn, command, found, plan.reason, plan.text)
             if beyond is not None:
                 self.halt_beyond_band(turn, command.side, command.price_ticks)
@@ -211,11 +218,6 @@ class Matcher(Opening):
             self.wait(turn, order)
         else:
             self.match(turn, order)
-
-    def query(self, turn: Turn, command: QueryOrder) -> None:
-        """Answer a status request."""
-        found = self.find(command.account, command.cl_ord_id, command.order_seq)
-        reports.status_reported(turn, command, found)
 
     def cancel_all(self, turn: Turn, command: CancelAll) -> None:
         """Cancel every open order of an account, oldest first."""
@@ -383,7 +385,7 @@ _HANDLERS: dict[type, Callable[[Matcher, Turn, Any], None]] = {
     NewOrder: Matcher.new_order,
     CancelOrder: Matcher.cancel,
     ReplaceOrder: Matcher.replace,
-    QueryOrder: Matcher.query,
+    QueryOrder: answer_query,
     CancelAll: Matcher.cancel_all,
     MassCancel: Matcher.mass_cancel,
     Tick: Matcher.tick,
@@ -394,6 +396,4 @@ _HANDLERS: dict[type, Callable[[Matcher, Turn, Any], None]] = {
 _units = attrgetter("base", "quote", "base_scale", "quote_scale", "tick_size", "lot_size")
 """What prices, quantities and holds are counted in, of SymbolRules."""
 
-
-def _order_seq(order: OpenOrder) -> int:
-    return order.order_id
+_order_seq = attrgetter("order_id")

@@ -2,7 +2,9 @@
 
 A ClOrdID is used up by the order that is accepted under it, not by one that is refused. It stays
 used while the order is open and until `RECENT_CL_ORD_IDS_MAX` other ClOrdIDs of the account have
-gone out of use after it. A ClOrdID that a replace took over from is used up and names no order.
+gone out of use after it. A ClOrdID that a replace took over from is used up, and so is that of the
+request that canceled an order: neither cancels or replaces anything any more, but a status request
+finds the order by it.
 """
 
 from __future__ import annotations
@@ -250,6 +252,7 @@ class DoneOrder(msgspec.Struct, frozen=True, array_like=True, gc=False):
     cum_price_qty: int
     status: OrdStatus
     conditions: OrderConditions | None = None
+    post_only: bool = False
 
 
 class AccountOrders:
@@ -257,19 +260,20 @@ class AccountOrders:
 
     Attributes:
         open: Open orders by their present ClOrdID.
-        done: By ClOrdID gone out of use: the order that was done under it, or None where a replace
-            took the order over. At most `RECENT_CL_ORD_IDS_MAX`; the oldest are forgotten.
+        done: By ClOrdID gone out of use: the order that was done under it; or the seq of the order
+            that a replace took over from it, or that it canceled, which is remembered for longer.
+            At most `RECENT_CL_ORD_IDS_MAX`; the oldest are forgotten.
     """
 
     __slots__ = ("_oldest_first", "done", "open")
 
     def __init__(self) -> None:
         self.open: dict[str, OpenOrder] = {}
-        self.done: dict[str, DoneOrder | None] = {}
+        self.done: dict[str, DoneOrder | int] = {}
         self._oldest_first: deque[str] = deque()
 
     @classmethod
-    def restore(cls, done: Iterable[tuple[str, DoneOrder | None]]) -> AccountOrders:
+    def restore(cls, done: Iterable[tuple[str, DoneOrder | int]]) -> AccountOrders:
         """Return an account with these ClOrdIDs gone out of use, oldest first, and nothing open."""
         orders = cls()
         orders.done.update(done)
@@ -280,8 +284,16 @@ class AccountOrders:
         """Return whether a new order may not have this ClOrdID."""
         return cl_ord_id in self.open or cl_ord_id in self.done
 
-    def close(self, order: OpenOrder, status: OrdStatus) -> None:
-        """Move an order from the open ones to the done ones."""
+    def close(self, order: OpenOrder, status: OrdStatus, request_id: str = "") -> None:
+        """Move an order from the open ones to the done ones.
+
+        Args:
+            order: that is done.
+            status: how it ended.
+            request_id: ClOrdID of the request that canceled it alone, which is used up too.
+        """
+        if request_id and not self.has_used(request_id):
+            self._retire(request_id, order.order_id)
         del self.open[order.cl_ord_id]
         done = DoneOrder(
             order.order_id,
@@ -294,17 +306,18 @@ class AccountOrders:
             order.cum_price_qty,
             status,
             order.conditions,
+            order.post_only,
         )
         self._retire(order.cl_ord_id, done)
 
     def rename(self, order: OpenOrder, cl_ord_id: str) -> None:
         """Give an open order the ClOrdID of its replace."""
         del self.open[order.cl_ord_id]
-        self._retire(order.cl_ord_id, None)
+        self._retire(order.cl_ord_id, order.order_id)
         order.cl_ord_id = cl_ord_id
         self.open[cl_ord_id] = order
 
-    def _retire(self, cl_ord_id: str, done: DoneOrder | None) -> None:
+    def _retire(self, cl_ord_id: str, done: DoneOrder | int) -> None:
         self.done[cl_ord_id] = done
         self._oldest_first.append(cl_ord_id)
         if len(self._oldest_first) > RECENT_CL_ORD_IDS_MAX:

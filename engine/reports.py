@@ -5,7 +5,14 @@ Each function appends one event to a turn; the event's index is its place in the
 
 from __future__ import annotations
 
-from engine.commands import CancelOrder, MassCancel, NewOrder, QueryOrder, ReplaceOrder
+from engine.commands import (
+    CancelOrder,
+    MassCancel,
+    NewOrder,
+    QueryOrder,
+    ReplaceOrder,
+    ResentRefusal,
+)
 from engine.enums import (
     CancelReason,
     CxlRejReason,
@@ -270,19 +277,13 @@ def cancel_rejected(
         text: Why, for people.
     """
     replace = isinstance(command, ReplaceOrder)
-    order_seq, status = 0, OrdStatus.REJECTED
-    if isinstance(found, OpenOrder):
-        order_seq, status = found.order_id, found.status()
-    elif found is not None:
-        order_seq, status = found.order_seq, found.status
     turn.events.append(
         CancelRejected(
             len(turn.events),
             command.account,
             command.cl_ord_id,
             command.orig_cl_ord_id,
-            order_seq,
-            status,
+            *_identity(found),
             CxlRejResponseTo.REPLACE if replace else CxlRejResponseTo.CANCEL,
             reason,
             text,
@@ -317,5 +318,48 @@ def status_reported(turn: Turn, query: QueryOrder, found: OpenOrder | DoneOrder 
             query.ord_status_req_id,
             found.conditions if found else None,
             not (isinstance(found, OpenOrder) and found.waits),
+            found.post_only if found else False,
         )
     )
+
+
+def resend_refused(
+    turn: Turn, query: QueryOrder, refusal: ResentRefusal, orig: OpenOrder | DoneOrder | None
+) -> None:
+    """Report that a message that may have come before did not, and has no effect now either.
+
+    Args:
+        turn: The input.
+        query: What was sent in place of the message.
+        refusal: Why it has none.
+        orig: The order that a cancel or replace names, None where there is none.
+    """
+    index, account, cl_ord_id = len(turn.events), query.account, query.cl_ord_id
+    if refusal.response_to is None:
+        nothing = (OrdType.LIMIT, TimeInForce.DAY, 0, refusal.qty_lots, 0, 0, 0)
+        reason = OrdRejReason(refusal.reason)
+        turn.events.append(
+            OrderRejected(
+                index, account, turn.seq, cl_ord_id, query.side, *nothing, reason, refusal.text
+            )
+        )
+        return
+    turn.events.append(
+        CancelRejected(
+            index,
+            account,
+            cl_ord_id,
+            refusal.orig_cl_ord_id,
+            *_identity(orig),
+            refusal.response_to,
+            CxlRejReason(refusal.reason),
+            refusal.text,
+        )
+    )
+
+
+def _identity(found: OpenOrder | DoneOrder | None) -> tuple[int, OrdStatus]:
+    # The seq and status that a refused cancel or replace gives of the order that it names.
+    if isinstance(found, OpenOrder):
+        return found.order_id, found.status()
+    return (0, OrdStatus.REJECTED) if found is None else (found.order_seq, found.status)

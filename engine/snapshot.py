@@ -24,7 +24,7 @@ from engine.errors import SnapshotCorrupt, SnapshotVersion
 from engine.matching import Matcher
 from engine.shard import StateContent, SymbolState, digest_of
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 _MAGIC = b"SHARDEXS"
 _PREFIX = struct.Struct("<8sHQI")

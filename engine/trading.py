@@ -123,7 +123,7 @@ class Trading:
         if order is not None:
             return order if order_seq in (0, order.order_id) else None
         done = orders.done.get(cl_ord_id)
-        return done if done is not None and order_seq in (0, done.order_seq) else None
+        return done if isinstance(done, DoneOrder) and order_seq in (0, done.order_seq) else None
 
     def match(self, turn: Turn, order: OpenOrder) -> None:
         """Trade what crosses of an order that is nowhere; then its rest rests, or ends."""
@@ -179,7 +179,8 @@ class Trading:
         order.hold = 0
         order.leaves_qty_lots = 0
         status = OrdStatus.EXPIRED if reason in _EXPIRED else OrdStatus.CANCELED
-        self.accounts[order.owner].close(order, status)
+        alone = request_id if reason is CancelReason.REQUESTED else ""
+        self.accounts[order.owner].close(order, status, alone)
         reports.canceled(turn, order, reason, lots, request_id)
         turn.touched[order.order_id] = order
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from engine.commands import MassCancel, NewOrder, ReplaceOrder, encode_command
+from engine.commands import MassCancel, NewOrder, QueryOrder, ReplaceOrder, encode_command
 from engine.enums import BusinessRejectReason, OrdRejReason, OrdType
 from engine.events import (
     BusinessRejected,
@@ -32,8 +32,16 @@ from gateway.market_requests import MARKET_REQUESTS
 from gateway.mass_requests import encode_query, mass_cancel_accepted
 from gateway.orders_in import OrderReader
 from gateway.pipeline import Inbound
-from gateway.refusals import MassStatusQuery, Origin, Problem, Refusal, Request, refuse
-from gateway.reservations import expected_of
+from gateway.refusals import (
+    MassStatusQuery,
+    Origin,
+    Problem,
+    Refusal,
+    Request,
+    ask_first,
+    refuse,
+)
+from gateway.reservations import expected_of, refused_for_funds
 from gateway.session_events import AppMessage
 from gateway.settings import GatewaySettings
 from gateway.symbol_texts import SymbolTable
@@ -152,10 +160,20 @@ class Encoder:
         sent_ns = event.orig_sending_time_ns
         stale = sent_ns is not None and entry.received_ns - sent_ns > self._resend_age_ns
         number, received_ns = connection.number, entry.received_ns
-        return Origin(connection.account, number, event.msg_seq_num, stale, received_ns)
+        return Origin(
+            connection.account, number, event.msg_seq_num, stale, received_ns, event.poss_resend
+        )
+
+    def ask_first(self, entry: Inbound, request: Request) -> Request:
+        """Return a request, or what goes to the engine in place of a refused PossResend."""
+        event = entry.event
+        assert isinstance(event, AppMessage), "Invariant: only such messages become requests"
+        if not event.poss_resend or request.symbol not in self._symbols.by_name:
+            return request
+        return ask_first(request, event.message, self._origin(entry, event))
 
     def _set_request(self, entry: Inbound, request: Request) -> None:
-        entry.request = request
+        request = entry.request = self.ask_first(entry, request)
         entry.item = None if needs_lookup(request) else self.make_item(entry, request)
 
     def make_item(self, entry: Inbound, request: Request) -> AdmissionItem:
@@ -175,6 +193,7 @@ class Encoder:
                 content.reserved,
                 content.rules_version,
                 may_wait=False,
+                instead=self._instead(entry, request, content),
             )
         if isinstance(content, _REFUSALS):
             return RefuseItem(
@@ -207,6 +226,15 @@ class Encoder:
             request.symbol,
             encode_command(content),
         )
+
+    def _instead(self, entry: Inbound, request: Request, command: NewOrder | ReplaceOrder) -> bytes:
+        """Return what is published where there is no money for a command; empty: a refusal."""
+        if not command.poss_resend:
+            return b""
+        refused = refused_for_funds(command, self._symbols.by_name[request.symbol])
+        query = self.ask_first(entry, Request(request.symbol, refused)).content
+        assert isinstance(query, QueryOrder), "Invariant: its symbol is one of the venue"
+        return encode_command(query)
 
 
 def _answer(entry: Inbound, symbol: str, event: Refusal) -> bytes:

@@ -114,7 +114,7 @@ class Lookups:
         return order_rejected(order, problem.text, problem.reason)
 
     def _set(self, entry: Inbound, request: Request, content: NewCommand | Refusal) -> None:
-        entry.request = Request(request.symbol, content)
+        entry.request = self._encoder.ask_first(entry, Request(request.symbol, content))
         entry.item = self._encoder.make_item(entry, entry.request)
 
 

@@ -145,6 +145,7 @@ class OrderReader:
                 if conditions is not None and conditions.cash
                 else rules.hold_of(side, price_ticks, qty_lots),
                 conditions,
+                origin.poss_resend,
             ),
         )
 
@@ -184,6 +185,7 @@ class OrderReader:
                 reserved=0,
                 stp=None if stp is None else _STP[stp],
                 conditions=terms.conditions,
+                poss_resend=origin.poss_resend,
             ),
         )
 
@@ -204,6 +206,7 @@ class OrderReader:
                 fields[TAG_CL_ORD_ID].decode("ascii"),
                 fields[TAG_ORIG_CL_ORD_ID].decode("ascii"),
                 order_seq,
+                origin.poss_resend,
             ),
         )
 

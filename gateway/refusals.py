@@ -6,7 +6,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from engine.commands import CancelOrder, MassCancel, NewOrder, QueryOrder, ReplaceOrder
+from engine.commands import (
+    CancelOrder,
+    MassCancel,
+    NewOrder,
+    QueryOrder,
+    ReplaceOrder,
+    ResentRefusal,
+)
 from engine.enums import (
     BusinessRejectReason,
     CxlRejReason,
@@ -95,6 +102,7 @@ class Origin(NamedTuple):
         msg_seq_num: the message's MsgSeqNum.
         stale: a resend (PossDupFlag=Y) of something too old to be still wanted.
         received_ns: when the gateway got it: what is to expire before is refused.
+        poss_resend: it may have been sent before under another MsgSeqNum (PossResend=Y).
     """
 
     account: int
@@ -102,6 +110,7 @@ class Origin(NamedTuple):
     msg_seq_num: int
     stale: bool
     received_ns: int = 0
+    poss_resend: bool = False
 
 
 class Problem(NamedTuple):
@@ -145,6 +154,42 @@ def refuse(message: FixMessage, origin: Origin, problem: Problem) -> Request:
         business_reason = _BUSINESS_REASONS.get(reason, BusinessRejectReason.OTHER)
         content = _business_rejected(message, origin, business_reason, text)
     return Request(symbol, content)
+
+
+def ask_first(request: Request, message: FixMessage, origin: Origin) -> Request:
+    """Return what goes to the engine in place of a refusal of a message with PossResend=Y.
+
+    The engine alone knows whether the message came before; it refuses, in the words that it is
+    given, only what did not.
+
+    Args:
+        request: what the message became; returned as it is where it refuses nothing like that.
+        message: with PossResend=Y, of a symbol that the venue has.
+        origin: its origin.
+    """
+    refused = request.content
+    if not isinstance(refused, OrderRejected | CancelRejected):
+        return request
+    side = SIDES.get(message.fields[TAG_SIDE], Side.BUY)
+    query = QueryOrder(
+        origin.account,
+        origin.session,
+        origin.msg_seq_num,
+        refused.cl_ord_id,
+        order_seq=0,
+        side=side,
+        ord_status_req_id="",
+        refusal=resent_refusal(refused),
+    )
+    return Request(request.symbol, query)
+
+
+def resent_refusal(refused: OrderRejected | CancelRejected) -> ResentRefusal:
+    """Return a refusal as an engine takes it to be told if the message did not come before."""
+    if isinstance(refused, OrderRejected):
+        return ResentRefusal(refused.reason, refused.text, refused.qty_lots)
+    orig, response_to = refused.orig_cl_ord_id, refused.response_to
+    return ResentRefusal(refused.reason, refused.text, 0, orig, response_to)
 
 
 def order_rejected(

@@ -33,6 +33,7 @@ from engine.events import (
     OrderFilled,
     OrderRejected,
     OrderReplaced,
+    OrderStatusReported,
     Output,
     Skipped,
 )
@@ -371,6 +372,10 @@ def _note(connection: Connection, symbol: str, event: Event, *, is_counted: bool
     elif isinstance(event, _ANSWERS):
         connection.answered(symbol, event.cl_ord_id)
         opened = 1 if type(event) is OrderAccepted else 0
+    elif type(event) is OrderStatusReported:
+        # The answer to a D or G with PossResend=Y that came before.
+        if event.order_seq:
+            connection.answered(symbol, event.cl_ord_id)
     elif type(event) is BusinessRejected and event.ref_msg_type in _LIMITED:
         connection.answered(symbol, event.ref_id)
     if opened and not is_counted:

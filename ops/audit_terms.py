@@ -17,7 +17,7 @@ from engine.commands import (
     QueryOrder,
     ReplaceOrder,
 )
-from engine.enums import MassCancelRequestType, OrdType, TimeInForce
+from engine.enums import CxlRejResponseTo, MassCancelRequestType, OrdType, TimeInForce
 from engine.instrument import DecimalGrid, SymbolRules
 from gateway.fix_message import split_fields
 from gateway.fix_tags import (
@@ -108,8 +108,7 @@ def difference_of(
 def _pairs(
     command: FixCommand, symbol: str, grids: Mapping[int, Grids], fields: Fields
 ) -> Iterator[_Pair]:
-    msg_type = MESSAGE_TYPES[type(command)].decode()
-    yield "MsgType (35)", msg_type, text_of(fields, TAG_MSG_TYPE)
+    yield "MsgType (35)", _message_type(command).decode(), text_of(fields, TAG_MSG_TYPE)
     if (
         not isinstance(command, MassCancel)
         or command.request_type == MassCancelRequestType.SECURITY
@@ -135,6 +134,17 @@ def _pairs(
             yield from _terms(command, grids[version], fields)
         else:
             yield "version of the rules", version, f"one of {sorted(grids)}"
+
+
+def _message_type(command: FixCommand) -> bytes:
+    """Return the type of the message that a command was made of."""
+    refusal = command.refusal if isinstance(command, QueryOrder) else None
+    if refusal is None:
+        return MESSAGE_TYPES[type(command)]
+    if refusal.response_to is None:
+        return NEW_ORDER_SINGLE
+    is_cancel = refusal.response_to is CxlRejResponseTo.CANCEL
+    return ORDER_CANCEL_REQUEST if is_cancel else ORDER_CANCEL_REPLACE_REQUEST
 
 
 def _terms(command: NewOrder | ReplaceOrder, grids: Grids, fields: Fields) -> Iterator[_Pair]:

@@ -24,6 +24,8 @@ from router.user_settings import log_full_outboxes
 _ADMIT = Script("admit", before=("cleared", "streams", "copies"))
 
 _PUBLISH, _REFUSE, _PUBLISH_UNLESS_BACKLOG, _CANCEL_EVERYWHERE, _LIST_OPEN_ORDERS = range(5)
+"""Kinds of items. Beyond: a command that may wait, and the place among the arguments of what is
+published in its stead where there is no money for it; such a place is above all of these."""
 
 _BEFORE_ITEMS = 3
 """Arguments before those of the items."""
@@ -51,6 +53,8 @@ class PublishItem(msgspec.Struct, frozen=True, gc=False):
         amount: in the asset's smallest unit.
         rules_version: that the command was made under; 0 for one that depends on none (F, H).
         may_wait: it is published however many inputs the symbol's engine has before it.
+        instead: a command that is published where what this one reserves is not available; empty:
+            it is refused then. One that has it may wait.
     """
 
     account: int
@@ -62,6 +66,7 @@ class PublishItem(msgspec.Struct, frozen=True, gc=False):
     amount: int = 0
     rules_version: int = 0
     may_wait: bool = True
+    instead: bytes = b""
 
 
 class RefuseItem(msgspec.Struct, frozen=True, gc=False):
@@ -203,6 +208,9 @@ class Admission:
                 amount = item.amount
                 assert 0 <= amount <= AMOUNT_MAX, "Invariant: an amount fits in 2^62"
                 meta[-4] = _PUBLISH if item.may_wait else _PUBLISH_UNLESS_BACKLOG
+                if item.instead:
+                    behind.append(item.instead)
+                    meta[-4] = _BEFORE_ITEMS + len(items) + len(behind)
                 meta += (index[item.symbol], item.asset if amount else "", str(amount))
                 args.append(item.command)
             elif isinstance(item, RefuseItem):

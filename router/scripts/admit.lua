@@ -5,13 +5,14 @@
 --         version of the rules that its commands were made under (0 = they depend on none)
 --       2 inputs of a symbol that may wait for its engine
 --       3 msgpack, flat, seven per item, in the order in which the messages arrived:
---         kind (0 publish, 1 refuse, 2 publish unless too many wait, 3 cancel everywhere, 4 list open orders),
---         account, session epoch, MsgSeqNum, and then of 0 and 2: symbol (1 = the first of ARGV 1), asset
+--         kind (0 publish, 1 refuse, 2 publish unless too many wait, 3 cancel everywhere, 4 list open orders; above:
+--         publish, or, where there is no money for it, which of ARGV is published in its stead),
+--         account, session epoch, MsgSeqNum, and then of those that publish: symbol (1 = the first of ARGV 1), asset
 --         ('' = nothing to reserve), amount (decimal text, > 0); of 3: which of ARGV holds the command, '', '';
 --         of 4: 0, symbol ('' = all), side ('1', '2', '' = both); of 1: 0, '', ''
 --       4… one per item: the encoded command; the encoded Output of a refusal, or of the answer to a mass
 --         cancel; the encoded mass status request
---       … the commands of mass cancels
+--       … the commands of mass cancels, and those in the stead of others
 --       last: run id of the server
 -- Reads   DB 0 cleared, home:{symbol}, settled, session:{account}, open:{account}; what copies.lua reads. Shard DB
 --         cleared, home:{symbol}, last of orders:{symbol}
@@ -130,7 +131,9 @@ end
 -- Publish a command, or refuse it.
 local function publish(kind, account, s, asset, amount, command)
   local why = refusal(kind, s, account, asset, amount)
-  if why then
+  if why == 'funds' and kind > 4 then
+    command = ARGV[kind]
+  elseif why then
     tell(account, 'c', command, 's', symbols[4 * s - 3], 'w', why, 't', stamps[s])
     return 0
   end
@@ -212,7 +215,7 @@ for i = 1, #items / 7 do
   else
     dealt[account] = number
     raised[account] = true
-    if kind == 0 or kind == 2 then
+    if kind == 0 or kind == 2 or kind > 4 then
       results[i] = publish(kind, account, items[p + 5], items[p + 6], items[p + 7], payload)
     elseif kind == 1 then
       tell(account, 'e', payload)

@@ -75,7 +75,16 @@ def test_replaced_cl_ord_id_is_used_up_and_names_nothing() -> None:
     assert orders.open == {"d": made}
     assert made.cl_ord_id == "d"
     assert orders.has_used("c")
-    assert orders.done["c"] is None
+    assert orders.done["c"] == made.order_id
+
+
+def test_cl_ord_id_of_a_cancel_is_used_up_unless_it_is_known() -> None:
+    orders = AccountOrders()
+    for cl_ord_id, request_id in (("c", "x"), ("d", "x"), ("e", "e")):
+        made = orders.open[cl_ord_id] = order(7, cl_ord_id)
+        orders.close(made, OrdStatus.CANCELED, request_id)
+    assert list(orders.done) == ["x", "c", "d", "e"]
+    assert orders.done["x"] == 7
 
 
 @pytest.mark.parametrize("extra", [0, 1, 3])

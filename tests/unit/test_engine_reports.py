@@ -163,6 +163,7 @@ def test_status_of_open_done_and_unknown_orders() -> None:
         "ord_status_req_id": "request",
         "conditions": None,
         "working": True,
+        "post_only": True,
     }
     assert last(turn) == STATE | status
     turn, _ = made()
@@ -170,7 +171,11 @@ def test_status_of_open_done_and_unknown_orders() -> None:
         41, Side.SELL, OrdType.MARKET, TimeInForce.IOC, 32, 33, 35, 36, OrdStatus.CANCELED
     )
     reports.status_reported(turn, query, done)
-    assert last(turn) == STATE | status | {"leaves_lots": 0, "ord_status": OrdStatus.CANCELED}
+    assert last(turn) == STATE | status | {
+        "leaves_lots": 0,
+        "ord_status": OrdStatus.CANCELED,
+        "post_only": False,
+    }
     turn, _ = made()
     reports.status_reported(turn, query, None)
     fields = last(turn)
