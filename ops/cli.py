@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from ops.data_dir import check_layout
 from ops.endpoints import find_redis
 from ops.settings import DEFAULT_CONFIG, Settings, load_settings
 from ops.terminal import table
@@ -69,10 +70,15 @@ def add_command(
 def settings_of(args: argparse.Namespace) -> Settings:
     """Return the settings that a command's --config and the environment give.
 
+    Every command comes by here, so it is here that a data directory of another version is refused.
+
     Raises:
         SettingsError: see there.
+        DataDirectoryMismatch: var_dir is of another version; nothing was touched.
     """
-    return load_settings(args.config)
+    settings = load_settings(args.config)
+    check_layout(settings.var_dir)
+    return settings
 
 
 @asynccontextmanager

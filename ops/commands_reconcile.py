@@ -12,17 +12,18 @@ from ops.cli import (
     EXIT_OK,
     Subparsers,
     add_command,
-    connect,
     print_data,
     settings_of,
 )
-from ops.endpoints import find_postgres
 from ops.reconcile_reader import Reconciled, reconcile
+from ops.venue_servers import VenueServers, venue_servers
+from ops.wiring import accounts_link
 
 _DETAILS = """\
 Compares, at one moment: money per asset; balances in Redis and in PostgreSQL; what is held and
 pending, and why; open orders; every event, byte for byte; that no stream lacks an entry. The
-venue may trade meanwhile. Prints every difference; any makes it exit with 1.
+venue may trade meanwhile; where it is stopped, its private servers are started for as long as this
+takes. Prints every difference; any makes it exit with 1.
 
 How it proves that depends on what is there, and the last line says it:
   by replay from the first entry     until orders are trimmed: all commands are applied again,
@@ -55,11 +56,12 @@ def add_parsers(commands: Subparsers) -> None:
 def _reconcile(args: argparse.Namespace) -> int:
     settings = settings_of(args)
 
-    async def read() -> Reconciled:
-        async with connect(settings) as link:
-            return await reconcile(settings, link, find_postgres(settings), full=args.full)
+    async def read(servers: VenueServers) -> Reconciled:
+        async with accounts_link(settings, servers.redis_url, name="shardex-command") as link:
+            return await reconcile(settings, link, servers.postgres_url, full=args.full)
 
-    result = asyncio.run(read())
+    with venue_servers(settings, with_postgres=True) as servers:
+        result = asyncio.run(read(servers))
     if args.json:
         print_data(msgspec.to_builtins(result))
     else:

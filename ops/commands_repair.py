@@ -21,13 +21,13 @@ from ops.cli import (
     EXIT_OK,
     Subparsers,
     add_command,
-    connect,
     positive_number,
     settings_of,
 )
 from ops.errors import CommandFailed
 from ops.settings import Settings
-from ops.wiring import journal_directory, shard_map
+from ops.venue_servers import venue_servers
+from ops.wiring import accounts_link, journal_directory, shard_map
 from router import keys
 from router.clearance import has_ledger
 from router.dense_ids import last_entry, last_number
@@ -50,7 +50,8 @@ lost what the journal has" and ends, and orders are refused (380=4). This reads 
 the shard's two journals in var/journals from the beginning and puts back what the streams
 lack, with the numbers and stamps that it had: users, deposits and withdrawals (with the
 lowest shard), then commands with the money they record; and commits what came of them. No
-engine may lead the shard meanwhile. Prints each entry; afterwards start the engine. With
+engine may lead the shard meanwhile; of a venue that is stopped, the private servers are
+started for the time of the command. Prints each entry; afterwards start the engine. With
 several shards start with the lowest. What an account has not enough for stays lost and is
 listed: repair the other shards, or deposit, then run it again. It may be run again at any
 time. Commands that no engine had read were never acknowledged and are not in any journal."""
@@ -71,11 +72,12 @@ def add_parsers(commands: Subparsers) -> None:
 
 def _repair(args: argparse.Namespace) -> int:
     settings = settings_of(args)
-    return asyncio.run(_run(settings, args.shard, dry_run=args.dry_run))
+    with venue_servers(settings, with_postgres=False) as servers:
+        return asyncio.run(_run(settings, servers.redis_url, args.shard, dry_run=args.dry_run))
 
 
-async def _run(settings: Settings, shard_id: int, *, dry_run: bool) -> int:
-    async with connect(settings) as link:
+async def _run(settings: Settings, url: str, shard_id: int, *, dry_run: bool) -> int:
+    async with accounts_link(settings, url, name="shardex-command") as link:
         shards = shard_map(settings, link.url)
         shard = _shard(shards, shard_id)
         homes = await read_homes(link, [shard])

@@ -19,6 +19,7 @@ from ops.cli import (
     print_table,
     settings_of,
 )
+from ops.data_dir import check_layout
 from ops.database_diff import DIFFERENCES_SHOWN_MAX, TableDifference, compare_databases
 from ops.errors import CommandFailed
 from ops.journal_replay import ReplayResult, replay_journal
@@ -77,6 +78,9 @@ def add_parsers(commands: Subparsers) -> None:
 
 
 def _replay(args: argparse.Namespace) -> int:
+    for directory in args.journal.absolute().parents[:2]:
+        # What it may stand in: var/journals, or a journal there.
+        check_layout(directory)
     if args.into is not None:
         return _rebuild(args)
     result = replay_journal(args.journal, processes=args.processes)

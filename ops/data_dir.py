@@ -24,7 +24,53 @@ from ops.errors import DataDirectoryLocked, DataDirectoryMismatch
 # Raised when the layout of the directory changes in a way that older files do not fit.
 DATA_DIRECTORY_VERSION = "4"
 
+VERSIONS_FILE = "versions.json"
+_LAYOUT = "data_directory"
+
 _POLL_S = 0.05
+
+
+def read_versions(path: Path) -> dict[str, str]:
+    """Return which version of each part has written a data directory; none where none has.
+
+    Changes nothing, and needs no lock: the file is replaced whole.
+
+    Raises:
+        DataDirectoryMismatch: the file is damaged, or may not be read by this account.
+    """
+    file = path / VERSIONS_FILE
+    try:
+        found = json.loads(file.read_text())
+    except FileNotFoundError:
+        return {}
+    except OSError as e:
+        raise DataDirectoryMismatch(f"{file} cannot be read: {e.strerror}") from e
+    except ValueError as e:
+        raise DataDirectoryMismatch(f"{file} is damaged: {e}") from e
+    is_ours = isinstance(found, dict) and all(isinstance(one, str) for one in found.values())
+    if not is_ours or _LAYOUT not in found:
+        raise DataDirectoryMismatch(
+            f"{file} is damaged: expected versions by part, {_LAYOUT} among them"
+        )
+    return found
+
+
+def check_layout(path: Path) -> None:
+    """Refuse a data directory of another layout; one that nobody has begun is welcome.
+
+    Raises:
+        DataDirectoryMismatch: it was made by another version, or nobody can tell.
+    """
+    expected = DATA_DIRECTORY_VERSION
+    _check_version(path, _LAYOUT, read_versions(path).get(_LAYOUT, expected), expected)
+
+
+def _check_version(path: Path, part: str, recorded: str, version: str) -> None:
+    if recorded != version:
+        raise DataDirectoryMismatch(
+            f"{path} was made with {part} version {recorded}, and this is {part} version "
+            f"{version}: use the former, or another data directory"
+        )
 
 
 class DataDirectory:
@@ -66,7 +112,7 @@ class DataDirectory:
         directory = cls(path, lock_fd)
         try:
             directory._acquire(wait_s)
-            directory.record_version("data_directory", DATA_DIRECTORY_VERSION)
+            directory.record_version(_LAYOUT, DATA_DIRECTORY_VERSION)
         except BaseException:
             directory.close()
             raise
@@ -93,17 +139,9 @@ class DataDirectory:
             self._record_version(part, version)
 
     def _record_version(self, part: str, version: str) -> None:
-        path = self.path / "versions.json"
-        try:
-            versions = json.loads(path.read_text()) if path.exists() else {}
-        except ValueError as e:
-            raise DataDirectoryMismatch(f"{path} is damaged: {e}") from e
-        recorded = versions.setdefault(part, version)
-        if recorded != version:
-            raise DataDirectoryMismatch(
-                f"{self.path} was made with {part} version {recorded}, and this is {part} version "
-                f"{version}: use the former, or another data directory"
-            )
+        path = self.path / VERSIONS_FILE
+        versions = read_versions(self.path)
+        _check_version(self.path, part, versions.setdefault(part, version), version)
         text = json.dumps(versions, indent=2) + "\n"
         if path.exists() and path.read_text() == text:
             return

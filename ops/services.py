@@ -165,7 +165,8 @@ class ProcessService:
                 # What was shown whole stands right above.
                 is_told = self._shown_lines and not self._hidden_lines
                 tail = [] if is_told else self._tail
-                raise ProcessFailed("\n".join([f"{what}:", *tail, log] if tail else [f"{what} {log}"]))
+                lines = [f"{what}:", *tail, log] if tail else [f"{what} {log}"]
+                raise ProcessFailed("\n".join(lines))
             if loop.time() > deadline:
                 process.kill()
                 raise ProcessFailed(f"{self.name} was not ready within {START_TIMEOUT_S:g} s")

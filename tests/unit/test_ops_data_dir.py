@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.data_dir import DataDirectory
+from ops.data_dir import DATA_DIRECTORY_VERSION, DataDirectory, check_layout, read_versions
 from ops.errors import DataDirectoryLocked, DataDirectoryMismatch
 
 
@@ -37,10 +37,31 @@ def test_directory_of_another_layout_is_refused_and_left_unlocked(tmp_path: Path
             DataDirectory.open(tmp_path)
 
 
-def test_damaged_versions_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "versions.json").write_text('{"data_dir')
-    with pytest.raises(DataDirectoryMismatch, match="damaged"):
-        DataDirectory.open(tmp_path)
+@pytest.mark.parametrize(
+    "text", ['{"data_dir', "[]", '"4"', "{}", '{"redis": "6.2"}', '{"data_directory": 4}', "\ufffe"]
+)
+def test_damaged_versions_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "versions.json").write_bytes(text.encode("utf-16"))
+    for use in (DataDirectory.open, check_layout, read_versions):
+        with pytest.raises(DataDirectoryMismatch, match=r"versions\.json is damaged"):
+            use(tmp_path)
+    (tmp_path / "versions.json").write_text(text)
+    for use in (DataDirectory.open, check_layout, read_versions):
+        with pytest.raises(DataDirectoryMismatch, match=r"versions\.json is damaged"):
+            use(tmp_path)
+
+
+def test_layout_is_checked_without_a_lock_and_without_a_change(tmp_path: Path) -> None:
+    check_layout(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    with DataDirectory.open(tmp_path) as directory:
+        check_layout(tmp_path)
+        assert read_versions(tmp_path) == {"data_directory": DATA_DIRECTORY_VERSION}
+        assert directory.path == tmp_path
+    (tmp_path / "versions.json").write_text('{"data_directory": "0"}')
+    with pytest.raises(DataDirectoryMismatch, match="data_directory version 0, and this is"):
+        check_layout(tmp_path)
+    assert (tmp_path / "versions.json").read_text() == '{"data_directory": "0"}'
 
 
 def test_subdirectories_are_closed_to_others(tmp_path: Path) -> None:
