@@ -44,6 +44,7 @@ Imports engine and router.
     outbox_reports.py    what an outbox entry says, copies too
     disconnects.py       looks whose client is gone for good
     market_requests.py   what a MarketDataRequest asks for
+    market_refusals.py   how requests for market data are refused; what they count for their rate
     market_book.py       a symbol's book, and the messages made of it
     market_subscriptions.py  what a session is subscribed to
     market_desk.py       answers market data requests; rounds of messages

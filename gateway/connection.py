@@ -53,10 +53,17 @@ class ConnectionLimits:
         rules: of every session.
         write_buffer_bytes_max: see ``GatewaySettings``.
         orders_per_s_max: see ``GatewaySettings``.
+        requests_per_s_max: see ``GatewaySettings``.
         now_ns: the clock.
     """
 
-    __slots__ = ("now_ns", "orders_per_s_max", "rules", "write_buffer_bytes_max")
+    __slots__ = (
+        "now_ns",
+        "orders_per_s_max",
+        "requests_per_s_max",
+        "rules",
+        "write_buffer_bytes_max",
+    )
 
     def __init__(
         self,
@@ -64,11 +71,13 @@ class ConnectionLimits:
         *,
         write_buffer_bytes_max: int,
         orders_per_s_max: int,
+        requests_per_s_max: int,
         now_ns: Callable[[], int],
     ) -> None:
         self.rules = rules
         self.write_buffer_bytes_max = write_buffer_bytes_max
         self.orders_per_s_max = orders_per_s_max
+        self.requests_per_s_max = requests_per_s_max
         self.now_ns = now_ns
 
 
@@ -105,6 +114,7 @@ class Connection(asyncio.Protocol):
         "_limits",
         "_loop",
         "_paused",
+        "_requests",
         "_timer",
         "_transport",
         "_writable",
@@ -155,6 +165,7 @@ class Connection(asyncio.Protocol):
         self.open_orders = 0
         self.counted_to = 0
         self.only_reads = False
+        self._requests = TokenBucket(limits.requests_per_s_max, period_ns=NS_PER_SECOND)
         self.set_limits(NO_LIMITS)
 
     # ------------------------------------------------------------ asyncio.Protocol
@@ -228,6 +239,17 @@ class Connection(asyncio.Protocol):
         self.limits = limits
         rate = rate_of(limits, orders_per_s_max=self._limits.orders_per_s_max)
         self.bucket = TokenBucket(rate, period_ns=NS_PER_SECOND)
+
+    def problem_of_rate(self, count: int, now_ns: int) -> str:
+        """Count a request for status or market data; say what is wrong if there are too many.
+
+        Args:
+            count: symbols or orders that it asks for.
+            now_ns: when it came, or when its turn has come.
+        """
+        if self._requests.take(now_ns, count):
+            return ""
+        return f"Rate limit: at most {self._limits.requests_per_s_max} requests per second"
 
     def answered(self, symbol: str, cl_ord_id: str) -> None:
         """Note that an order or replace is not in flight any more."""

@@ -26,7 +26,12 @@ from gateway.account_limits import (
     rate_of,
 )
 from gateway.connection import Connection
-from gateway.fix_tags import NEW_ORDER_SINGLE, ORDER_CANCEL_REPLACE_REQUEST
+from gateway.fix_tags import (
+    NEW_ORDER_SINGLE,
+    ORDER_CANCEL_REPLACE_REQUEST,
+    ORDER_MASS_STATUS_REQUEST,
+    ORDER_STATUS_REQUEST,
+)
 from gateway.fix_time import NS_PER_SECOND
 from gateway.market_requests import MARKET_REQUESTS
 from gateway.mass_requests import encode_query, mass_cancel_accepted
@@ -108,17 +113,28 @@ class Encoder:
             refusal = refuse(event.message, self._origin(entry, event), _DROP_COPY)
             self._set_request(entry, refusal)
             return
-        if event.message.msg_type in _LIMITED:
-            problem = None
+        problem = self._problem_of_rate(entry, event.message.msg_type)
+        if problem is not None:
+            request = refuse(event.message, self._origin(entry, event), problem)
+            self._set_request(entry, request)
+            return
+        self._translate(entry, event)
+
+    def _problem_of_rate(self, entry: Inbound, msg_type: bytes) -> Problem | None:
+        """Count a message that has a rate, and say whether it came too soon; cancels have none."""
+        connection, problem = entry.connection, None
+        if msg_type in _LIMITED:
             if not connection.bucket.take(entry.received_ns):
                 problem = self._too_fast(connection)
             elif len(connection.in_flight) >= self._in_flight_max:
                 problem = self._too_many
-            if problem is not None:
-                request = refuse(event.message, self._origin(entry, event), problem)
-                self._set_request(entry, request)
-                return
-        self._translate(entry, event)
+        elif msg_type in (ORDER_STATUS_REQUEST, ORDER_MASS_STATUS_REQUEST):
+            # Its list is of the orders that are open, as far as we know.
+            is_list = msg_type == ORDER_MASS_STATUS_REQUEST
+            count = max(1, connection.open_orders) if is_list else 1
+            text = connection.problem_of_rate(count, entry.received_ns)
+            problem = Problem(BusinessRejectReason.OTHER, text) if text else None
+        return problem
 
     def _translate(self, entry: Inbound, event: AppMessage) -> None:
         origin = self._origin(entry, event)

@@ -17,10 +17,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from engine.enums import BusinessRejectReason
-from engine.events import BusinessRejected
 from gateway.connection import Connection
 from gateway.fix_tags import (
-    BUSINESS_MESSAGE_REJECT,
     MARKET_DATA_REQUEST,
     MARKET_DATA_REQUEST_REJECT,
     SECURITY_LIST,
@@ -32,6 +30,7 @@ from gateway.fix_tags import (
     TRADING_SESSION_STATUS_REQUEST,
 )
 from gateway.market_book import NEVER, UNKNOWN, MarketBook
+from gateway.market_refusals import business_refusal, rate_refusal, symbols_asked_for
 from gateway.market_requests import (
     BANDWIDTH,
     DUPLICATE_REQ_ID,
@@ -51,7 +50,6 @@ from gateway.market_subscriptions import (
     Subscription,
 )
 from gateway.refusals import readable
-from gateway.reports_out import business_reject_body
 from gateway.security_texts import (
     INVALID,
     NONE_FOUND,
@@ -119,7 +117,13 @@ class MarketDesk:
         if not connection.session.can_send:
             return
         client = self._client(connection)
-        self._handlers[event.message.msg_type](client, event)
+        count = symbols_asked_for(event.message, symbols=len(self._symbols.by_tag))
+        too_fast = connection.problem_of_rate(count, self._now_ns()) if count else ""
+        if too_fast:
+            response_id = _response_id(client, event)
+            client.answers.append(rate_refusal(event, connection.account, response_id, too_fast))
+        else:
+            self._handlers[event.message.msg_type](client, event)
         if not self._send_answers(client) and len(client.answers) > ANSWERS_MAX:
             connection.session.logout("Too many requests", now_ns=self._now_ns())
         connection.settle()
@@ -222,7 +226,7 @@ class MarketDesk:
     def _on_list_request(self, client: Client, event: AppMessage) -> None:
         fields = event.message.fields
         req_id, kind = fields[b"320"], fields[b"559"]
-        response_id = b"%d-%d" % (client.number, event.msg_seq_num)
+        response_id = _response_id(client, event)
         symbols = list(self._symbols.by_tag.values())
         if kind == _ONE_BY_SYMBOL:
             symbols = [texts for texts in symbols if texts.name == fields.get(TAG_SYMBOL)]
@@ -290,7 +294,8 @@ class MarketDesk:
             if action == SUBSCRIBE:
                 client.statuses[key] = subscriptions
         if text:
-            client.answers.append(_business_reject(client, event, req_id, reason, text))
+            account = client.connection.account
+            client.answers.append(business_refusal(event, account, reason, text))
 
     # ------------------------------------------------------------ rounds
 
@@ -380,16 +385,5 @@ class MarketDesk:
         return True
 
 
-def _business_reject(
-    client: Client, event: AppMessage, req_id: bytes, reason: BusinessRejectReason, text: str
-) -> Message:
-    rejected = BusinessRejected(
-        index=0,
-        account=client.connection.account,
-        ref_seq_num=event.msg_seq_num,
-        ref_msg_type=readable(event.message.msg_type),
-        ref_id=readable(req_id[:REQ_ID_LENGTH_MAX]),
-        reason=reason,
-        text=text,
-    )
-    return BUSINESS_MESSAGE_REJECT, business_reject_body(rejected)
+def _response_id(client: Client, event: AppMessage) -> bytes:
+    return b"%d-%d" % (client.number, event.msg_seq_num)

@@ -44,7 +44,7 @@ _UNKNOWN_SECURITY: Final = b"20"
 _REQUEST_REJECTED: Final = b"6"
 _UNKNOWN_SESSION: Final = b"1"
 
-VALID, INVALID, NONE_FOUND = b"0", b"1", b"2"
+VALID, INVALID, NONE_FOUND, TEMPORARILY_UNAVAILABLE = b"0", b"1", b"2", b"4"
 """SecurityRequestResult (560)."""
 
 

@@ -133,6 +133,7 @@ class Gateway:
             session_rules(settings),
             write_buffer_bytes_max=settings.write_buffer_bytes_max,
             orders_per_s_max=settings.orders_per_s_max,
+            requests_per_s_max=settings.requests_per_s_max,
             now_ns=now_ns,
         )
         self._wire_up(f"{name}:{os.getpid()}:{secrets.token_hex(4)}", homes, retired)

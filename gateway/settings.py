@@ -59,6 +59,10 @@ class GatewaySettings(BaseModel):
     orders_per_s_max: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
     """Orders and replaces of a session per second, at once and in the long run; more are refused
     (103=99, 102=99). Cancels are never limited."""
+    requests_per_s_max: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
+    """Requests of a session for status or market data (H, AF, V, x, e, g) per second, at once and
+    in the long run; each counts once per symbol or open order that it asks for. More are refused
+    (35=j 380=0, 35=Y 281=2, 35=y 560=4). What cancels orders or ends a subscription never is."""
     backlog_max: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
     """Inputs of a symbol that wait for its engine; with so many, orders and replaces are refused
     (103=99, 102=99). Cancels and status requests never are."""

@@ -23,20 +23,25 @@ class TokenBucket:
     Source: ITU-T I.371, generic cell rate algorithm (virtual scheduling).
     """
 
-    __slots__ = ("_cost_ns", "_period_ns", "_used_until_ns")
+    __slots__ = ("_cost_ns", "_count", "_period_ns", "_used_until_ns")
 
     def __init__(self, count: int, *, period_ns: int) -> None:
         assert 1 <= count <= period_ns, "Invariant: a bucket lets something through"
+        self._count = count
         self._cost_ns = period_ns // count
         self._period_ns = self._cost_ns * count
         self._used_until_ns = 0
 
-    def take(self, now_ns: int) -> bool:
-        """Count one event and return True; when it is too many, return False and count nothing."""
-        used_until_ns = max(self._used_until_ns, now_ns) + self._cost_ns
-        if used_until_ns - now_ns > self._period_ns:
+    def take(self, now_ns: int, events: int = 1) -> bool:
+        """Count events that are one and return True; when too many were, count nothing.
+
+        They may go where a single one may, whatever room is left, so that small ones cannot keep
+        out a big one for ever; at most as many count as the bucket holds.
+        """
+        used_until_ns = max(self._used_until_ns, now_ns)
+        if used_until_ns + self._cost_ns - now_ns > self._period_ns:
             return False
-        self._used_until_ns = used_until_ns
+        self._used_until_ns = used_until_ns + self._cost_ns * min(events, self._count)
         return True
 
 

@@ -91,7 +91,9 @@ class RecordingHost:
 class World:
     """A connection between a recording host and a recording transport, with a clock."""
 
-    def __init__(self, *, write_buffer_bytes_max: int = 1_000) -> None:
+    def __init__(
+        self, *, write_buffer_bytes_max: int = 1_000, requests_per_s_max: int = 100
+    ) -> None:
         self.now_ns = NOW_NS
         self.host = RecordingHost()
         self.transport = RecordingTransport()
@@ -99,6 +101,7 @@ class World:
             SessionRules(comp_id=b"SHARDEX"),
             write_buffer_bytes_max=write_buffer_bytes_max,
             orders_per_s_max=10,
+            requests_per_s_max=requests_per_s_max,
             now_ns=lambda: self.now_ns,
         )
         self.connection = Connection(self.host, limits)

@@ -8,8 +8,20 @@ import msgspec
 import pytest
 
 from engine.commands import CancelOrder, MassCancel, NewOrder, decode_command
-from engine.enums import CxlRejReason, MassCancelRequestType, OrdRejReason, Side
-from engine.events import CancelRejected, MassCancelReported, OrderRejected, decode_output
+from engine.enums import (
+    BusinessRejectReason,
+    CxlRejReason,
+    MassCancelRequestType,
+    OrdRejReason,
+    Side,
+)
+from engine.events import (
+    BusinessRejected,
+    CancelRejected,
+    MassCancelReported,
+    OrderRejected,
+    decode_output,
+)
 from gateway.account_limits import NO_LIMITS, AccountLimits
 from gateway.encoder import Encoder, needs_lookup
 from gateway.fix_message import FixMessage
@@ -47,10 +59,18 @@ class World:
             bucket=TokenBucket(settings.orders_per_s_max, period_ns=NS_PER_SECOND),
         )
         self.connection.answered = self.answered
+        self.rate_counts: list[int] = []
+        self.rate_problem = ""
+        self.connection.problem_of_rate = self.problem_of_rate
 
     def answered(self, symbol: str, cl_ord_id: str) -> None:
         self.connection.in_flight.pop((symbol, cl_ord_id), None)
         self.connection.new_in_flight.discard((symbol, cl_ord_id))
+
+    def problem_of_rate(self, count: int, now_ns: int) -> str:
+        assert now_ns == NOW_NS
+        self.rate_counts.append(count)
+        return self.rate_problem
 
     def encode(self, message: FixMessage, *, sent_ns: int | None = None) -> Inbound:
         event = AppMessage(message.raw, message, 42, sent_ns is not None, False, sent_ns)
@@ -206,3 +226,30 @@ def test_other_messages_ask_for_nothing(world: World) -> None:
     entry = Inbound(world.connection, AdminMessage(b"x", b"0", 2), NOW_NS)
     world.encoder.encode([entry], end_of_batch=True)
     assert entry.request is None and entry.item is None
+
+
+def test_status_requests_have_a_rate_and_cancels_have_none(world: World) -> None:
+    world.connection.open_orders = 300
+    queries = [fix("35=H|11=a0|55=BTC-USD|54=1|790=q7"), fix("35=AF|584=m1|585=7")]
+    cancels = [fix(CANCEL), fix(MASS_CANCEL)]
+    for message in (*queries, *cancels):
+        item = world.encode(message).item
+        assert not isinstance(item, RefuseItem) or message.msg_type == b"q"
+    assert world.rate_counts == [1, 300]
+    world.rate_problem = "Rate limit"
+    for message, ref_id in zip(queries, ("a0", "m1"), strict=True):
+        item = world.encode(message).item
+        assert isinstance(item, RefuseItem)
+        (event,) = decode_output(item.output).events
+        assert isinstance(event, BusinessRejected)
+        assert (event.reason, event.text) == (BusinessRejectReason.OTHER, "Rate limit")
+        assert (event.ref_id, event.ref_msg_type) == (ref_id, message.msg_type.decode())
+    assert isinstance(world.encode(cancels[0]).item, PublishItem)
+    assert isinstance(world.encode(cancels[1]).item, MassCancelItem)
+    assert len(world.rate_counts) == 4
+
+
+def test_an_account_without_open_orders_still_counts_its_lists(world: World) -> None:
+    world.connection.open_orders = -1
+    world.encode(fix("35=AF|584=m1|585=7"))
+    assert world.rate_counts == [1]

@@ -10,8 +10,10 @@ from engine.enums import Side
 from engine.events import Event
 from gateway import market_desk, market_subscriptions
 from gateway.connection import Connection
+from gateway.fix_time import NS_PER_SECOND
 from gateway.market_book import MarketBook
 from gateway.market_desk import MarketDesk
+from gateway.market_refusals import symbols_asked_for
 from gateway.market_subscriptions import UNWRITTEN_BYTES_MAX
 from gateway.session_events import AppMessage
 from gateway.symbol_texts import SymbolTable
@@ -36,8 +38,8 @@ def phase(name: str, seq: int, symbol: str = SYMBOL) -> PhaseStatus:
 class World:
     """A desk, one client that is logged on, and one book."""
 
-    def __init__(self) -> None:
-        self.client = Client()
+    def __init__(self, *, requests_per_s_max: int = 100) -> None:
+        self.client = Client(requests_per_s_max=requests_per_s_max)
         self.connection = self.client.log_on()
         self.numbers: list[Connection] = []
         self.wanted: list[str] = []
@@ -295,4 +297,44 @@ async def test_subscriptions_end_with_the_connection_and_with_a_reset(world: Wor
     world.send(REQUEST.format("r1", 1))
     world.connection.connection_lost(None)
     assert world.round() == []
+    assert world.desk.subscriptions == 0
+
+
+REQUESTS = {
+    # request: how many symbols it asks for, of two
+    REQUEST.format("r1", 1): 1,
+    "35=V|262=r1|263=0|264=0|267=1|269=0|146=2|55=BTC-USD|55=ETH-USD": 2,
+    "35=x|320=r1|559=4": 2,
+    "35=x|320=r1|559=0|55=ETH-USD": 1,
+    "35=e|324=r1|55=ETH-USD|263=1": 1,
+    "35=g|335=r1|263=0": 2,
+    "35=g|335=r1|336=ETH-USD|263=0": 1,
+    REQUEST.format("r1", 2): 0,
+    "35=e|324=r1|55=ETH-USD|263=2": 0,
+    "35=g|335=r1|263=2": 0,
+}
+
+
+@pytest.mark.parametrize(("request_text", "count"), REQUESTS.items())
+def test_a_request_counts_once_per_symbol(request_text: str, count: int) -> None:
+    assert symbols_asked_for(fix(request_text), symbols=2) == count
+
+
+async def test_requests_that_come_too_soon_are_refused_and_change_nothing() -> None:
+    world = World(requests_per_s_max=2)
+    for seq, symbol in enumerate((SYMBOL, "ETH-USD")):
+        world.desk.take_phase(phase("continuous", seq + 1, symbol))
+    assert len(world.send("35=x|320=l1|559=4")) == 1
+    text = "Rate limit: at most 2 requests per second"
+    assert world.send(REQUEST.format("r1", 1)) == [f"Y 262=r1|281=2|58={text}"]
+    assert world.send("35=x|320=l2|559=4") == ["y 320=l2|322=0-2|560=4"]
+    for msg_type, request in (("e", "324=s1|55=BTC-USD"), ("g", "335=s1")):
+        [message] = world.send(f"35={msg_type}|{request}|263=1")
+        assert message == f"j 45=2|372={msg_type}|379=s1|380=0|58={text}"
+    assert world.desk.subscriptions == 0
+    world.client.now_ns += NS_PER_SECOND // 2
+    assert world.send(REQUEST.format("r1", 1)) == []
+    assert world.desk.subscriptions == 1
+    # What ends a subscription is never too soon.
+    world.send(REQUEST.format("r1", 2))
     assert world.desk.subscriptions == 0

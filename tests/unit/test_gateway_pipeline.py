@@ -60,6 +60,7 @@ class World:
             SessionRules(comp_id=b"SHARDEX"),
             write_buffer_bytes_max=1_000,
             orders_per_s_max=10,
+            requests_per_s_max=100,
             now_ns=lambda: NOW_NS,
         )
         self.connection = Connection(self.pipeline, limits)

@@ -24,6 +24,18 @@ def test_bucket_is_full_again_after_a_period_of_silence() -> None:
     assert [bucket.take(NS_PER_SECOND) for _ in range(4)] == [True, True, True, False]
 
 
+def test_events_that_are_one_go_where_a_single_one_may_and_count_in_full() -> None:
+    bucket = TokenBucket(5, period_ns=NS_PER_SECOND)
+    assert [bucket.take(0) for _ in range(4)] == [True] * 4
+    assert bucket.take(0, 3)
+    step_ns = NS_PER_SECOND // 5
+    assert [bucket.take(number * step_ns) for number in range(5)] == [False] * 3 + [True] * 2
+    # However many: no more than a period's worth.
+    assert bucket.take(10 * NS_PER_SECOND, 1_000_000)
+    assert not bucket.take(10 * NS_PER_SECOND + step_ns - 1)
+    assert bucket.take(10 * NS_PER_SECOND + step_ns)
+
+
 @given(st.lists(st.integers(0, NS_PER_SECOND), max_size=60), st.integers(1, 10))
 def test_no_period_ever_sees_more_than_twice_the_count(steps_ns: list[int], count: int) -> None:
     bucket = TokenBucket(count, period_ns=NS_PER_SECOND)
