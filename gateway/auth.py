@@ -32,7 +32,7 @@ _KEYS_MAX = 10_000
 _IPV6_PREFIX = 64
 _NS_PER_US = 1_000
 
-_WRONG = "Wrong Username (553) or Password (554)"
+_WRONG = "Wrong Username (553), Password (554), or signature (96)"
 
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 

@@ -165,7 +165,7 @@ class MessageFlow:
         if message.msg_type == LOGOUT:
             self.take_logout(message, now_ns)
             return Ending("the peer logged out", None, waits=False)
-        if message.msg_type == SEQUENCE_RESET and _is_reset(message):
+        if _is_reset(message) and (message.fault is None or msg_seq_num != inbound.expected):
             return self._on_reset(message, msg_seq_num, now_ns)
         if msg_seq_num > inbound.expected:
             return self._on_too_high(message, msg_seq_num, now_ns)
@@ -273,7 +273,12 @@ class MessageFlow:
         self._note(message, msg_seq_num)
 
     def _on_reset(self, message: FixMessage, msg_seq_num: int, now_ns: int) -> Ending | None:
-        """SequenceReset without GapFill: its own number does not matter (cases 11a to 11c)."""
+        """SequenceReset without GapFill: its own number does not matter (cases 11a to 11c).
+
+        A faulty one that has the expected number is rejected, and consumes it, like any message.
+        """
+        if message.fault is not None:
+            return self._reject(message, msg_seq_num, message.fault, now_ns)
         new_seq_no = int(message.fields[TAG_NEW_SEQ_NO])
         if new_seq_no < self._inbound.expected:
             fault = Fault(SessionRejectReason.VALUE_INCORRECT, TAG_NEW_SEQ_NO)
@@ -360,4 +365,5 @@ class MessageFlow:
 
 
 def _is_reset(message: FixMessage) -> bool:
-    return message.fault is None and message.fields.get(TAG_GAP_FILL_FLAG) != b"Y"
+    is_gap_fill = message.fields.get(TAG_GAP_FILL_FLAG) == b"Y"
+    return message.msg_type == SEQUENCE_RESET and not is_gap_fill

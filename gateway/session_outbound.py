@@ -225,7 +225,8 @@ class OutboundSide:
         fields = [*_way_back(message), (b"45", b"%d" % msg_seq_num)]
         if fault.ref_tag is not None:
             fields.append((b"371", fault.ref_tag))
-        fields.append((b"372", message.msg_type))
+        if message.msg_type:
+            fields.append((b"372", message.msg_type))
         fields.append((b"373", b"%d" % fault.reason))
         text = SESSION_REJECT_TEXTS[fault.reason]
         if fault.reason is SessionRejectReason.VALUE_INCORRECT and fault.ref_tag in _IDS:

@@ -203,9 +203,7 @@ class MessageReader:
         whole = [(tag, value) for tag, value in pairs if value is not None]
         rule = CLIENT_RULES.get(msg_type)
         if rule is None:
-            known = msg_type in FIX44_MSG_TYPES
-            fault = None if known else Fault(SessionRejectReason.INVALID_MSG_TYPE, TAG_MSG_TYPE)
-            return FixMessage(raw, msg_type, dict(whole), fault)
+            return FixMessage(raw, msg_type, dict(whole), _fault_of_type(msg_type))
         fault = _Check(rule, pairs).find_fault()
         if fault is None and len(pairs) <= LAYOUT_FIELDS_MAX:
             self._remember(msg_type, _Layout(whole))
@@ -337,6 +335,15 @@ def _fault_of_missing(required: tuple[bytes, ...], seen: set[bytes]) -> Fault | 
         return None
     missing = next(tag for tag in required if tag not in seen)
     return Fault(SessionRejectReason.REQUIRED_TAG_MISSING, missing)
+
+
+def _fault_of_type(msg_type: bytes) -> Fault | None:
+    """Judge a MsgType (35) that clients may not send."""
+    if not msg_type:
+        return Fault(SessionRejectReason.TAG_WITHOUT_VALUE, TAG_MSG_TYPE)
+    if msg_type not in FIX44_MSG_TYPES:
+        return Fault(SessionRejectReason.INVALID_MSG_TYPE, TAG_MSG_TYPE)
+    return None
 
 
 def _fault_of_unknown(tag: bytes) -> Fault:

@@ -77,7 +77,7 @@ async def test_bad_input_gets_its_answer_and_others_trade_on(
 
     liar = await venue.connect(gateway)
     liar.logon(poor, "poor", b"wrong")
-    await liar.expect("5", t58="Wrong Username (553) or Password (554)")
+    await liar.expect("5", t58="Wrong Username (553), Password (554), or signature (96)")
     await liar.expect_closed()
     stranger = await venue.connect(gateway)
     stranger.logon(999, "nobody", PASSWORD)

@@ -56,7 +56,7 @@ async def test_captured_logon_is_worth_nothing_at_any_gateway(
         await log_out(peer, account)
         for one in (gateway, other):
             thief = await present(venue, one, captured)
-            await thief.expect("5", t58="Wrong Username (553) or Password (554)")
+            await thief.expect("5", t58="Wrong Username (553), Password (554), or signature (96)")
             await thief.expect_closed()
 
 
