@@ -18,7 +18,7 @@ the order of their places. A refill takes a new one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -56,7 +56,7 @@ class BookOrder(msgspec.Struct, frozen=True, array_like=True, gc=False):
     place: int
 
 
-class BookChanges(NamedTuple):
+class BookChanges(msgspec.Struct, frozen=True, gc=False):
     """What one output changed: each touched level and order once, as it stands after it."""
 
     bids: list[LevelChange]
@@ -103,6 +103,14 @@ class OrderReplica:
         Raises:
             AssertionError: they do not continue this book.
         """
+        if len(events) == 1:
+            event = events[0]
+            if type(event) is OrderAccepted and self._rests_whole(event):
+                # Most outputs: an order that rests, and nothing else.
+                order, level = self._append(event, event.leaves_lots)
+                if order.side is _BUY:
+                    return BookChanges([level], [], [order])
+                return BookChanges([], [level], [order])
         for event in events:
             handler = _HANDLERS.get(type(event))
             if handler is not None:
@@ -152,6 +160,7 @@ class OrderReplica:
         order = self.orders.get(event.order_seq)
         if order is not None:
             self._remove(order)
+        self._touched.setdefault(event.order_seq, None)
         self._append(event, event.displayed_lots)
 
     def _on_canceled(self, event: OrderCanceled) -> None:
@@ -178,6 +187,9 @@ class OrderReplica:
 
     # ------------------------------------------------------------ orders and levels
 
+    def _rests_whole(self, event: OrderAccepted) -> bool:
+        return event.conditions is None and event.leaves_lots > 0 and event.ord_type not in _STOPS
+
     def _arrive(self) -> None:
         """Display what the incoming order has left."""
         event, self._incoming = self._incoming, None
@@ -186,20 +198,20 @@ class OrderReplica:
             conditions = event.conditions
             floor_lots = conditions.max_floor_lots if conditions is not None else 0
             lots = self._leaves_lots
+            self._touched.setdefault(event.order_seq, None)
             self._append(event, min(floor_lots, lots) if floor_lots else lots)
 
-    def _append(self, event: OrderState, lots: int) -> None:
+    def _append(self, event: OrderState, lots: int) -> tuple[BookOrder, LevelChange]:
         self._last_place += 1
         order = BookOrder(event.order_seq, event.side, event.price_ticks, lots, self._last_place)
-        self._touched.setdefault(event.order_seq, None)
-        self._put(order)
+        return order, self._put(order)
 
-    def _put(self, order: BookOrder) -> None:
+    def _put(self, order: BookOrder) -> LevelChange:
         assert order.qty_lots > 0, "Invariant: a displayed order shows something"
         price_ticks = order.price_ticks
         self.orders[order.order_seq] = order
         self._queues[order.side - 1].setdefault(price_ticks, {})[order.order_seq] = order
-        self._levels(order.side).add(price_ticks, order.qty_lots, 1)
+        return self._levels(order.side).add(price_ticks, order.qty_lots, 1)
 
     def _change(self, order: BookOrder, lots: int) -> None:
         assert 0 < lots < order.qty_lots, "Invariant: what keeps its place becomes less"

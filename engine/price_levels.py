@@ -47,8 +47,8 @@ class PriceLevels:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def add(self, price_ticks: int, qty_lots: int, orders: int) -> None:
-        """Add to a level's total and number of orders; both may be negative."""
+    def add(self, price_ticks: int, qty_lots: int, orders: int) -> LevelChange:
+        """Add to a level's total and number of orders; both may be negative. Return the level."""
         level = self._levels.get(price_ticks)
         if level is None:
             self._insert(price_ticks)
@@ -57,10 +57,12 @@ class PriceLevels:
             orders += level.orders
         assert qty_lots >= 0, "Invariant: no level is negative"
         assert (qty_lots > 0) == (orders > 0), "Invariant: quantity means orders"
+        changed = LevelChange(price_ticks, qty_lots, orders)
         if orders:
-            self._levels[price_ticks] = LevelChange(price_ticks, qty_lots, orders)
+            self._levels[price_ticks] = changed
         else:
             self._remove(price_ticks)
+        return changed
 
     def put(self, change: LevelChange) -> None:
         """Set a level to a total and a number of orders; 0 orders removes it if it is there."""

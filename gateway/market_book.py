@@ -152,7 +152,8 @@ class MarketBook:
         events = output.events
         if events and type(events[0]) is SymbolDefined:
             self._define(events[0].rules)
-        bids, asks, _ = self._replica.apply(events)
+        changes = self._replica.apply(events)
+        bids, asks = changes.bids, changes.asks
         trades = trades_of(output) if len(events) > 1 else ()
         if trades:
             self._trades.extend(trades)

@@ -70,9 +70,12 @@ class SymbolFeed:
             raise SequenceGap(self.symbol, self.seq + 1, seq)
         events = output.events
         defined = self._define(events) if events and type(events[0]) is SymbolDefined else None
-        bids, asks, orders = self.book.apply(events)
-        trades = trades_of(output) if len(events) > 1 else []
-        phase = _phase_of(output)
+        changes = self.book.apply(events)
+        bids, asks = changes.bids, changes.asks
+        trades: list[Trade] = []
+        phase = None
+        if len(events) > 1 or not changes.orders:
+            trades, phase = trades_of(output), _phase_of(output)
         bbo: Bbo | None = self.book.bbo() if bids or asks else self._bbo
         if bbo == self._bbo:
             bbo = None
@@ -90,9 +93,9 @@ class SymbolFeed:
             )
             self._last = after
         self.seq = seq
+        ts_us, orders = output.ts_us, changes.orders
         return Update(
-            *(self.symbol, seq, output.ts_us, trades, bids, asks, orders),
-            *(bbo, defined, phase, before, after),
+            self.symbol, seq, ts_us, trades, bids, asks, orders, bbo, defined, phase, before, after
         )
 
     def _define(self, events: list[Event]) -> SymbolDefined:

@@ -125,8 +125,8 @@ class Publisher:
             )
         self.messages += len(commands)
         # Only now: a heartbeat must not be ahead of the message that it repeats.
-        for update in entries:
-            one = channels[update.symbol]
+        for symbol, update in {update.symbol: update for update in entries}.items():
+            one = channels[symbol]
             one.seq, one.ts_us, one.last = update.seq, update.ts_us, update.after
 
     async def run_heartbeats(self) -> None:

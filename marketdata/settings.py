@@ -12,7 +12,7 @@ class MarketDataSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    read_interval_ms: Annotated[int, Field(ge=0, le=100)] = 5
+    read_interval_ms: Annotated[int, Field(ge=0, le=100)] = 20
     """Events of a shard are read at most so often. The first one after a quiet time is read at
     once; under load a message may be so much later, and costs less the more are read together."""
     snapshot_interval_ms: Annotated[int, Field(ge=20, le=1_000)] = 500

@@ -17,7 +17,7 @@ class WriterSettings(BaseModel):
     reading stops: two batches, some 1 kB a row, are what the writer holds in memory at most."""
     batch_age_ms_max: Annotated[int, Field(ge=10, le=60_000)] = 200
     """A smaller batch waits so long for more rows. Lower: rows show sooner, and each costs more."""
-    read_interval_ms: Annotated[int, Field(ge=0, le=1_000)] = 25
+    read_interval_ms: Annotated[int, Field(ge=0, le=1_000)] = 100
     """Events of a shard are read at most so often, unless there are more than a read brings. Nobody
     waits for the writer: fewer and larger reads cost it and Redis less."""
     publish_interval_ms: Annotated[int, Field(ge=10, le=60_000)] = 1_000

@@ -18,8 +18,8 @@ class Book(OrderReplica):
     """A replica whose ``apply`` tells the levels only."""
 
     def levels_after(self, *events: object) -> Levels:
-        bids, asks, _ = self.apply(list(events))  # type: ignore[arg-type]
-        return bids, asks
+        changes = self.apply(list(events))  # type: ignore[arg-type]
+        return changes.bids, changes.asks
 
 
 def book_with(*orders: tuple[int, Side, int, int]) -> Book:
