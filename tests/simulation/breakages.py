@@ -169,7 +169,11 @@ _FENCE = "if lease[1] ~= head[2] or tonumber(lease[2]) ~= head[3] then"
 _REPORT = "call('XADD', outbox[account], format('%d-0', number), 'e', ARGV[report + i])"
 
 SOUND = Breakage("nothing", ())
-POSITIONS_FIRST = Breakage("writer-position-outside-its-transaction", ("table ", "WriteFailed"))
+POSITIONS_FIRST = Breakage(
+    "writer-position-outside-its-transaction",
+    ("table ", "WriteFailed"),
+    may_show=lambda plan: plan.writer and bool(plan.happenings or plan.kills_at_request),
+)
 
 _ALL = (
     SOUND,
