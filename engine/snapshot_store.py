@@ -38,6 +38,9 @@ class SnapshotStore:
         directory: Of this engine alone.
         incarnations: Symbol to the incarnation of its stream.
         is_owner: False for somebody who only reads, beside the engine: nothing is changed.
+
+    Attributes:
+        refused: Path to why, of those that `newest_good` has passed over as damaged or foreign.
     """
 
     def __init__(
@@ -45,7 +48,9 @@ class SnapshotStore:
     ) -> None:
         self._directory = directory
         self._incarnations = dict(incarnations)
-        self._refused: set[Path] = set()
+        self.refused: dict[Path, OSError | SnapshotCorrupt | SnapshotVersion] = {}
+        # Who only reads says itself what it found.
+        self._level = logging.WARNING if is_owner else logging.DEBUG
         if is_owner:
             if not directory.is_dir():
                 directory.mkdir(mode=0o700, parents=True)
@@ -55,17 +60,18 @@ class SnapshotStore:
     def newest_good(self, symbol: str, *, at_most: int) -> SymbolState | None:
         """Return a state made from the newest good snapshot with a seq of `at_most` or less.
 
-        One that is damaged, foreign or newer is passed over with a warning. None if none is left.
+        One that is damaged, foreign or newer is passed over, by its owner with a warning. None if
+        none is left.
         """
         for path, seq in reversed(self._snapshots(symbol)):
             if seq > at_most:
-                logger.warning("Snapshot %s is passed over: beyond seq %d", path, at_most)
+                logger.log(self._level, "Snapshot %s is passed over: beyond seq %d", path, at_most)
                 continue
             try:
                 return self._load(path, symbol, seq)
             except (OSError, SnapshotCorrupt, SnapshotVersion) as error:
-                logger.warning("Snapshot %s is passed over: %s", path, error)
-                self._refused.add(path)
+                logger.log(self._level, "Snapshot %s is passed over: %s", path, error)
+                self.refused[path] = error
         return None
 
     def floor(self, symbol: str) -> int:
@@ -73,7 +79,7 @@ class SnapshotStore:
 
         One that was found to be damaged does not count.
         """
-        found = [seq for path, seq in self._snapshots(symbol) if path not in self._refused]
+        found = [seq for path, seq in self._snapshots(symbol) if path not in self.refused]
         return found[-KEPT_PER_SYMBOL] if len(found) >= KEPT_PER_SYMBOL else 0
 
     def write_new(self, symbol: str, seq: int, data: bytes, *, writer: int) -> None:
@@ -116,18 +122,18 @@ class SnapshotStore:
         for symbol, seq in positions.items():
             path = self._path(symbol, seq)
             self._new_path(symbol, seq, writer).replace(path)
-            self._refused.discard(path)
+            self.refused.pop(path, None)
         sync_directory(self._directory)
         for symbol, seq in positions.items():
             self._prune(symbol, seq)
 
     def _prune(self, symbol: str, seq: int) -> None:
         found = self._snapshots(symbol)
-        good = [path for path, of in found if of <= seq and path not in self._refused]
+        good = [path for path, of in found if of <= seq and path not in self.refused]
         for path, _ in found:
             if path not in good[-KEPT_PER_SYMBOL:]:
                 path.unlink()
-                self._refused.discard(path)
+                self.refused.pop(path, None)
 
     def discard_new(self) -> None:
         """Remove what was written beside its place and never put there."""

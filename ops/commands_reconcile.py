@@ -34,6 +34,7 @@ How it proves that depends on what is there, and the last line says it:
                                      best prices; takes as long as what has come since the
                                      snapshots, with one book at a time in memory
   by journals                        with --full: as the first, from the engines' journals
+Each symbol's newest snapshot is checked in every case; a damaged one is a difference.
 Snapshots and journals are read under var_dir; what could not be checked without them is said,
 and is no difference."""
 

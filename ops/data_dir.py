@@ -47,12 +47,12 @@ def read_versions(path: Path) -> dict[str, str]:
         raise DataDirectoryMismatch(f"{file} cannot be read: {e.strerror}") from e
     except ValueError as e:
         raise DataDirectoryMismatch(f"{file} is damaged: {e}") from e
-    is_ours = isinstance(found, dict) and all(isinstance(one, str) for one in found.values())
-    if not is_ours or _LAYOUT not in found:
+    versions = found if isinstance(found, dict) else {}
+    if _LAYOUT not in versions or not all(isinstance(one, str) for one in versions.values()):
         raise DataDirectoryMismatch(
             f"{file} is damaged: expected versions by part, {_LAYOUT} among them"
         )
-    return found
+    return versions
 
 
 def check_layout(path: Path) -> None:

@@ -14,11 +14,16 @@ is:
   says what was not checked.
 - Journals (asked for): like the first, the commands coming from the engines' journals.
 
+Each symbol's newest snapshot is checked in any case: what it and the commands behind it give is
+what Redis has, or what all commands give. A damaged one is a difference although the engines have
+an older one, or a journal: somebody has to look at that disk.
+
 Limits. A replay applies some 25,000 entries a second (a million orders: 40 s) and has the books in
 memory, two copies of open orders and balances, and one bite of a stream; from a journal, one
-segment too. From snapshots it takes the commands since they were made, and the outputs that
-PostgreSQL lacks; in memory is one symbol's book at a time, and open orders and balances. What is
-trimmed while it is read makes it look again, at most LOOKS_MAX times.
+segment too; then one symbol's book again, from its snapshot. From snapshots it takes the commands
+since they were made, and the outputs that PostgreSQL lacks; in memory is one symbol's book at a
+time, and open orders and balances. What is trimmed while it is read makes it look again, at most
+LOOKS_MAX times.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.errors import JournalCorrupt, JournalMismatch
+from engine.errors import JournalCorrupt, JournalMismatch, SnapshotCorrupt
 from engine.journal_reader import JournalReader, segment_paths
 from engine.shard import SymbolState
 from engine.snapshot_store import SnapshotStore
@@ -72,7 +77,7 @@ class Reconciled(msgspec.Struct, frozen=True):
     Attributes:
         differences: none means clean.
         proof: BY_REPLAY, BY_SNAPSHOTS or BY_JOURNALS.
-        snapshots: symbol → seq of the snapshot that its replay began with, if with any.
+        snapshots: symbol → seq of the snapshot of it that was checked, if there is any.
         unchecked: what this proof could not say, one line each.
         replayed: inputs that were applied again.
         settled: symbol → seq up to which its inputs were looked at.
@@ -163,7 +168,9 @@ class _Look:
         if self._proof == BY_SNAPSHOTS:
             await self._prove_by_snapshots(behind)
         else:
-            await self._prove_by_replay()
+            replay = await self._prove_by_replay()
+            for symbol, one in cut.symbols.items():
+                await self._check_snapshot(symbol, one, replay)
 
     def result(self, elapsed_s: float) -> Reconciled:
         """Return what was found."""
@@ -198,15 +205,15 @@ class _Look:
 
     # ------------------------------------------------------------ from the first command on
 
-    async def _prove_by_replay(self) -> None:
-        """Apply all commands, and compare what they give with everything."""
+    async def _prove_by_replay(self) -> Replay:
+        """Apply all commands, compare what they give with everything, and return it."""
         found, cut, stored = self._found, self._cut, self._stored
         replay, then = Replay(self._skips), Holdings()
         is_whole = await self._apply_all(replay, then)
         self._replayed = sum(map(replay.shard.position, cut.symbols))
         if not is_whole or self._transfers is None:
             found.add("replay", "balances and open orders", "cannot be compared without it")
-            return
+            return replay
         check_stored_balances(
             found, stored.balances, expected_balances(then.owned, self._transfers[0])
         )
@@ -216,6 +223,7 @@ class _Look:
         check_opens(found, "open order", cut.opens, replay.opens)
         for symbol in cut.symbols:
             self._check_best_prices(replay, symbol)
+        return replay
 
     async def _apply_all(self, replay: Replay, then: Holdings) -> bool:
         """Apply the commands of all symbols; False where that was not possible."""
@@ -291,11 +299,7 @@ class _Look:
         replay = Replay(self._skips)
         state = self._newest_snapshot(symbol, cut)
         if state is not None:
-            self._snapshots[symbol] = state.seq
-            try:
-                replay.restore(symbol, state)
-            except AssertionError as error:
-                self._found.add("snapshot", f"{symbol} at {state.seq}", str(error))
+            if not self._is_restored(replay, symbol, state):
                 return
         elif cut.orders.first > 1:
             self._unchecked.append(
@@ -304,13 +308,42 @@ class _Look:
             )
             return
         first = replay.shard.position(symbol)
-        async with self._link.sibling(cut.db) as link:
-            reading = SymbolReading(self._reading, link, symbol, replay, then=Holdings(), stored=0)
-            is_whole = await reading.read_stream()
+        is_whole = await self._read_on(self._reading, symbol, cut, replay)
         self._replayed += replay.shard.position(symbol) - first
         if is_whole:
             check_opens(self._found, "open order", _of(symbol, self._cut.opens), replay.opens)
             self._check_best_prices(replay, symbol)
+
+    async def _check_snapshot(self, symbol: str, cut: SymbolCut, all_applied: Replay) -> None:
+        """Apply what follows a snapshot, and compare with what all commands have given."""
+        replay = Replay(self._skips)
+        state = self._newest_snapshot(symbol, cut)
+        if state is None or not self._is_restored(replay, symbol, state):
+            return
+        # What is wrong with the stream, or with Redis, has been found already.
+        reading = Reading(Differences(), self._link, self._cut, may_move=self._may_move)
+        is_whole = await self._read_on(reading, symbol, cut, replay)
+        if not is_whole or all_applied.shard.position(symbol) != cut.settled:
+            return
+        if replay.shard.state_hash(symbol) != all_applied.shard.state_hash(symbol):
+            text = "and the commands behind it give another book than all commands do"
+            self._found.add("snapshot", f"{symbol} at {self._snapshots[symbol]}", text)
+
+    async def _read_on(self, reading: Reading, symbol: str, cut: SymbolCut, replay: Replay) -> bool:
+        """Apply what follows in the symbol's stream; False where not all could be applied."""
+        async with self._link.sibling(cut.db) as link:
+            one = SymbolReading(reading, link, symbol, replay, then=Holdings(), stored=0)
+            return await one.read_stream()
+
+    def _is_restored(self, replay: Replay, symbol: str, state: SymbolState) -> bool:
+        """Begin a replay with a snapshot, unless that contradicts itself."""
+        self._snapshots[symbol] = state.seq
+        try:
+            replay.restore(symbol, state)
+        except AssertionError as error:
+            self._found.add("snapshot", f"{symbol} at {state.seq}", str(error))
+            return False
+        return True
 
     def _newest_snapshot(self, symbol: str, cut: SymbolCut) -> SymbolState | None:
         """Return the newest good one at or below the cut that the stream follows."""
@@ -320,11 +353,21 @@ class _Look:
             if directory.is_dir():
                 store = SnapshotStore(directory, {symbol: cut.incarnation}, is_owner=False)
                 state = store.newest_good(symbol, at_most=cut.settled)
+                self._note_refused(store)
                 if state is not None and (found is None or state.seq > found.seq):
                     found = state
         if found is not None and found.seq + 1 < cut.orders.first:
             return None
         return found
+
+    def _note_refused(self, store: SnapshotStore) -> None:
+        for path, error in store.refused.items():
+            where = f"{path.parent.name}/{path.name}"
+            if isinstance(error, SnapshotCorrupt):
+                self._found.add("snapshot", where, str(error))
+            elif path.exists():
+                # Neither removed by its engine meanwhile, nor ours to judge.
+                self._unchecked.append(f"snapshot {where}: {error}")
 
     def _all_transfers(self) -> dict[Owner, int]:
         assert self._transfers is not None, "Invariant: the ledger has been read"

@@ -156,8 +156,9 @@ def test_what_is_trimmed_is_proved_from_snapshots(exchange: ExchangeProcess) -> 
 
 def test_journals_prove_it_from_the_first_command(exchange: ExchangeProcess) -> None:
     result = reconciled(exchange, "--full")
-    assert (result["differences"], result["unchecked"], result["snapshots"]) == ([], [], {})
+    assert (result["differences"], result["unchecked"]) == ([], [])
     assert result["proof"] == "journals"
+    assert result["snapshots"][ALFA] == _newest_snapshot(exchange)[1]
     assert result["replayed"] == sum(result["settled"].values())
     assert "ALARM" not in exchange.said
 
@@ -299,30 +300,43 @@ def test_a_snapshot_of_another_book_is_found_out(exchange: ExchangeProcess) -> N
     path.write_bytes(encode_snapshot(symbol, state))
     try:
         found = reconciled(exchange)["differences"]
+        by_journals = reconciled(exchange, "--full")["differences"]
     finally:
         path.write_bytes(whole)
+    text = "and the commands behind it give another book than all commands do"
+    assert by_journals == [{"check": "snapshot", "where": f"{ALFA} at {seq}", "text": text}]
     assert "open order" in {one["check"] for one in found}, found
     assert any("|rest: is " in one["where"] + ": " + one["text"] for one in found)
 
 
-def test_a_damaged_snapshot_is_replaced_by_the_one_before_it_or_said_to_be_missing(
-    exchange: ExchangeProcess,
+@pytest.mark.parametrize("more", [(), ("--full",)])
+def test_a_damaged_snapshot_is_named_and_replaced_by_the_one_before_it_or_said_to_be_missing(
+    exchange: ExchangeProcess, more: tuple[str, ...]
 ) -> None:
     # Those of the engine alone: there is no standby here.
     (older, older_seq), (newest, _) = _snapshots(exchange)
     kept = {path: path.read_bytes() for path in (older, newest)}
     try:
         newest.write_bytes(kept[newest][:-1])
-        result = reconciled(exchange)
-        assert (result["differences"], result["snapshots"][ALFA]) == ([], older_seq)
+        result = reconciled(exchange, *more)
+        [one] = result["differences"]
+        assert (one["check"], one["where"]) == ("snapshot", f"engine-1/{newest.name}")
+        assert one["text"].startswith(f"snapshot {newest.name}: ")
+        assert result["snapshots"][ALFA] == older_seq
         older.write_bytes(b"")
-        result = reconciled(exchange)
-        assert (result["differences"], ALFA in result["snapshots"]) == ([], False)
-        [text] = result["unchecked"]
-        assert text.startswith(f"{ALFA}: events and open orders against its commands: no snapshot")
-        shown = exchange.call("reconcile").out.splitlines()
-        assert f"not checked: {text}" in shown
-        assert shown[-1].startswith("clean: ")
+        result = reconciled(exchange, *more)
+        names = [f"engine-1/{path.name}" for path in (newest, older)]
+        assert [one["where"] for one in result["differences"]] == names
+        assert ALFA not in result["snapshots"]
+        done = exchange.call("reconcile", *more)
+        assert done.err == ""
+        shown = done.out.splitlines()
+        assert shown[-1].startswith("2 differences: ")
+        if not more:
+            [text] = result["unchecked"]
+            begin = f"{ALFA}: events and open orders against its commands: no snapshot"
+            assert text.startswith(begin)
+            assert f"not checked: {text}" in shown
     finally:
         for path, data in kept.items():
             path.write_bytes(data)
