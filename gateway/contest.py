@@ -24,7 +24,7 @@ from typing import Any
 
 from gateway.connection import Connection
 from router.errors import OutOfMemory, RedisUnavailable
-from router.sessions import Disabled, OnDisconnect, Opened, Sessions, Taken
+from router.sessions import OnDisconnect, Outcome, Sessions, Taken
 
 PROBE_TIMEOUT_S = 1.0
 """How long the first client may take to say something before it counts as gone."""
@@ -70,7 +70,7 @@ class Contests:
         *,
         reset: bool,
         on_disconnect: OnDisconnect,
-    ) -> Opened | Taken | Disabled:
+    ) -> Outcome:
         """Take an account's session, if need be after whoever has it turned out to be gone.
 
         Args:
@@ -83,7 +83,7 @@ class Contests:
             RedisUnavailable: no reply.
         """
 
-        def log_on() -> Awaitable[Opened | Taken | Disabled]:
+        def log_on() -> Awaitable[Outcome]:
             return self._sessions.logon(account, reset=reset, on_disconnect=on_disconnect)
 
         outcome = await log_on()

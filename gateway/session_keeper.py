@@ -21,12 +21,16 @@ from gateway.resends import resend_stored
 from gateway.session_events import LogonRequested, NeedOutLimit, ResendRequested, SessionRules
 from router.errors import Fenced, OutOfMemory, RedisUnavailable
 from router.redis_client import RedisLink, retry_while_away
-from router.sessions import Disabled, OnDisconnect, Opened, Sessions, Taken
+from router.sessions import Disabled, OnDisconnect, Opened, Outcome, RestoredSince, Sessions
 from router.user_settings import read_settings
 from router.users import read_user
 
 _LOST = "The exchange has lost a part of this session: log on again"
 _DISABLED = "User disabled"
+_RESTORED = (
+    "The exchange was restored from a backup: what came after it is void, and its numbers are given"
+    " again; begin anew with ResetSeqNumFlag (141=Y)"
+)
 _ON_DISCONNECT = {
     None: OnDisconnect.AS_SET,
     True: OnDisconnect.CANCEL,
@@ -390,8 +394,10 @@ class SessionKeeper:
         )
 
 
-def _opened_or_denied(outcome: Opened | Taken | Disabled) -> Opened | Denied:
+def _opened_or_denied(outcome: Outcome) -> Opened | Denied:
     if isinstance(outcome, Opened):
         return outcome
+    if isinstance(outcome, RestoredSince):
+        return Denied(_RESTORED)
     # The first connection is alive: the second one is dropped without a word (case 1b).
     return Denied(_DISABLED if isinstance(outcome, Disabled) else None)

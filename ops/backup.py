@@ -10,11 +10,15 @@ Why this is consistent. All state that counts is in Redis and in the journals. R
 one moment. An engine commits nothing that its journal lacks, so journals that are copied later have
 all that Redis had at R; what they have beyond that is cut off by `restore`. PostgreSQL and the
 snapshots follow from the journals. Hence nothing has to stop, and nothing has to be copied twice.
+
+The engines' journals must be whole, from their first record on: they are read before anything is
+copied. Of the gateways' journals, which are evidence and no state, the oldest may be elsewhere.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import os
 import shutil
@@ -25,18 +29,19 @@ from pathlib import Path
 
 import msgspec
 
-from engine.journal_reader import archived_path, segment_paths
-from ops.data_dir import DATA_DIRECTORY_VERSION, DataDirectory, sync_directory
-from ops.embedded_redis import EmbeddedRedis
-from ops.endpoints import find_redis
-from ops.errors import CommandFailed, DataDirectoryLocked
+from engine.errors import JournalGap
+from engine.journal_reader import JournalReader, archived_path, segment_paths
+from ops.data_dir import DATA_DIRECTORY_VERSION, read_versions, sync_directory
+from ops.errors import CommandFailed
+from ops.journal_replay import journals_in
 from ops.settings import Settings
+from ops.venue_servers import venue_servers
 from ops.wiring import VERSION, accounts_link
 from router import keys
 from router.dense_ids import last_entry, last_number
 from router.redis_client import RedisLink
 
-BACKUP_FORMAT = 1
+BACKUP_FORMAT = 2
 MANIFEST = "manifest.json"
 REDIS_FILE = "redis.rdb"
 JOURNALS = "journals"
@@ -69,6 +74,8 @@ class Manifest(msgspec.Struct, frozen=True):
         redis_version: major and minor, as versions.json has it.
         shardex_version: which made it.
         created_s: when, s since 1970.
+        moment_us: Redis' clock at the moment R, µs since 1970: all that Redis has was stamped
+            before, and nothing that it has not.
         was_running: whether the venue ran meanwhile.
         files: path within the backup → what is there.
     """
@@ -78,6 +85,7 @@ class Manifest(msgspec.Struct, frozen=True):
     redis_version: str
     shardex_version: str
     created_s: int
+    moment_us: int
     was_running: bool
     files: dict[str, BackedUpFile]
 
@@ -105,33 +113,104 @@ def back_up(settings: Settings, config: Path, target: Path) -> Manifest:
         target: the backup; must not exist.
 
     Raises:
-        CommandFailed: there is no venue, the target exists, or a server cannot save.
+        CommandFailed: there is no venue, the target exists or cannot be written, a journal is not
+            whole, a server cannot save, or another backup is under way.
         DataDirectoryLocked: the venue is starting or stopping.
+        DataDirectoryMismatch: versions.json is damaged.
+        JournalCorrupt, JournalMismatch: a journal is damaged.
         RedisUnavailable: Redis does not answer.
         OpsError: the private Redis of a venue that is stopped does not start.
     """
     refuse_external_servers(settings, "backup")
-    versions = settings.var_dir / "versions.json"
-    if not versions.exists():
-        raise CommandFailed(f"{settings.var_dir}: there is no venue here")
-    if target.exists():
-        raise CommandFailed(f"{target} exists already: name another directory")
-    new = target.with_name(target.name + ".new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(mode=0o700, parents=True)
-    with _servers(settings) as (url, was_running):
-        saving = _save_redis(settings, url, new, wait_for_ledger=was_running)
-        files = {REDIS_FILE: asyncio.run(saving)}
-        files |= _copy_journals(settings.var_dir / JOURNALS, new)
-    for name, path in ((VENUE_FILE, config), (DEMO_FILE, settings.var_dir / DEMO_FILE)):
+    var_dir = settings.var_dir
+    with disk_errors(f"backup into {target}"):
+        if not read_versions(var_dir):
+            raise CommandFailed(f"{var_dir}: there is no venue here")
+        # The second of two would take the file that Redis saves for the first.
+        with only_one(var_dir, "backup"):
+            if target.exists():
+                raise CommandFailed(f"{target} exists already: name another directory")
+            _check_whole(var_dir / JOURNALS)
+            new = target.with_name(target.name + ".new")
+            shutil.rmtree(new, ignore_errors=True)
+            try:
+                new.mkdir(mode=0o700, parents=True)
+                manifest = _fill(settings, config, new)
+                new.rename(target)
+            finally:
+                shutil.rmtree(new, ignore_errors=True)
+            sync_directory(target.parent)
+    return manifest
+
+
+@contextmanager
+def only_one(directory: Path, what: str) -> Iterator[None]:
+    """Let one process at a time do something to a directory; no file is left behind.
+
+    Args:
+        directory: is locked itself (flock).
+        what: for the message to the second one.
+
+    Raises:
+        CommandFailed: another process is at it.
+        OSError: the directory cannot be opened.
+    """
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandFailed(f"{directory}: another {what} is under way") from None
+        yield
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def disk_errors(what: str) -> Iterator[None]:
+    """Turn what the disk refuses into one line for the operator.
+
+    Raises:
+        CommandFailed: says what, where, and why not.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise CommandFailed(f"{what}: {where}{error.strerror or error}") from error
+
+
+def _check_whole(journals: Path) -> None:
+    """Read the engines' journals, which a restore replays from their first record on."""
+    for journal in journals_in(journals):
+        try:
+            for _ in JournalReader(journal):
+                pass
+        except JournalGap as error:
+            raise CommandFailed(
+                f"{error}. A backup without them could not be restored: put them back first"
+            ) from error
+
+
+def _fill(settings: Settings, config: Path, new: Path) -> Manifest:
+    """Copy a venue into an empty directory, the manifest last."""
+    var_dir = settings.var_dir
+    with venue_servers(settings, with_postgres=False) as servers:
+        was_running = servers.is_running
+        saving = _save_redis(settings, servers.redis_url, new, wait_for_ledger=was_running)
+        saved, moment_us = asyncio.run(saving)
+        files = {REDIS_FILE: saved}
+        files |= _copy_journals(var_dir / JOURNALS, new)
+    for name, path in ((VENUE_FILE, config), (DEMO_FILE, var_dir / DEMO_FILE)):
         if path.exists():
             files[name] = copy_file(path, new / name)
     manifest = Manifest(
         format=BACKUP_FORMAT,
         data_directory=DATA_DIRECTORY_VERSION,
-        redis_version=msgspec.json.decode(versions.read_bytes())["redis"],
+        redis_version=read_versions(var_dir)["redis"],
         shardex_version=VERSION,
         created_s=int(time.time()),
+        moment_us=moment_us,
         was_running=was_running,
         files=files,
     )
@@ -141,8 +220,6 @@ def back_up(settings: Settings, config: Path, target: Path) -> Manifest:
         file.flush()
         os.fsync(file.fileno())
     sync_directory(new)
-    new.rename(target)
-    sync_directory(target.parent)
     return manifest
 
 
@@ -168,31 +245,14 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-@contextmanager
-def _servers(settings: Settings) -> Iterator[tuple[str, bool]]:
-    """Give the URL of the venue's Redis, started for this if the venue is stopped; and which."""
-    try:
-        data = DataDirectory.open(settings.var_dir, wait_s=0)
-    except DataDirectoryLocked:
-        yield find_redis(settings), True
-        return
-    with data:
-        server = EmbeddedRedis(data, binary=settings.redis.binary, port=0)
-        server.start()
-        try:
-            yield server.url, False
-        finally:
-            server.stop()
-
-
 async def _save_redis(
     settings: Settings, url: str, directory: Path, *, wait_for_ledger: bool
-) -> BackedUpFile:
-    """Save Redis as of one moment, and copy that."""
+) -> tuple[BackedUpFile, int]:
+    """Save Redis as of one moment, copy that, and return the moment, µs since 1970."""
     async with accounts_link(settings, url, name="backup") as link:
         try:
             async with asyncio.timeout(SAVE_TIMEOUT_S):
-                await _begin_save(link)
+                moment_us = await _begin_save(link)
                 ledger = last_number(await link.call(*last_entry(keys.LEDGER)))
                 saved = await _wait_until_saved(link)
         except TimeoutError as error:
@@ -203,16 +263,17 @@ async def _save_redis(
             saved.unlink(missing_ok=True)
         if wait_for_ledger:
             await _wait_for_ledger(settings, link, ledger)
-    return copied
+    return copied, moment_us
 
 
-async def _begin_save(link: RedisLink) -> None:
-    """Begin BGSAVE, behind a save or a rewrite of the append-only file that goes on."""
+async def _begin_save(link: RedisLink) -> int:
+    """Begin BGSAVE, behind a save or a rewrite that goes on; return Redis' clock at that moment."""
     while True:
         info = await _persistence(link)
         if info["rdb_bgsave_in_progress"] == info["aof_rewrite_in_progress"] == "0":
-            await link.call("BGSAVE")
-            return
+            # In one write, so that Redis does nothing else between the two.
+            _, (seconds, micros) = await link.pipeline([("BGSAVE",), ("TIME",)])
+            return int(seconds) * 1_000_000 + int(micros)
         await asyncio.sleep(_POLL_S)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -13,14 +14,22 @@ from ops.restore import restore_venue
 
 _BACKUP = """\
 Copies a venue with private servers, running or stopped, as of one moment: Redis, every
-journal, the venue file. PostgreSQL and snapshots follow from the journals. Trading goes
+journal, the venue file. PostgreSQL and snapshots follow from the journals, so those of
+the engines must be there from their first segment on; they are read first. Trading goes
 on meanwhile; Redis forks once. DIR appears whole or not at all."""
 
 _RESTORE = """\
 Makes the var_dir of --config, which must be missing or empty, from a backup: every
 file is compared with its digest, and PostgreSQL is rebuilt from the journals. What was
-traded after the backup is gone, so clients begin anew (ResetSeqNumFlag, 141=Y). Then:
-shardex up, and shardex reconcile."""
+traded after the backup is gone, and its OrderIDs, ExecIDs, trade ids and market data
+numbers are given again to others. So every member who was there is refused until it
+begins anew (ResetSeqNumFlag, 141=Y), and must forget the reports that came after the
+backup; subscribers of market data start again. Then: shardex up, and shardex reconcile."""
+
+_MEMBERS = """\
+tell all members: everything after {moment} UTC is void, and its OrderIDs, ExecIDs and trade
+ids are given again; forget those reports, then log on with 141=Y (refused without it).
+tell subscribers of market data: numbers have gone back; forget what you have, and join anew."""
 
 
 def add_parsers(commands: Subparsers) -> None:
@@ -65,6 +74,9 @@ def _restore(args: argparse.Namespace) -> int:
     print(
         f"restored: {settings.var_dir}: {sum(restored.positions.values()):,} entries of"
         f" {len(restored.positions)} streams, {restored.rebuilt.rows:,} rows rebuilt,"
-        f" {restored.cut_records:,} records of later journals cut off"
+        f" {restored.cut_records:,} later records of engines and {restored.cut_messages:,} later"
+        " messages of gateways cut off (the backup keeps them)"
     )
+    moment = datetime.fromtimestamp(restored.manifest.moment_us // 1_000_000, UTC)
+    print(_MEMBERS.format(moment=f"{moment:%Y-%m-%d %H:%M:%S}"))
     return EXIT_OK

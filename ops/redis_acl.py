@@ -93,6 +93,7 @@ _GATEWAY = RedisUser(
             "user:*",
             "copies",
             "lost",
+            "restored",
             "disconnects",
         ),
         *("bal:*", "open:*", "outbox:*", "session:*", "sent:*", "orders:*", "events:*", "md:*"),

@@ -4,8 +4,13 @@ Redis comes back as it was at its moment R. The engines' journals, which were co
 to what Redis had published at R, per symbol, and to its ledger: what an engine had written beyond
 that, this venue has never seen. The engines read the rest, admitted but not published at R, from
 the streams. PostgreSQL is rebuilt from the journals (promise 6), so that its positions are exactly
-where Redis' event streams end. Raw journals of gateways stay whole: what clients sent after R is
-the truth, and `shardex audit` names those orders.
+where Redis' event streams end.
+
+Numbers after R are given a second time, to other orders, so OrderIDs, ExecIDs and trade ids come
+again. Nobody who saw the first ones may go on as if nothing had been: each client is refused until
+it begins anew (`keys.RESTORED`). The gateways' journals are cut to R, too: what was said later
+belongs to a life that is gone, and would be taken for messages about orders of this one. All that
+is cut off stays in the backup.
 
 Everything is made in a directory beside, which then takes the place of var_dir: what is there is
 whole.
@@ -17,14 +22,15 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
+from engine.journal import Record, encode_header
 from engine.journal_file import JournalFile
 from engine.journal_keys import LEDGER, hashed_symbol, skipped_symbol
-from engine.journal_reader import JournalReader, read_header, segment_paths
+from engine.journal_reader import JournalReader, read_header, segment_path, segment_paths
 from ops.backup import (
     BACKUP_FORMAT,
     DEMO_FILE,
@@ -34,6 +40,8 @@ from ops.backup import (
     VENUE_FILE,
     Manifest,
     copy_file,
+    disk_errors,
+    only_one,
     refuse_external_servers,
 )
 from ops.child_process import server_account
@@ -51,6 +59,7 @@ from router.dense_ids import last_entry, last_number
 _APPEND_ONLY_FILE = "appendonly.aof"
 """An append-only file may begin with what BGSAVE writes, and be nothing else."""
 
+_GATEWAYS = "gateway*"
 _BEYOND = "beyond"
 _BATCH_RECORDS = 1_000
 
@@ -62,6 +71,7 @@ class Restored(msgspec.Struct, frozen=True):
         manifest: of the backup.
         positions: symbol, or ``ledger`` → up to where Redis and PostgreSQL stand.
         cut_records: what was cut off the engines' journals.
+        cut_messages: what was cut off the gateways'.
         is_other_venue_file: whether the backup's venue file differs from the present one.
         rebuilt: how PostgreSQL was filled.
     """
@@ -69,8 +79,16 @@ class Restored(msgspec.Struct, frozen=True):
     manifest: Manifest
     positions: dict[str, int]
     cut_records: int
+    cut_messages: int
     is_other_venue_file: bool
     rebuilt: Rebuilt
+
+
+class _Versions(msgspec.Struct, frozen=True):
+    """What every format of a manifest says."""
+
+    format: int
+    data_directory: str
 
 
 def restore_venue(settings: Settings, config: Path, source: Path) -> Restored:
@@ -81,36 +99,78 @@ def restore_venue(settings: Settings, config: Path, source: Path) -> Restored:
         source: the backup.
 
     Raises:
-        CommandFailed: var_dir is not empty, the backup is damaged or of another version, or its
-            journals are not enough.
+        CommandFailed: var_dir is not empty, cannot be replaced or written, another restore is under
+            way, the backup is damaged or of another version, or its journals are not enough.
         DataDirectoryMismatch: it was made with another version of Redis.
         OpsError: a private server does not start.
         ExchangeError: see ``replay_into``.
     """
     refuse_external_servers(settings, "restore")
-    var_dir = settings.var_dir.absolute()
+    with disk_errors(f"restore of {source}"):
+        # A link stays, and what it names is made.
+        var_dir = settings.var_dir.resolve()
+        _check_place(var_dir)
+        manifest = read_manifest(source)
+        work = var_dir.with_name(var_dir.name + ".restoring")
+        work.mkdir(mode=0o711, parents=True, exist_ok=True)
+        with only_one(work, "restore"):
+            restored = _restore(settings, config, source, manifest, var_dir=var_dir, work=work)
+    return restored
+
+
+def _check_place(var_dir: Path) -> None:
+    """Refuse a var_dir whose place no directory can take."""
+    if var_dir.is_mount():
+        raise CommandFailed(
+            f"{var_dir} is a mount point, which no other directory can take the place of:"
+            " set var_dir to a directory in it"
+        )
     if var_dir.exists() and any(var_dir.iterdir()):
         raise CommandFailed(f"{var_dir} is not empty: restore into another var_dir, or move it")
-    manifest = read_manifest(source)
-    work = var_dir.with_name(var_dir.name + ".restoring")
-    shutil.rmtree(work, ignore_errors=True)
-    with DataDirectory.open(work, wait_s=0) as data:
-        data.record_version("redis", manifest.redis_version)
-        _copy_in(manifest, source, data)
-        journals = work / JOURNALS
-        positions = _read_positions(settings, data, journals)
-        cut_records = sum(cut_journal(journal, positions) for journal in journals_in(journals))
-        rebuilt = _rebuild(settings, data, journals)
-        sync_directory(work)
-        work.rename(var_dir)
-        sync_directory(var_dir.parent)
+
+
+def _restore(
+    settings: Settings, config: Path, source: Path, manifest: Manifest, *, var_dir: Path, work: Path
+) -> Restored:
+    """Make everything in ``work``, and let it take the place of ``var_dir``."""
+    # Of a restore that was killed.
+    for left in work.iterdir():
+        _remove(left)
+    is_done = False
+    try:
+        with DataDirectory.open(work, wait_s=0) as data:
+            data.record_version("redis", manifest.redis_version)
+            _copy_in(manifest, source, data)
+            journals = work / JOURNALS
+            positions = _mark_and_read(settings, data, journals)
+            cut_records = sum(cut_journal(journal, positions) for journal in journals_in(journals))
+            cut_messages = sum(
+                cut_messages_of(journal, manifest.moment_us * 1_000)
+                for journal in sorted(journals.glob(_GATEWAYS))
+            )
+            rebuilt = _rebuild(settings, data, journals)
+            sync_directory(work)
+            work.rename(var_dir)
+            is_done = True
+            sync_directory(var_dir.parent)
+    finally:
+        if not is_done:
+            shutil.rmtree(work, ignore_errors=True)
     return Restored(
         manifest=manifest,
         positions=positions,
         cut_records=cut_records,
+        cut_messages=cut_messages,
         is_other_venue_file=(source / VENUE_FILE).read_bytes() != config.read_bytes(),
         rebuilt=rebuilt,
     )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def read_manifest(source: Path) -> Manifest:
@@ -120,16 +180,17 @@ def read_manifest(source: Path) -> Manifest:
         CommandFailed: it is none, or of another version.
     """
     try:
-        manifest = msgspec.json.decode((source / MANIFEST).read_bytes(), type=Manifest)
+        data = (source / MANIFEST).read_bytes()
+        versions = msgspec.json.decode(data, type=_Versions)
+        for what, found, expected in (
+            ("format", versions.format, BACKUP_FORMAT),
+            ("data_directory version", versions.data_directory, DATA_DIRECTORY_VERSION),
+        ):
+            if found != expected:
+                raise CommandFailed(f"{source}: {what} {found}, expected {expected}")
+        return msgspec.json.decode(data, type=Manifest)
     except (OSError, msgspec.DecodeError) as error:
         raise CommandFailed(f"{source} is no backup: {error}") from error
-    for what, found, expected in (
-        ("format", manifest.format, BACKUP_FORMAT),
-        ("data_directory version", manifest.data_directory, DATA_DIRECTORY_VERSION),
-    ):
-        if found != expected:
-            raise CommandFailed(f"{source}: {what} {found}, expected {expected}")
-    return manifest
 
 
 def cut_journal(directory: Path, positions: Mapping[str, int]) -> int:
@@ -156,24 +217,51 @@ def cut_journal(directory: Path, positions: Mapping[str, int]) -> int:
     place = len(paths) - 1
     while any(seq > limit(key) for key, seq in (read_header(paths[place]).positions or {}).items()):
         place -= 1
-    header = read_header(paths[place])
+    return _cut(directory, paths[place:], lambda record: record.seq <= limit(record.key))
+
+
+def cut_messages_of(directory: Path, moment_ns: int) -> int:
+    """Cut a gateway's journal to what was received and written up to a moment, in ns since 1970.
+
+    Returns:
+        How many records were cut off.
+
+    Raises:
+        JournalCorrupt, JournalMismatch: the journal is damaged.
+    """
+    paths = segment_paths(directory)
+    place = len(paths) - 1
+    while place > 0 and read_header(paths[place]).created_ns > moment_ns:
+        place -= 1
+    return _cut(directory, paths[max(place, 0) :], lambda record: record.ts_ns <= moment_ns)
+
+
+def _cut(directory: Path, paths: list[Path], is_kept: Callable[[Record], bool]) -> int:
+    """Write the last segments of a journal again with some of their records."""
+    if not paths:
+        return 0
+    header = read_header(paths[0])
     beyond = directory / _BEYOND
     beyond.mkdir()
-    for path in paths[place:]:
+    for path in paths:
         path.rename(beyond / path.name)
+    # Its beginning may be elsewhere: the numbers of the records go on as they were.
+    first = segment_path(directory, header.first_record)
+    first.write_bytes(encode_header(header))
+    first.chmod(0o600)
     file = JournalFile(
         directory,
         kind=header.kind,
         owner=header.owner,
-        incarnations=header.incarnations,
-        keeps_positions=True,
+        incarnations={},
+        keeps_positions=header.positions is not None,
         now_ns=time.time_ns,
     )
     cut = 0
     batch = []
     try:
         for record in JournalReader(beyond).remaining():
-            if record.seq > limit(record.key):
+            if not is_kept(record):
                 cut += 1
                 continue
             batch.append(record)
@@ -214,8 +302,12 @@ def _copy_in(manifest: Manifest, source: Path, data: DataDirectory) -> None:
         os.chown(places[REDIS_FILE], account.uid, account.gid)
 
 
-def _read_positions(settings: Settings, data: DataDirectory, journals: Path) -> dict[str, int]:
-    """Return where each symbol that a journal knows, and the ledger, stood at the moment R."""
+def _mark_and_read(settings: Settings, data: DataDirectory, journals: Path) -> dict[str, int]:
+    """Note in Redis that it was restored, for all clients to be told.
+
+    Returns:
+        Where each symbol that a journal knows, and the ledger, stood at the moment R.
+    """
     symbols = {
         symbol
         for journal in journals_in(journals)
@@ -224,13 +316,16 @@ def _read_positions(settings: Settings, data: DataDirectory, journals: Path) -> 
     server = EmbeddedRedis(data, binary=settings.redis.binary, port=0)
     server.start()
     try:
-        return asyncio.run(_read_ends(settings, server.url, symbols))
+        return asyncio.run(_mark_and_read_ends(settings, server.url, symbols))
     finally:
         server.stop()
 
 
-async def _read_ends(settings: Settings, url: str, symbols: Iterable[str]) -> dict[str, int]:
+async def _mark_and_read_ends(
+    settings: Settings, url: str, symbols: Iterable[str]
+) -> dict[str, int]:
     async with accounts_link(settings, url, name="restore") as link:
+        await link.call("SET", keys.RESTORED, time.time_ns() // 1_000)
         positions = {LEDGER: last_number(await link.call(*last_entry(keys.LEDGER)))}
         for symbol in symbols:
             db = await link.call("HGET", keys.home(symbol), "db")

@@ -27,7 +27,7 @@ Accounts database (DB 0)::
                                 the last outbox entry with open orders, listing: the work that those
                                 ahead of the cursor were; signed_us: SendingTime of the last signed
                                 Logon; grace_ms: of cancel on disconnect ('' = off), missed: symbols
-                                in which that is still to be done
+                                in which that is still to be done; restored: see there
     sent:{account}:{number}
                         stream  {last MsgSeqNum}-0: m whole FIX messages, f MsgSeqNum of the first
     disconnects         zset    account -> ms since 1970 at which it counts as gone, where that
@@ -47,6 +47,8 @@ Accounts database (DB 0)::
     position:{engine}   hash    symbol -> seq up to which this engine needs no orders any more: its
                                 older snapshot and its journal have them; "ledger" -> n that is
                                 durable in its journal
+    restored            string  µs since 1970 at which the venue was restored from a backup; in a
+                                session: the one after which its client has begun anew
     cleared             string  run id of the server whose ledger has been compared with a journal
     process:{name}      string  JSON of a live process, with a TTL
     md:{symbol}:...             market data, see docs/market-data.md
@@ -91,6 +93,7 @@ POSITION_WRITER = "position:writer"
 POSITION_MARKETDATA = "position:marketdata"
 LEASE = "lease"
 CLEARED = "cleared"
+RESTORED = "restored"
 WAKE_CHANNEL = "wake"
 CONTROL_CHANNEL = "control"
 MD_CONTROL_CHANNEL = "md:control"

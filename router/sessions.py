@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -83,6 +83,14 @@ class Disabled(msgspec.Struct, frozen=True):
     """An operator disabled the user."""
 
 
+class RestoredSince(msgspec.Struct, frozen=True):
+    """The venue was restored from a backup since: the client has to ask for a reset."""
+
+
+Outcome: TypeAlias = Opened | Taken | Disabled | RestoredSince
+"""Of a logon."""
+
+
 class Store(msgspec.Struct, frozen=True, gc=False):
     """Application messages that are about to be sent.
 
@@ -137,7 +145,7 @@ class Sessions:
         *,
         reset: bool,
         on_disconnect: OnDisconnect = OnDisconnect.AS_SET,
-    ) -> Opened | Taken | Disabled:
+    ) -> Outcome:
         """Take an account's session.
 
         Args:
@@ -160,6 +168,8 @@ class Sessions:
             return Disabled()
         if reply[0] == b"TAKEN":
             return Taken(reply[1].decode(), reply[2])
+        if reply[0] == b"RESTORED":
+            return RestoredSince()
         reply[-1] = parse_settings(reply[-1])
         return Opened(*reply[1:])
 

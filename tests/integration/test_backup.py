@@ -113,15 +113,18 @@ def test_a_backup_that_is_damaged_or_of_another_version_is_refused(
     assert "is no backup" in first.call("restore", str(backup)).err
     digest = {"size_bytes": 4, "digest": "00"}
     manifest = {
-        "format": 1,
+        "format": 2,
         "data_directory": "0",
         "redis_version": "6.2",
         "shardex_version": "1",
         "created_s": 0,
+        "moment_us": 0,
         "was_running": False,
         "files": {"redis.rdb": digest},
     }
     path = backup / "manifest.json"
+    path.write_text(json.dumps({"format": 1, "data_directory": "0"}))
+    assert "format 1, expected 2" in first.call("restore", str(backup)).err
     path.write_text(json.dumps(manifest))
     refused = f"data_directory version 0, expected {DATA_DIRECTORY_VERSION}"
     assert refused in first.call("restore", str(backup)).err

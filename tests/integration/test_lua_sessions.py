@@ -16,7 +16,7 @@ from engine.limits import (
 from router import keys
 from router.errors import Fenced, OutOfMemory, ServerChanged
 from router.redis_client import RedisLink
-from router.sessions import Disabled, Opened, SentMessages, Sessions, Store, Taken
+from router.sessions import Disabled, Opened, RestoredSince, SentMessages, Sessions, Store, Taken
 from tests.helpers import eventually_async
 from tests.router_helpers import LossyProxy, make_link
 
@@ -136,6 +136,33 @@ async def test_disabled_user_gets_no_session(link: RedisLink, gateway: Sessions)
     await link.call("HSET", keys.user(ALICE), "disabled", "1")
 
     assert await gateway.logon(ALICE, reset=False) == Disabled()
+
+
+async def test_after_a_restore_everybody_has_to_begin_anew_once(
+    link: RedisLink, gateway: Sessions
+) -> None:
+    before = await opened(gateway)
+    await gateway.release(ALICE, before.epoch, dealt=8, next_out=5)
+    await link.call("HSET", keys.user(ALICE), "created_us", "10")
+    await link.call("HSET", keys.user(BOB), "created_us", "10")
+    await link.call("HSET", keys.user(3), "created_us", "30")
+    await link.call("SET", keys.RESTORED, "20")
+    daily = Sessions(link, owner="gateway-1", ttl_ms=LONG_MS, daily_reset_s=0)
+
+    for sessions in (gateway, daily):
+        assert await sessions.logon(ALICE, reset=False) == RestoredSince()
+        # Who logged on for the first time after the backup has no session, but may have reports.
+        assert await sessions.logon(BOB, reset=False) == RestoredSince()
+    # Who was added later knows nothing of the other life.
+    assert (await opened(gateway, 3)).next_in == 1
+    anew = await opened(gateway, reset=True)
+    assert (anew.number, anew.next_in, anew.next_out) == (before.number + 1, 1, 1)
+    await gateway.release(ALICE, anew.epoch, dealt=2, next_out=3)
+    assert (await opened(gateway)).next_in == 3
+
+    await link.call("SET", keys.RESTORED, "40")
+    assert isinstance(await gateway.logon(3, reset=False), Taken)
+    assert await daily.logon(BOB, reset=False) == RestoredSince()
 
 
 async def test_renewal_names_the_lost_sessions(gateway: Sessions) -> None:
