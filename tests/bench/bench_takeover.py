@@ -83,7 +83,7 @@ async def measure_takeovers(kills: int, parent: Path) -> list[float]:
         async with asyncio.TaskGroup() as tasks:
             for session, bodies in pairs:
                 tasks.create_task(trade(session, bodies, enough))
-            killed_at_s = await kill_leaders(venue, kills)
+            killed_at_s = await kill_leaders(venue, sessions, kills)
             enough.set()
         await finish(pairs)
         await bench_end_to_end.check(venue, sessions, sum(session.sent for session in sessions))
@@ -99,14 +99,26 @@ async def trade(session: LoadSession, bodies: Bodies, enough: asyncio.Event) -> 
         await asyncio.sleep(TURN_S)
 
 
-async def kill_leaders(venue: PrivateVenue, kills: int) -> list[float]:
-    """Kill the engine that leads whenever the other one follows; return when, in s."""
+async def kill_leaders(
+    venue: PrivateVenue, sessions: Sequence[TimedSession], kills: int
+) -> list[float]:
+    """Kill the engine that leads whenever it trades and the other one follows; return when, in s.
+
+    An engine may be back, and follow, before the other one leads: only a report says that it does.
+    """
     url = venue.endpoints.redis_url
     killed_at_s = []
     async with accounts_link(venue.settings, url, name="bench") as link:
         leaders = LeaderReader(link, shard_map(venue.settings, url).shards)
         leader = await paired(link, leaders, after_epoch=0)
         for _ in range(kills):
+            paired_at_s = time.monotonic()
+            await eventually_async(
+                lambda since_s=paired_at_s: any(
+                    one.arrivals_s and one.arrivals_s[-1] > since_s for one in sessions
+                ),
+                _PAIR_TIMEOUT_S,
+            )
             killed_at_s.append(time.monotonic())
             os.kill(int(leader.owner.split(":")[1]), signal.SIGKILL)
             leader = await paired(link, leaders, after_epoch=leader.epoch)
