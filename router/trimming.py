@@ -26,7 +26,36 @@ ORDERS_KEPT_ALARM = 5_000_000
 """Commands of a symbol that may stay in Redis, 1 GB of them at most, before trimming says who holds
 them back. Two intervals between snapshots at full load are half of it."""
 
+EVENTS_KEPT_ALARM = 500_000
+"""Likewise outputs of a symbol. Writer and market data follow at once, so one of them is behind."""
+
 logger = logging.getLogger("router")
+
+
+class _KeptAlarm:
+    """Says which streams are kept long, and who needs them: at a limit, then at each doubling.
+
+    Args:
+        limit: entries of a stream.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._said: dict[str, int] = {}
+
+    def look(self, key: str, length: int, holder: str, floor: int) -> None:
+        """Say it where a stream of this length is said to be too long.
+
+        Args:
+            holder: who needs its entries longest; it needs none up to ``floor``.
+        """
+        if length <= self._limit:
+            self._said.pop(key, None)
+        elif length >= 2 * self._said.get(key, 0):
+            self._said[key] = length
+            logger.warning(
+                "%s has %d entries: %s needs them from %d on", key, length, holder, floor + 1
+            )
 
 
 class EventStreams:
@@ -40,6 +69,7 @@ class EventStreams:
     def __init__(self, link: RedisLink, shards: Sequence[Shard]) -> None:
         self._link = link
         self._shards = [(shard, link.sibling(shard.db)) for shard in shards]
+        self._alarm = _KeptAlarm(EVENTS_KEPT_ALARM)
 
     async def ends(self) -> dict[str, int]:
         """Return the number of the last entry by symbol, and by ``ledger``; 0 for no entry.
@@ -58,7 +88,8 @@ class EventStreams:
     async def trim(self, written: Mapping[str, int]) -> int:
         """Remove what everybody has read, and return how many entries that were.
 
-        A symbol whose market data has not said how far it is keeps everything.
+        A symbol whose market data has not said how far it is keeps everything. Says whose reading
+        holds back more than EVENTS_KEPT_ALARM entries.
 
         Args:
             written: symbol → seq that is on disk in PostgreSQL. Taken from the caller, because a
@@ -70,11 +101,14 @@ class EventStreams:
         removed = 0
         for shard, link in self._shards:
             seen = await self._link.call("HMGET", keys.POSITION_MARKETDATA, *shard.symbols)
-            floors = {
-                keys.events(symbol): min(written[symbol], int(position or 0))
-                for symbol, position in zip(shard.symbols, seen, strict=True)
-            }
+            floors, holders = {}, {}
+            for symbol, position in zip(shard.symbols, seen, strict=True):
+                key = keys.events(symbol)
+                needs = {"writer": written[symbol], "marketdata": int(position or 0)}
+                holders[key] = min(needs, key=needs.__getitem__)
+                floors[key] = needs[holders[key]]
             removed += await _trim(link, floors)
+            await _look(self._alarm, link, floors, holders)
         return removed
 
     async def publish(self, written: Mapping[str, int]) -> None:
@@ -109,6 +143,7 @@ class OrderStreams:
         self._shard = shard
         self._streams = link.sibling(shard.db)
         self._engine, self._standby = keys.engine_names(shard.id)
+        self._alarm = _KeptAlarm(ORDERS_KEPT_ALARM)
 
     async def publish(self, name: str, floors: Mapping[str, int]) -> None:
         """Say what an engine needs no more (``position:{engine}``).
@@ -135,6 +170,8 @@ class OrderStreams:
 
     async def trim(self, said: Mapping[str, Mapping[str, int]] = MappingProxyType({})) -> int:
         """Remove what no engine needs, and return how many entries that were. For the leader.
+
+        Says which engine holds back more than ORDERS_KEPT_ALARM entries.
 
         Args:
             said: engine → what it needs no more, in place of what it has published. Of the caller
@@ -167,13 +204,7 @@ class OrderStreams:
         total = 0
         while removed := await _trim(self._streams, floors):
             total += removed
-        lengths = await self._streams.pipeline([("XLEN", key) for key in floors])
-        for key, length in zip(floors, lengths, strict=True):
-            if length > ORDERS_KEPT_ALARM:
-                logger.warning(
-                    "%s has %d entries: %s needs them from %d on",
-                    *(key, length, holders[key], floors[key] + 1),
-                )
+        await _look(self._alarm, self._streams, floors, holders)
         return total
 
     async def close(self) -> None:
@@ -183,6 +214,15 @@ class OrderStreams:
 
 def _fields(positions: Mapping[str, int]) -> list[Argument]:
     return [part for stream, position in positions.items() for part in (stream, position)]
+
+
+async def _look(
+    alarm: _KeptAlarm, link: RedisLink, floors: Mapping[str, int], holders: Mapping[str, str]
+) -> None:
+    """Look how long streams are that have just been trimmed."""
+    lengths = await link.pipeline([("XLEN", key) for key in floors])
+    for (key, floor), length in zip(floors.items(), lengths, strict=True):
+        alarm.look(key, length, holders[key], floor)
 
 
 async def _trim(link: RedisLink, floors: Mapping[str, int]) -> int:

@@ -159,17 +159,56 @@ async def test_more_than_one_command_may_remove_goes_in_one_call(
 
 
 async def test_engine_that_holds_back_too_much_is_named(
+    link: RedisLink,
+    shard: Shard,
     orders: OrderStreams,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(trimming, "ORDERS_KEPT_ALARM", 650)
-    await orders.publish(ENGINE, {BTC: 900, ETH: 600})
-    await orders.publish(STANDBY, {BTC: 200, ETH: 800})
-    await orders.trim()
+    streams = OrderStreams(link, shard)
+    await streams.publish(ENGINE, {BTC: 900, ETH: 600})
+    await streams.publish(STANDBY, {BTC: 200, ETH: 800})
+    for _ in range(2):
+        await streams.trim()
     assert len(caplog.messages) == 1
     assert "orders:BTC-USD has" in caplog.messages[0]
     assert "engine-1-standby needs them from 201 on" in caplog.messages[0]
+    await streams.close()
+
+
+async def test_who_holds_events_back_is_named_at_the_limit_and_when_that_has_doubled(
+    link: RedisLink,
+    shard_link: RedisLink,
+    shard: Shard,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(trimming, "EVENTS_KEPT_ALARM", 300)
+    streams = EventStreams(link, [shard])
+    end = 0
+
+    async def trim_at(more: int, *, written: int, seen: int) -> list[str]:
+        nonlocal end
+        if more:
+            await append(shard_link, keys.events(BTC), end + 1, end + more)
+        end += more
+        await link.call("HSET", keys.POSITION_MARKETDATA, BTC, seen, ETH, 0)
+        caplog.clear()
+        await streams.trim({BTC: written, ETH: 0})
+        return list(caplog.messages)
+
+    assert await trim_at(300, written=5, seen=300) == []
+    text = "events:BTC-USD has 400 entries: writer needs them from 6 on"
+    assert await trim_at(100, written=5, seen=400) == [text]
+    assert await trim_at(399, written=5, seen=400) == []
+    text = "events:BTC-USD has 800 entries: marketdata needs them from 10 on"
+    assert await trim_at(1, written=800, seen=9) == [text]
+    # When it was short meanwhile, that is another time.
+    assert await trim_at(0, written=800, seen=800) == []
+    [text] = await trim_at(320, written=1_120, seen=800)
+    assert text.endswith(": marketdata needs them from 801 on")
+    await streams.close()
 
 
 async def test_source_says_where_streams_begin(orders: OrderStreams, shard_link: RedisLink) -> None:
