@@ -76,7 +76,9 @@ them."""
 
 SENT_MESSAGES_KEPT = 20_000
 """Messages in a session's store of sent ones, some 5 MB; a ResendRequest for older ones is answered
-with a gap fill. They go in batches as they were stored, so a few more may be there."""
+with a gap fill. Numbers of messages that are not stored, as all market data, do not count. They go
+in batches and by quarters of this number, so up to a quarter, and two batches, more may be there.
+"""
 
 SENT_MESSAGES_KEPT_S = 7 * 86_400
 """Seconds from the end of a session until its store of sent messages goes, unless it logs on again:

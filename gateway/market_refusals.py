@@ -23,7 +23,6 @@ from gateway.market_requests import (
     MarketRefusal,
     market_refusal_body,
 )
-from gateway.market_subscriptions import Message
 from gateway.refusals import readable
 from gateway.reports_out import business_reject_body
 from gateway.security_texts import TEMPORARILY_UNAVAILABLE, no_securities_body
@@ -57,8 +56,8 @@ def symbols_asked_for(message: FixMessage, *, symbols: int) -> int:
 
 def business_refusal(
     event: AppMessage, account: int, reason: BusinessRejectReason, text: str
-) -> Message:
-    """Return the BusinessMessageReject (35=j) of a request."""
+) -> tuple[bytes, bytes]:
+    """Return MsgType and body of the BusinessMessageReject (35=j) of a request."""
     message = event.message
     req_id = message.fields[_REQ_IDS[message.msg_type]]
     rejected = BusinessRejected(
@@ -73,8 +72,12 @@ def business_refusal(
     return BUSINESS_MESSAGE_REJECT, business_reject_body(rejected)
 
 
-def rate_refusal(event: AppMessage, account: int, response_id: bytes, text: str) -> Message:
-    """Return the answer to a request that came too soon: Y 281=2, y 560=4, or j 380=0.
+def rate_refusal(
+    event: AppMessage, account: int, response_id: bytes, text: str
+) -> tuple[bytes, bytes]:
+    """Return MsgType and body of the answer to a request that came too soon.
+
+    Y with 281=2, y with 560=4, or j with 380=0.
 
     Args:
         event: the request.

@@ -40,7 +40,7 @@ EVENTS_LENGTH_WARNED = 500_000
 OUTBOX_LENGTH_WARNED = OUTBOX_WITH_COPIES_MAX
 """Reports of an account that nobody has fetched: it has not logged on for long."""
 
-STORE_LENGTH_WARNED = SENT_MESSAGES_KEPT + SENT_MESSAGES_KEPT // 10
+STORE_LENGTH_WARNED = SENT_MESSAGES_KEPT + SENT_MESSAGES_KEPT // 2
 """Stored batches of messages of a FIX session; more means that trimming does not keep up."""
 
 LAG_WARNED = 50_000

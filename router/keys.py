@@ -26,8 +26,10 @@ Accounts database (DB 0)::
                                 next_out, cursor; began_ms: since when the numbers go on; listed:
                                 the last outbox entry with open orders, listing: the work that those
                                 ahead of the cursor were; signed_us: SendingTime of the last signed
-                                Logon; grace_ms: of cancel on disconnect ('' = off), missed: symbols
-                                in which that is still to be done; restored: see there
+                                Logon; stored: "{number} {count}", messages stored since the last
+                                of marks ("{MsgSeqNum} …"); grace_ms: of cancel on disconnect
+                                ('' = off), missed: symbols in which that is still to be done;
+                                restored: see there
     sent:{account}:{number}
                         stream  {last MsgSeqNum}-0: m whole FIX messages, f MsgSeqNum of the first
     disconnects         zset    account -> ms since 1970 at which it counts as gone, where that

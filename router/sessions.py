@@ -211,8 +211,8 @@ class Sessions:
 
         A store without messages, its ``last`` below its ``first``, only moves the cursor.
 
-        Per session the last SENT_MESSAGES_KEPT messages are kept, and OUTBOX_KEPT_BEHIND_CURSOR
-        outbox entries behind the cursor.
+        Per session the last SENT_MESSAGES_KEPT of them are kept, whatever numbers lie between, and
+        OUTBOX_KEPT_BEHIND_CURSOR outbox entries behind the cursor.
 
         Args:
             server: run id of the server that the reported outboxes were read from; empty:

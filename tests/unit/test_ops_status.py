@@ -66,7 +66,7 @@ def test_what_is_beyond_its_limit_is_named() -> None:
     assert status._length_warnings(progress, boxes, stores) == [
         "events:A has 500,001 entries, more than 500,000",
         "outbox:9 has 101,001 entries, more than 101,000",
-        "sent:9:1 has 22,001 entries, more than 22,000",
+        "sent:9:1 has 30,001 entries, more than 30,000",
     ]
     assert status._lag_warnings({"writer": status.LAG_WARNED + 1, "marketdata": 50_000}) == [
         "writer is 50,001 entries behind, more than 50,000"
