@@ -98,7 +98,6 @@ class CancelReason(IntEnum):
 class OrdRejReason(IntEnum):
     """OrdRejReason (103)."""
 
-    BROKER_OPTION = 0
     UNKNOWN_SYMBOL = 1
     EXCHANGE_CLOSED = 2
     EXCEEDS_LIMIT = 3

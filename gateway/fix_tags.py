@@ -85,6 +85,7 @@ TAG_NEXT_EXPECTED_MSG_SEQ_NUM: Final = b"789"
 # Order entry.
 TAG_ACCOUNT: Final = b"1"
 TAG_CL_ORD_ID: Final = b"11"
+TAG_CURRENCY: Final = b"15"
 TAG_EXEC_INST: Final = b"18"
 TAG_ORDER_ID: Final = b"37"
 TAG_ORDER_QTY: Final = b"38"

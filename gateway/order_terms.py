@@ -13,6 +13,7 @@ from engine.enums import OrdRejReason, OrdType
 from gateway.fix_tags import (
     TAG_ACCOUNT,
     TAG_CASH_ORDER_QTY,
+    TAG_CURRENCY,
     TAG_EXEC_INST,
     TAG_ORD_TYPE,
     TAG_ORDER_ID,
@@ -73,6 +74,8 @@ class TermsReader:
             received_ns: when the message came.
         """
         get = fields.get
+        if get(TAG_CURRENCY, texts.quote) != texts.quote:
+            return unsupported(TAG_CURRENCY, texts.rules.quote, fields)
         kind = PLAIN_KINDS.get(
             (get(TAG_SIDE), get(TAG_ORD_TYPE), get(TAG_TIME_IN_FORCE), get(TAG_EXEC_INST))
         )

@@ -12,6 +12,7 @@ from engine.enums import BusinessRejectReason, OrdRejReason, Side
 from engine.instrument import AMOUNT_MAX, PPM, SymbolRules
 from gateway.fix_tags import (
     TAG_CASH_ORDER_QTY,
+    TAG_CURRENCY,
     TAG_EXEC_INST,
     TAG_EXPIRE_DATE,
     TAG_EXPIRE_TIME,
@@ -35,6 +36,7 @@ Fields = Mapping[bytes, bytes]
 
 _NAMES = {
     TAG_CASH_ORDER_QTY: "CashOrderQty (152)",
+    TAG_CURRENCY: "Currency (15)",
     TAG_EXEC_INST: "ExecInst (18)",
     TAG_EXPIRE_DATE: "ExpireDate (432)",
     TAG_EXPIRE_TIME: "ExpireTime (126)",

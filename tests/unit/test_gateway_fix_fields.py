@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Iterable
 from enum import IntEnum
 
 import pytest
@@ -11,42 +13,73 @@ from engine.enums import (
     BusinessRejectReason,
     CxlRejReason,
     CxlRejResponseTo,
-    Liquidity,
     MassCancelRejectReason,
     OrdRejReason,
-    OrdStatus,
     OrdType,
     SelfTradePrevention,
     Side,
     TimeInForce,
 )
 from engine.limits import CL_ORD_ID_LENGTH_MAX
+from gateway import market_requests, report_fields, reports_out, security_texts
 from gateway.fix_fields import FIELDS, FORMATS
 from gateway.fix_tags import SESSION_REJECT_TEXTS, SessionRejectReason
 
 _ENUMERATIONS: dict[str, type[IntEnum]] = {
-    "39": OrdStatus,
     "40": OrdType,
     "54": Side,
     "59": TimeInForce,
+    "373": SessionRejectReason,
+    "7928": SelfTradePrevention,
+}
+"""Of fields that clients send too, with whatever else FIX 4.4 has."""
+
+
+def _values_in_templates(tag: str) -> set[str]:
+    """Return the values that the templates of reports give a tag."""
+    source = inspect.getsource(reports_out) + inspect.getsource(report_fields)
+    return set(re.findall(rf'(?:\\x01|"){tag}=(\w+)\\x01', source))
+
+
+_SENT: dict[str, Iterable[object]] = {
+    "39": report_fields.STATUS_TEXTS.values(),
     "102": CxlRejReason,
     "103": OrdRejReason,
-    "373": SessionRejectReason,
+    "139": _values_in_templates("139"),
+    "281": [
+        *(market_requests.UNKNOWN_SYMBOL, market_requests.DUPLICATE_REQ_ID),
+        *(market_requests.BANDWIDTH, market_requests.UNSUPPORTED_DEPTH),
+        *(market_requests.UNSUPPORTED_UPDATE, market_requests.UNSUPPORTED_ENTRY),
+    ],
+    "326": [*security_texts._SECURITY_STATUS.values(), security_texts._UNKNOWN_SECURITY],
+    "340": [*security_texts._SESSION_STATUS.values(), security_texts._REQUEST_REJECTED],
+    "378": _values_in_templates("378"),
     "380": BusinessRejectReason,
     "434": CxlRejResponseTo,
     "532": MassCancelRejectReason,
-    "851": Liquidity,
-    "7928": SelfTradePrevention,
+    "560": [
+        *(security_texts.VALID, security_texts.INVALID),
+        *(security_texts.NONE_FOUND, security_texts.TEMPORARILY_UNAVAILABLE),
+    ],
+    "567": [security_texts._UNKNOWN_SESSION],
+    "851": _values_in_templates("851"),
 }
-_NOT_IN_FIX = {("39", 12), ("851", Liquidity.AUCTION)}
-"""OrdStatus 12 is written C; an auction's fills have no LastLiquidityInd."""
+"""Of fields that only we send: the values that our code can send."""
 
 
 @pytest.mark.parametrize("tag", _ENUMERATIONS)
 def test_every_value_of_ours_has_a_meaning(tag: str) -> None:
     meanings = dict(FIELDS[tag.encode()].values)
-    ours = {f"{member:d}" for member in _ENUMERATIONS[tag] if (tag, member) not in _NOT_IN_FIX}
+    ours = {f"{member:d}" for member in _ENUMERATIONS[tag]}
     assert ours <= {value for value, meaning in meanings.items() if meaning}
+
+
+@pytest.mark.parametrize("tag", _SENT)
+def test_values_of_what_only_we_send_are_those_that_the_code_sends(tag: str) -> None:
+    sent = {one.decode() if isinstance(one, bytes) else f"{one}" for one in _SENT[tag]}
+    assert sent
+    assert {value for value, meaning in FIELDS[tag.encode()].values if meaning} == sent
+    assert len(FIELDS[tag.encode()].values) == len(sent)
 
 
 def test_every_reject_reason_has_a_text() -> None:

@@ -34,6 +34,7 @@ def terms(**changes: str | None) -> Terms | Problem:
         ({"t54": "2", "t59": "1"}, Kind(Side.SELL, OrdType.LIMIT, TimeInForce.GTC, False)),
         ({"t59": "4"}, Kind(Side.BUY, OrdType.LIMIT, TimeInForce.FOK, False)),
         ({"t18": "6"}, Kind(Side.BUY, OrdType.LIMIT, TimeInForce.DAY, True)),
+        ({"t15": "USD"}, Kind(Side.BUY, OrdType.LIMIT, TimeInForce.DAY, False)),
     ],
 )
 def test_limit_orders_in_ticks_and_lots(changes: dict[str, str], kind: Kind) -> None:
@@ -63,6 +64,8 @@ def test_market_orders_never_rest(time: str | None, kept: int) -> None:
         ({"t40": "1"}, 11, "Price (44): expected none on a market order"),
         ({"t40": "3", "t99": "10"}, 11, "Price (44): expected none on a stop order"),
         ({"t211": "5", "t99": "1"}, 11, "PegOffsetValue (211): not supported"),
+        ({"t15": "BTC"}, 11, "Currency (15): expected USD, received BTC"),
+        ({"t15": "EUR", "t40": "P"}, 11, "Currency (15): expected USD, received EUR"),
         ({"t38": "0.005"}, 13, "OrderQty (38): expected a multiple of 0.01, received 0.005"),
         ({"t38": "0.01"}, 13, "expected 0.02 to 500.00, received 0.01"),
         ({"t38": "500.01"}, 13, "expected 0.02 to 500.00, received 500.01"),
