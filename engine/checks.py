@@ -6,6 +6,7 @@ order of the table, and the first that fails answers. What only few orders have 
 `engine.conditions`, in the second line.
 
     what                                                    OrdRejReason (103)
+    somebody quotes what a market order would take          99
     market orders are IOC or FOK; post-only orders rest     11
     type, time in force and conditions agree                11, 4, 13, 99
     the command was made under the rules in force           99
@@ -15,9 +16,10 @@ order of the table, and the first that fails answers. What only few orders have 
     the reservation covers what the order must hold         3
 
 The price of a market or stop order is only its protection: its notional was checked at the price
-that its gateway saw. A market order for an amount of cash spends no more than that, which is all
-that it must reserve. A replace that fails a check is refused with CxlRejReason 99 (102) and the
-same text.
+that its gateway saw. A market order without a price and a reservation is one for which its gateway
+saw none; it comes here because the phase may be what is to be told. A market order for an amount of
+cash spends no more than that, which is all that it must reserve. A replace that fails a check is
+refused with CxlRejReason 99 (102) and the same text.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from engine.conditions import (
     outside,
     unsupported,
 )
-from engine.enums import OrdRejReason, OrdType, TimeInForce
+from engine.enums import OrdRejReason, OrdType, Side, TimeInForce
 from engine.instrument import DecimalGrid, SymbolRules
 from engine.open_order import OpenOrder
 
@@ -93,6 +95,9 @@ def check_added_hold(order: ReplaceOrder, added: int) -> Refusal | None:
 
 
 def _check_kind(rules: SymbolRules, order: NewOrder, now_us: int) -> Refusal | None:
+    if order.ord_type == _MARKET and not order.price_ticks:
+        quote = "offer" if order.side == Side.BUY else "bid"
+        return Refusal(OrdRejReason.OTHER, f"Market order: there is no {quote}")
     immediate = order.time_in_force in _IMMEDIATE
     if order.ord_type == _MARKET and not immediate:
         return unsupported("a market order is IOC or FOK")

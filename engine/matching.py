@@ -64,7 +64,7 @@ from engine.open_order import AccountOrders, OpenOrder
 from engine.opening import Opening
 from engine.phases import check_cancel, check_order
 from engine.queries import answer_query, answer_resend
-from engine.replacing import Replacement, ReplaceRefusal, conditions_after, plan_replace
+from engine.replacing import Replacement, ReplaceRefusal, give_terms, plan_replace
 from engine.turn import AVAILABLE, BASE, HELD, PENDING, QUOTE, Turn
 
 # Members as globals: reading one through its class costs 70 ns on CPython 3.11.
@@ -202,7 +202,7 @@ class Matcher(Opening):
             self.withdraw(order)
             order.leaves_qty_lots = plan.leaves_lots
         self.accounts[order.owner].rename(order, command.cl_ord_id)
-        self._give_terms(order, command)
+        give_terms(order, command)
         order.hold = plan.hold
         reports.replaced(
             turn,
@@ -228,14 +228,17 @@ class Matcher(Opening):
     def mass_cancel(self, turn: Turn, command: MassCancel) -> None:
         """Cancel the open orders of an account that asked for it, oldest first.
 
-        A request for one symbol is answered here; one for all was answered where it came in.
+        A request for one symbol is answered here; one for all was answered where it came in, so
+        only what it cannot do is told.
         """
+        orders = self._open_of(command.account, command.side)
+        is_for_all = command.request_type != MassCancelRequestType.SECURITY
         closed = check_cancel(self.rules.symbol, self.phase)
         if closed is not None:
-            reports.mass_cancel_rejected(turn, command, closed)
+            if orders or not is_for_all:
+                reports.mass_cancel_rejected(turn, command, closed)
             return
-        orders = self._open_of(command.account, command.side)
-        if command.request_type == MassCancelRequestType.SECURITY:
+        if not is_for_all:
             reports.mass_canceled(turn, command, len(orders))
         for order in orders:
             self.withdraw(order)
@@ -344,6 +347,8 @@ class Matcher(Opening):
         # A market order, or a stop order that becomes one, is priced within the bands; an order for
         # an amount of cash gets its quantity from the book then.
         rules, price_ticks = self.rules, command.price_ticks
+        if not price_ticks:
+            return command
         if command.ord_type is _MARKET:
             price_ticks = clamp(rules, self.last_ticks, command.side, price_ticks)
         elif command.ord_type is _STOP:
@@ -369,16 +374,6 @@ class Matcher(Opening):
         order.hidden_lots = leaves_lots - shown_lots
         if gone_lots:
             (self.stops if order.waits else self.book).reduce(order, gone_lots)
-
-    def _give_terms(self, order: OpenOrder, command: ReplaceOrder) -> None:
-        order.price_ticks = command.price_ticks
-        order.qty_lots = command.qty_lots
-        order.conditions = conditions_after(command, order)
-        order.ord_type = command.ord_type
-        order.time_in_force = command.time_in_force
-        order.post_only = command.post_only
-        if command.stp is not None:
-            order.stp = command.stp
 
 
 _HANDLERS: dict[type, Callable[[Matcher, Turn, Any], None]] = {

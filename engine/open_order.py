@@ -229,10 +229,11 @@ class OpenOrder(RestingOrder):
         )
         conditions = self.conditions
         if conditions is None:
-            return text
+            return f"{text} 0 0 0 0 1 1" if self.post_only else text
         return (
             f"{text} {conditions.stop_ticks} {conditions.max_floor_lots}"
             f" {conditions.min_qty_lots} {conditions.expire_us} {not self.waits:d}"
+            f" {self.post_only:d}"
         )
 
 

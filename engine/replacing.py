@@ -112,6 +112,18 @@ def plan_replace(
     return Replacement(found, leaves_lots, hold, keeps_priority)
 
 
+def give_terms(order: OpenOrder, command: ReplaceOrder) -> None:
+    """Give an open order the terms of its replace, but for its ClOrdID, hold and place."""
+    order.price_ticks = command.price_ticks
+    order.qty_lots = command.qty_lots
+    order.conditions = conditions_after(command, order)
+    order.ord_type = command.ord_type
+    order.time_in_force = command.time_in_force
+    order.post_only = command.post_only
+    if command.stp is not None:
+        order.stp = command.stp
+
+
 def conditions_after(command: ReplaceOrder, order: OpenOrder) -> OrderConditions | None:
     """Return the conditions that an open order has from its replace on.
 

@@ -242,9 +242,7 @@ def mass_canceled(turn: Turn, command: MassCancel, affected: int) -> None:
 
 
 def mass_cancel_rejected(turn: Turn, command: MassCancel, text: str) -> None:
-    """Report that a mass cancel of one symbol does nothing; one of all was answered before."""
-    if command.request_type is not MassCancelRequestType.SECURITY:
-        return
+    """Report that a mass cancel does nothing in this symbol."""
     turn.events.append(
         MassCancelReported(
             len(turn.events),

@@ -85,6 +85,7 @@ def _status_of(listed: ListedOrder, account: int, index: int) -> OrderStatusRepo
         ord_status_req_id="",
         conditions=conditions,
         working=order.working,
+        post_only=order.post_only,
     )
 
 

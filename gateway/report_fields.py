@@ -26,6 +26,8 @@ DIGITS = tuple(b"%d" % digit for digit in range(10))
 NOT_WORKING = b"636=N\x01"
 """On a stop order that has not been triggered."""
 
+POST_ONLY = b"18=6\x01"
+
 _LIMIT = OrdType.LIMIT
 
 
@@ -111,6 +113,8 @@ def status_fields(
     fields = order_fields(entry, event, b"I", STATUS_TEXTS[event.ord_status])
     if event.conditions is not None:
         fields += condition_fields(entry, event.conditions, expiries)
+    if event.post_only:
+        fields += POST_ONLY
     return fields if event.working else fields + NOT_WORKING
 
 

@@ -11,9 +11,9 @@ it. There are only fields that FIX 4.4 has in these messages. Source: fix-refere
                                         no 851 in an auction, where nobody was taker
     OrderRefilled                       no message: an iceberg order shows its next part
     OrderCanceled        4    4         41 when requested, alone or with others; else 378 and 58
-      expired            C    C
+      expired            C    C         58: why
     OrderReplaced        5    0, 1      41; conditions
-    OrderStatusReported  I    any       790 when given; conditions; 636=N on a stop order that
+    OrderStatusReported  I    any       790 when given; 18=6, conditions; 636=N on a stop order that
                                         waits; unknown order: 37=NONE, 39=8, 103=5
     CancelRejected            any       35=9
     BusinessRejected                    35=j
@@ -34,6 +34,8 @@ from engine.enums import (
     CancelReason,
     MassCancelRequestType,
     OrdRejReason,
+    OrdType,
+    TimeInForce,
 )
 from engine.events import (
     BusinessRejected,
@@ -60,6 +62,7 @@ from gateway.fix_time import UtcTimestampWriter
 from gateway.order_kinds import STOPS
 from gateway.report_fields import (
     NOT_WORKING,
+    POST_ONLY,
     STATUS_TEXTS,
     ReportEntry,
     condition_fields,
@@ -83,7 +86,6 @@ _UNKNOWN_STATUS = (
 )
 _MASS_CANCEL = b"37=%b\x0111=%b\x01530=%d\x01531=%d\x01%b60=%b\x01"
 
-_POST_ONLY = b"18=6\x01"
 _TRIGGERED = b"636=Y\x01378=99\x0158=Stop price reached\x01"
 _LIQUIDITIES = (b"", b"851=1\x01", b"851=2\x01", b"", b"")
 """By Liquidity. A tuple, because the hash of an enumeration is slow; the last is AUCTION."""
@@ -94,6 +96,11 @@ _UNSOLICITED_TEXTS = {
     CancelReason.USER_DISABLED: b"378=99\x0158=Canceled because the user was disabled\x01",
     CancelReason.DISCONNECTED: b"378=99\x0158=Canceled because the session was disconnected\x01",
     CancelReason.PRICE_BAND: b"378=8\x0158=Canceled because its price is outside the band\x01",
+}
+_TIMES_OVER = {
+    TimeInForce.DAY: b"58=Day order: the symbol was closed\x01",
+    TimeInForce.OPG: b"58=Order for the opening: the opening is over\x01",
+    TimeInForce.GTD: b"58=ExpireTime has come\x01",
 }
 _COPIED = (EXECUTION_REPORT, ORDER_CANCEL_REJECT)
 
@@ -163,7 +170,7 @@ class ReportWriter:
     def _accepted(self, entry: ReportEntry, event: OrderAccepted) -> Body:
         state = order_fields(entry, event, b"0", b"1" if event.cum_lots else b"0")
         if event.post_only:
-            state += _POST_ONLY
+            state += POST_ONLY
         if event.conditions is not None:
             state += condition_fields(entry, event.conditions, self._expiries)
             if event.ord_type in STOPS:
@@ -193,7 +200,7 @@ class ReportWriter:
 
     def _canceled(self, entry: ReportEntry, event: OrderCanceled) -> Body:
         if event.reason in _EXPIRED:
-            return EXECUTION_REPORT, order_fields(entry, event, b"C", b"C")
+            return EXECUTION_REPORT, order_fields(entry, event, b"C", b"C") + _why_expired(event)
         state = order_fields(entry, event, b"4", b"4")
         if event.reason in _ASKED_FOR:
             return EXECUTION_REPORT, b"%b41=%b\x01" % (state, event.orig_cl_ord_id.encode())
@@ -203,7 +210,7 @@ class ReportWriter:
         state = order_fields(entry, event, b"5", b"1" if event.cum_lots else b"0")
         body = b"%b41=%b\x01" % (state, event.orig_cl_ord_id.encode())
         if event.post_only:
-            body += _POST_ONLY
+            body += POST_ONLY
         if event.conditions is not None:
             body += condition_fields(entry, event.conditions, self._expiries)
         return EXECUTION_REPORT, body
@@ -280,6 +287,24 @@ class ReportWriter:
     def _skipped(self, entry: ReportEntry, event: Skipped) -> Body:
         assert event.answer is not None, "Invariant: what stands in an outbox answers its account"
         return self._writers[type(event.answer)](entry, event.answer)
+
+
+def _why_expired(event: OrderCanceled) -> bytes:
+    """Return the Text (58) that says why an order ended by itself."""
+    time = event.time_in_force
+    if event.reason is CancelReason.TIME_EXPIRED:
+        return _TIMES_OVER[time]
+    if time is TimeInForce.FOK:
+        return b"58=FOK: not all of it could trade at once\x01"
+    if time is TimeInForce.IOC:
+        return b"58=IOC: %b could trade at once\x01" % (
+            b"no more" if event.cum_lots else b"nothing, or less than MinQty,"
+        )
+    if event.ord_type is OrdType.STOP:
+        return b"58=Stop: no more could trade once it was triggered\x01"
+    if event.cum_lots:
+        return b"58=More orders to trade with than one order may meet at once\x01"
+    return b"58=MinQty: not so much could trade at once\x01"
 
 
 def business_reject_body(event: BusinessRejected) -> bytes:

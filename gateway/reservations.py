@@ -28,9 +28,10 @@ BACKLOG = "Too many orders of this symbol wait for its engine; try again"
 def price_market(
     order: NewOrder, texts: SymbolTexts, best: BestPrices, *, protection_ppm: int
 ) -> NewOrder | OrderRejected:
-    """Return a market order with its protection price, or its refusal when nobody quotes.
+    """Return a market order with its protection price, or its refusal.
 
-    One by CashOrderQty (152) reserves its cash, whatever the price.
+    One by CashOrderQty (152) reserves its cash, whatever the price. One with which nobody would
+    trade has neither price nor reservation: its engine refuses it, for the phase if need be.
 
     Args:
         order: as ``OrderReader.read`` returned it, without a price.
@@ -41,7 +42,7 @@ def price_market(
     buys = order.side is Side.BUY
     best_ticks = best.ask_ticks if buys else best.bid_ticks
     if not best_ticks:
-        return order_rejected(order, f"Market order: there is no {'offer' if buys else 'bid'}")
+        return msgspec.structs.replace(order, price_ticks=0, reserved=0)
     rules = texts.rules
     price_ticks = protected_price(rules, order.side, best_ticks, protection_ppm=protection_ppm)
     if order.conditions is not None and order.conditions.cash:

@@ -167,7 +167,9 @@ class Record(Complaints):
             self.cancel_rejects += 1
             self._answered(fields["11"], fields, "FG")
         elif msg_type == b"r":
-            self._answered(fields["11"], fields, "q")
+            # One for all is answered at once, and then by each halted symbol that keeps orders.
+            if fields["530"] == "1" or "55" not in fields:
+                self._answered(fields["11"], fields, "q")
         elif msg_type == b"j" and fields["380"] == _NOT_AVAILABLE:
             refused = (fields["45"], fields["372"], fields.get("379", ""))
             if refused in self.unavailable:

@@ -37,6 +37,7 @@ class OpenOrder(msgspec.Struct, frozen=True, gc=False):
     min_qty_lots: int = 0
     expire_us: int = 0
     working: bool = True
+    post_only: bool = False
 
 
 class BestPrices(msgspec.Struct, frozen=True, gc=False):
@@ -45,6 +46,10 @@ class BestPrices(msgspec.Struct, frozen=True, gc=False):
     bid_ticks: int
     ask_ticks: int
     seq: int
+
+
+_PLAIN = (0, 0, 0, 0, 1, 0)
+"""What ends the text of an order without conditions that is not post-only, where it is left out."""
 
 
 async def read_open_orders(
@@ -72,7 +77,7 @@ def parse_open_order(value: bytes) -> OpenOrder:
     """Return the order that a field of ``open:{account}`` holds."""
     order_seq, side, price_ticks, leaves_lots, cum_lots, hold, *more = map(int, value.split())
     ord_type, time_in_force, cum_price_qty, *conditions = more
-    stop_ticks, max_floor_lots, min_qty_lots, expire_us, working = conditions or (0, 0, 0, 0, 1)
+    stop_ticks, max_floor_lots, min_qty_lots, expire_us, working, post_only = conditions or _PLAIN
     return OpenOrder(
         order_seq,
         Side(side),
@@ -88,6 +93,7 @@ def parse_open_order(value: bytes) -> OpenOrder:
         min_qty_lots,
         expire_us,
         working == 1,
+        post_only == 1,
     )
 
 

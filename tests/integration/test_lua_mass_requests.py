@@ -138,8 +138,8 @@ async def test_mass_cancel_reaches_the_other_shards_of_one_that_is_away_and_name
 async def test_open_orders_are_listed_in_the_outbox_by_symbol_and_side(
     venue: SmallVenue, admission: Admission
 ) -> None:
-    await open_order(venue, BTC, "a|1", "7 1 100 5 1 500 2 6 90 0 0 0 1700 1")
-    await open_order(venue, BTC, "a2", "8 2 200 5 0 5 3 1 0 210 2 0 0 0")
+    await open_order(venue, BTC, "a|1", "7 1 100 5 1 500 2 6 90 0 0 0 1700 1 0")
+    await open_order(venue, BTC, "a2", "8 2 200 5 0 5 3 1 0 210 2 0 0 0 0")
     await open_order(venue, SOL, "a3", "9 1 300 5 0 500 2 1 0")
 
     requests = [

@@ -281,6 +281,9 @@ class Client:
 
     def _take_mass_cancel(self, fields: dict[str, str]) -> None:
         name = fields["11"]
+        if fields["530"] == "7" and "55" in fields:
+            # Said besides the answer, by a halted symbol that keeps orders.
+            return
         self._answered(name, fields, "q", "Q")
         if name in self.mass_cancels:
             self.mass_cancels[name].response = fields["531"]

@@ -82,10 +82,11 @@ async def test_market_order_keeps_to_the_limits_of_its_account(world: World) -> 
     assert event.text.endswith("received 157.5000"), "at 105.00, its worst price"
 
 
-async def test_market_order_without_a_quote_is_refused(world: World) -> None:
-    entry = world.encode(MARKET)
-    await world.lookups.complete([entry])
-    assert isinstance(refused(entry), OrderRejected)
+async def test_market_order_without_a_quote_goes_without_a_price(world: World) -> None:
+    for message in (MARKET, order(t40="1", t44=None, t38=None, t152="75.5")):
+        entry = world.encode(message)
+        await world.lookups.complete([entry])
+        assert (published(entry).price_ticks, published(entry).reserved) == (0, 0)
 
 
 async def test_each_replace_of_a_batch_reserves_on_top_of_its_own_order(world: World) -> None:

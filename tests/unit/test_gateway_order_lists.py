@@ -15,9 +15,11 @@ from tests.unit.test_gateway_orders_in import rules_of
 
 TS_US = 1_767_323_045_678_901
 ORDERS = [
-    ListedOrder("BTC-USD", "a1", parse_open_order(b"55 1 2001 100 50 1501126 2 1 100025")),
     ListedOrder(
-        "ETH-USD", "a2", parse_open_order(b"56 2 1900 70 0 9 4 6 0 1950 30 0 %d 0" % TS_US)
+        "BTC-USD", "a1", parse_open_order(b"55 1 2001 100 50 1501126 2 1 100025 0 0 0 0 1 1")
+    ),
+    ListedOrder(
+        "ETH-USD", "a2", parse_open_order(b"56 2 1900 70 0 9 4 6 0 1950 30 0 %d 0 0" % TS_US)
     ),
 ]
 
@@ -60,6 +62,7 @@ def test_each_open_order_is_reported_as_it_stands() -> None:
         "151": "1.00",
         "14": "0.50",
         "6": "100.025",
+        "18": "6",
         "60": "20260102-03:04:05.678",
         "584": "s1",
         "911": "2",
@@ -72,6 +75,7 @@ def test_each_open_order_is_reported_as_it_stands() -> None:
         "Y",
     )
     assert (last["40"], last["44"], last["99"], last["636"]) == ("4", "95.00", "97.50", "N")
+    assert "18" not in last
     assert (last["59"], last["111"], last["126"]) == ("6", "0.30", "20260102-03:04:05.678")
 
 

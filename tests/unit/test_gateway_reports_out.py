@@ -178,7 +178,6 @@ DONE = STATE | {"leaves_lots": 0}
     ("reason", "orig", "expected"),
     [
         (CancelReason.REQUESTED, "a0", {"150": "4", "39": "4", "41": "a0"}),
-        (CancelReason.EXPIRED, "", {"150": "C", "39": "C"}),
         (
             CancelReason.SELF_TRADE,
             "",
@@ -200,7 +199,6 @@ DONE = STATE | {"leaves_lots": 0}
                 "58": "Canceled because the session was disconnected",
             },
         ),
-        (CancelReason.TIME_EXPIRED, "", {"150": "C", "39": "C"}),
         (
             CancelReason.PRICE_BAND,
             "",
@@ -216,6 +214,57 @@ DONE = STATE | {"leaves_lots": 0}
 def test_canceled_order(reason: CancelReason, orig: str, expected: dict[str, str]) -> None:
     event = OrderCanceled(**DONE, reason=reason, orig_cl_ord_id=orig, canceled_lots=100)
     assert render(event) == {"35": "8", **STATE_TAGS, "151": "0.00", **expected}
+
+
+EXPIRED, TIME_EXPIRED = CancelReason.EXPIRED, CancelReason.TIME_EXPIRED
+
+
+@pytest.mark.parametrize(
+    ("reason", "ord_type", "time", "cum_lots", "text"),
+    [
+        (EXPIRED, OrdType.LIMIT, TimeInForce.IOC, 5, "IOC: no more could trade at once"),
+        (
+            EXPIRED,
+            OrdType.MARKET,
+            TimeInForce.IOC,
+            0,
+            "IOC: nothing, or less than MinQty, could trade at once",
+        ),
+        (EXPIRED, OrdType.LIMIT, TimeInForce.FOK, 0, "FOK: not all of it could trade at once"),
+        (
+            EXPIRED,
+            OrdType.STOP,
+            TimeInForce.GTC,
+            5,
+            "Stop: no more could trade once it was triggered",
+        ),
+        (EXPIRED, OrdType.LIMIT, TimeInForce.GTC, 0, "MinQty: not so much could trade at once"),
+        (
+            EXPIRED,
+            OrdType.LIMIT,
+            TimeInForce.GTC,
+            5,
+            "More orders to trade with than one order may meet at once",
+        ),
+        (TIME_EXPIRED, OrdType.LIMIT, TimeInForce.DAY, 0, "Day order: the symbol was closed"),
+        (
+            TIME_EXPIRED,
+            OrdType.LIMIT,
+            TimeInForce.OPG,
+            0,
+            "Order for the opening: the opening is over",
+        ),
+        (TIME_EXPIRED, OrdType.LIMIT, TimeInForce.GTD, 5, "ExpireTime has come"),
+    ],
+)
+def test_expired_order_says_why(
+    reason: CancelReason, ord_type: OrdType, time: TimeInForce, cum_lots: int, text: str
+) -> None:
+    terms = {"ord_type": ord_type, "time_in_force": time, "cum_lots": cum_lots}
+    event = OrderCanceled(**DONE | terms, reason=reason, orig_cl_ord_id="", canceled_lots=9)
+    told = render(event)
+    assert (told["150"], told["39"], told["58"]) == ("C", "C", text)
+    assert "378" not in told
 
 
 @pytest.mark.parametrize(("cum_lots", "status"), [(0, "0"), (50, "1")])

@@ -100,11 +100,11 @@ def test_market_order_gets_a_protection_price_and_its_hold(
         (Side.BUY, BestPrices(0, 0, 0)),
     ],
 )
-def test_market_order_is_refused_when_nobody_quotes(side: Side, best: BestPrices) -> None:
-    refused = price_market(market(side), TEXTS, best, protection_ppm=50_000)
-    assert isinstance(refused, OrderRejected)
-    assert refused.reason is OrdRejReason.OTHER
-    assert "there is no" in refused.text
+def test_market_order_goes_without_a_price_when_nobody_quotes(side: Side, best: BestPrices) -> None:
+    order = msgspec.structs.replace(market(side), reserved=7)
+    priced = price_market(order, TEXTS, best, protection_ppm=50_000)
+    assert isinstance(priced, NewOrder)
+    assert (priced.price_ticks, priced.reserved) == (0, 0), "for its engine to refuse"
 
 
 def test_market_order_below_the_least_notional_is_refused() -> None:
