@@ -42,7 +42,10 @@ LAYOUT_SIGHTINGS = 3
 COMPILED_MAX = 16
 """Layouts compiled for one session, ever, so that a client cannot keep us compiling."""
 LAYOUTS_MAX = 128
-"""Layouts known of one session; a new one takes the place of the oldest."""
+"""Layouts known of one session; then one of ``REPLACED_EVERY`` new ones takes the place of the
+oldest that is not compiled."""
+REPLACED_EVERY = 8
+"""Because learning costs as much as checking, and whoever never repeats himself gains nothing."""
 LAYOUT_FIELDS_MAX = 100
 """Fields of a layout, so that all those of a session take some 250 kB at most; a longer message
 always goes the general way."""
@@ -125,13 +128,14 @@ def _is_fixed(tag: bytes) -> bool:
 class MessageReader:
     """Read the messages of one session; it remembers their layouts."""
 
-    __slots__ = ("_compiled", "_layouts", "_likely")
+    __slots__ = ("_compiled", "_layouts", "_likely", "_unknown")
 
     def __init__(self) -> None:
         self._layouts: dict[_Key, _Layout] = {}
         # Compiled, the one to try for a message of that size: more tries would cost too much.
         self._likely: dict[_Size, _Layout] = {}
         self._compiled = 0
+        self._unknown = 0
 
     def read(self, raw: bytes) -> FixMessage:
         """Return the message, with its first fault if it has one; never raises on any bytes.
@@ -206,19 +210,20 @@ class MessageReader:
             return FixMessage(raw, msg_type, dict(whole), _fault_of_type(msg_type))
         fault = _Check(rule, pairs).find_fault()
         if fault is None and len(pairs) <= LAYOUT_FIELDS_MAX:
-            self._remember(msg_type, _Layout(whole))
+            self._remember(msg_type, whole)
         return FixMessage(raw, msg_type, dict(whole), fault)
 
-    def _remember(self, msg_type: bytes, layout: _Layout) -> None:
-        key = (msg_type, layout.tags)
-        if key in self._layouts:
-            # Its tags are known, with a count that was written in another way (02).
-            return
+    def _remember(self, msg_type: bytes, pairs: Sequence[tuple[bytes, bytes]]) -> None:
         if len(self._layouts) >= LAYOUTS_MAX:
+            self._unknown += 1
+            if self._unknown % REPLACED_EVERY:
+                return
             # Those that are compiled stay: they are few, and cannot be compiled again.
             oldest = next(key for key, one in self._layouts.items() if one.match is None)
             del self._layouts[oldest]
-        self._layouts[key] = layout
+        layout = _Layout(pairs)
+        # Where the tags are known, a count was written in another way (02): the first one stays.
+        self._layouts.setdefault((msg_type, layout.tags), layout)
 
 
 class _Check:

@@ -16,6 +16,7 @@ from gateway.validate import (
     LAYOUT_FIELDS_MAX,
     LAYOUT_SIGHTINGS,
     LAYOUTS_MAX,
+    REPLACED_EVERY,
     MessageReader,
     group_entries,
 )
@@ -73,6 +74,18 @@ def test_layouts_are_limited() -> None:
     assert compiled(reader) == reader._compiled == COMPILED_MAX
     assert len(reader._layouts) == LAYOUTS_MAX
     assert len(reader._likely) <= COMPILED_MAX
+
+
+def test_of_new_layouts_beyond_the_most_only_some_are_learnt() -> None:
+    reader = MessageReader()
+    raws = list(messages_of_many_layouts())
+    for raw in raws[:LAYOUTS_MAX]:
+        reader.read(raw)
+    before = set(reader._layouts)
+    for raw in raws[LAYOUTS_MAX : LAYOUTS_MAX + 2 * REPLACED_EVERY]:
+        reader.read(raw)
+    assert len(reader._layouts) == LAYOUTS_MAX
+    assert len(set(reader._layouts) - before) == 2
 
 
 def test_what_is_known_does_not_go_the_general_way(monkeypatch: pytest.MonkeyPatch) -> None:
