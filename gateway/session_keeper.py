@@ -31,11 +31,7 @@ _RESTORED = (
     "The exchange was restored from a backup: what came after it is void, and its numbers are given"
     " again; begin anew with ResetSeqNumFlag (141=Y)"
 )
-_ON_DISCONNECT = {
-    None: OnDisconnect.AS_SET,
-    True: OnDisconnect.CANCEL,
-    False: OnDisconnect.KEEP,
-}
+_ON_DISCONNECT = {None: OnDisconnect.AS_SET, True: OnDisconnect.CANCEL, False: OnDisconnect.KEEP}
 
 logger = logging.getLogger("gateway")
 
