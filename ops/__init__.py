@@ -22,6 +22,8 @@ commands_users.py     user add, list, passwd, disable; commands_user_access.py u
 commands_ledger.py    deposit, withdraw, balances
 commands_market.py    symbols, book, watch
 commands_fixlog.py    fixlog
+lost_writes.py        what Redis lacks of the journals of a shard that nobody leads, for status
+venue_servers.py      the servers of a venue for one command, started for it where it is stopped
 commands_backup.py    backup, restore: backup.py copies a venue, restore.py makes one of the copy
 settings.py           exchange.toml and the environment, validated; venue_file.py is the venue in it
 schedule.py           what is due of a timetable; schedule_keeper.py makes it, beside an engine

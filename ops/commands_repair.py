@@ -49,12 +49,13 @@ After a failover to a replica that had not got everything, an engine says "shard
 lost what the journal has" and ends, and orders are refused (380=4). This reads the longer of
 the shard's two journals in var/journals from the beginning and puts back what the streams
 lack, with the numbers and stamps that it had: users, deposits and withdrawals (with the
-lowest shard), then commands with the money they record; and commits what came of them. No
-engine may lead the shard meanwhile; of a venue that is stopped, the private servers are
-started for the time of the command. Prints each entry; afterwards start the engine. With
-several shards start with the lowest. What an account has not enough for stays lost and is
-listed: repair the other shards, or deposit, then run it again. It may be run again at any
-time. Commands that no engine had read were never acknowledged and are not in any journal."""
+lowest shard), then commands with the money they record; and commits what came of them.
+Engines that have found it end by themselves, and lead again afterwards; while one leads,
+nothing is lost and this is refused. Of a venue that is stopped, the private servers are
+started for the time of the command. Prints each entry. With several shards start with the
+lowest. What an account has not enough for stays lost and is listed: repair the other
+shards, or deposit, then run it again. It may be run again at any time. Commands that no
+engine had read were never acknowledged and are not in any journal."""
 
 
 def add_parsers(commands: Subparsers) -> None:
@@ -88,7 +89,7 @@ async def _run(settings: Settings, url: str, shard_id: int, *, dry_run: bool) ->
             owner = f"{OWNER_PREFIX}{os.getpid()}:{secrets.token_hex(4)}"
             lease = Lease(lease_link, owner=owner, ttl_ms=settings.engine.lease_ttl_ms)
             repair = Repair(link, lease, homes, with_ledger=with_ledger)
-            found = await repair.look(_journal(settings, shard, homes))
+            found = await repair.look(records_of(settings, shard, homes))
             if dry_run:
                 return _print_dry(settings, shard, found)
             async with _led(lease, shard):
@@ -119,7 +120,10 @@ async def _led(lease: Lease, shard: Shard) -> AsyncIterator[None]:
                     break
                 await asyncio.sleep(_POLL_S)
     except TimeoutError:
-        raise CommandFailed(f"shard {shard.id}: an engine leads it: stop it first") from None
+        raise CommandFailed(
+            f"shard {shard.id}: an engine leads it: it has compared Redis with the journals, and"
+            " nothing is lost"
+        ) from None
     keeping = asyncio.create_task(_keep(lease))
     try:
         yield
@@ -161,13 +165,17 @@ def _directories(settings: Settings, shard_id: int) -> list[Path]:
     return [path for path in paths if path.is_dir()]
 
 
-def _journal(
+def records_of(
     settings: Settings, shard: Shard, homes: Mapping[str, Home]
 ) -> Callable[[], Iterator[Record]]:
     """Return what reads a shard's journal: of the two, for each stream the longer one.
 
+    It is read as far as it goes now: streams have everything first, so what they lack of that when
+    they are read later is lost. (What a venue that trades adds to its journal meanwhile is not.)
+
     Raises:
         CommandFailed: there is none, or it is of other incarnations of the symbols.
+        JournalCorrupt, JournalMismatch: it is damaged, or its beginning is gone.
     """
     directories = _directories(settings, shard.id)
     if not directories:
@@ -179,7 +187,8 @@ def _journal(
     def read() -> Iterator[Record]:
         for directory in directories:
             for record in JournalReader(directory):
-                if source.get(record.key) == directory:
+                is_known = record.seq <= ends[directory].get(record.key, 0)
+                if is_known and source.get(record.key) == directory:
                     yield record
 
     for symbol in shard.symbols:

@@ -23,6 +23,7 @@ from ops.engine_roles import (
     read_positions,
 )
 from ops.engine_roles import lags as engine_lags
+from ops.lost_writes import without_leader
 from ops.progress import Progress, ProgressReader
 from ops.settings import Settings
 from ops.wiring import shard_map, wall_us
@@ -128,7 +129,7 @@ async def read_status(settings: Settings, link: RedisLink, postgres_url: str) ->
         _missing(settings, processes)
         + _reported(processes)
         + missing_standbys(leaders, processes, positions)
-        + [f"shard-{shard}: nobody leads it" for shard, leader in leaders.items() if leader is None]
+        + await without_leader(settings, link, shards, leaders)
     )
     problems += lost_copies(await read_lost_copies(link), now_us=wall_us())
     postgres, postgres_problems = await _postgres(settings, postgres_url)

@@ -104,7 +104,7 @@ class LostWrites(RouterError):
         super().__init__(
             f"shard {shard}: Redis has lost what the journal has: "
             + "; ".join(_list_lost(*one) for one in lost)
-            + f"; stop its engines, then: shardex repair {shard}"
+            + f"; to put it back: shardex repair {shard}"
         )
         self.shard = shard
         self.lost = tuple(lost)

@@ -288,7 +288,7 @@ async def test_lost_commands_and_ledger_entries_are_listed_and_nothing_is_cleare
         await run_clear(venue, await lease_of(venue, 1), ends)
 
     assert caught.value.lost == ((keys.LEDGER, 1, 1), (keys.orders(BTC), 3, 4))
-    assert "orders:BTC-USD lacks 3, 4;" in str(caught.value)
+    assert "orders:BTC-USD lacks 3 to 4 (2);" in str(caught.value)
     assert "shardex repair 1" in str(caught.value)
     assert await mark(venue, 0) == await mark(venue, 1) == b""
 

@@ -16,9 +16,10 @@ from ops.__main__ import main
 from ops.data_dir import DataDirectory
 from ops.embedded_redis import EmbeddedRedis, RedisBinary
 from ops.engine_process import run_engine
+from ops.lost_writes import without_leader
 from ops.reconcile_cut import reconcile_cut
 from ops.settings import load_settings
-from ops.wiring import define_venue, read_venue
+from ops.wiring import define_venue, read_venue, shard_map
 from router import keys
 from router.errors import LostWrites, Uncleared
 from router.redis_client import RedisLink
@@ -202,7 +203,7 @@ async def test_lost_writes_are_found_listed_and_repaired(
             before = await content(venue)
             assert await reconcile_cut(venue.link) == []
             pair.fail_over()
-            for shard, lost in ((1, "orders:BTC-USD lacks 3, 4, 5, 6"), (2, "lacks 2")):
+            for shard, lost in ((1, "orders:BTC-USD lacks 3 to 6"), (2, "lacks 2")):
                 with pytest.raises(LostWrites, match=lost) as caught:
                     await running[shard]
                 assert caught.value.shard == shard
@@ -263,13 +264,22 @@ async def test_a_deposit_alone_that_is_lost_is_found_and_other_shards_wait_for_i
 
         await eventually_async(is_journalled)
         pair.fail_over()
-        with pytest.raises(LostWrites, match="ledger lacks 3; stop its engines"):
+        with pytest.raises(LostWrites, match="ledger lacks 3; to put it back: shardex repair 1"):
             await running[1]
         assert not running[2].done()
+        shards = shard_map(venue.settings, venue.redis_url).shards
+        told = await without_leader(venue.settings, venue.link, shards, {1: None, 2: "engine-2"})
+        assert told == [
+            "shard-1: nobody leads it",
+            "shard 1: Redis has lost what the journal has: ledger lacks 3;"
+            " to put it back: shardex repair 1",
+        ]
         with pytest.raises(Uncleared):
             await venue.deposit(account, "USD", USD)
     assert await repair("1") == 0
     assert (await venue.balances(account))["USD"].available == 2 * USD
+    told = await without_leader(venue.settings, venue.link, shards, {1: None, 2: None})
+    assert told == [f"shard-{shard}: nobody leads it" for shard in (1, 2)]
 
 
 async def test_changed_rules_are_made_once_the_server_is_cleared(

@@ -63,7 +63,7 @@ def test_commands_and_skips_that_the_journal_has_alone_are_listed() -> None:
     assert caught.value.lost == (("orders:BTC-USD", 6, 7), ("skips:ETH-USD", 6, 6))
     assert str(caught.value) == (
         "shard 1: Redis has lost what the journal has: orders:BTC-USD lacks 6 to 7 (2);"
-        " skips:ETH-USD lacks 6; stop its engines, then: shardex repair 1"
+        " skips:ETH-USD lacks 6; to put it back: shardex repair 1"
     )
 
 
