@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from engine.commands import MassCancel, NewOrder, QueryOrder, ReplaceOrder, encode_command
 from engine.enums import BusinessRejectReason, OrdRejReason, OrdType
 from engine.events import (
@@ -19,6 +21,7 @@ from engine.events import (
     Output,
     encode_output,
 )
+from engine.instrument import AMOUNT_MAX
 from gateway.account_limits import (
     NO_LIMITS,
     problem_of_open_orders,
@@ -31,6 +34,7 @@ from gateway.fix_tags import (
     ORDER_CANCEL_REPLACE_REQUEST,
     ORDER_MASS_STATUS_REQUEST,
     ORDER_STATUS_REQUEST,
+    TAG_ORDER_QTY,
 )
 from gateway.fix_time import NS_PER_SECOND
 from gateway.market_requests import MARKET_REQUESTS
@@ -188,8 +192,20 @@ class Encoder:
             return request
         return ask_first(request, event.message, self._origin(entry, event))
 
+    def _with_quantity(self, entry: Inbound, request: Request) -> Request:
+        """Return a request; a refused order with its OrderQty (38), where that is one."""
+        texts = self._symbols.by_name.get(request.symbol)
+        refused, event = request.content, entry.event
+        if texts is None or not isinstance(refused, OrderRejected) or refused.qty_lots:
+            return request
+        assert isinstance(event, AppMessage), "Invariant: only such messages become requests"
+        lots = texts.quantities.steps(event.message.fields.get(TAG_ORDER_QTY, b"0"))
+        if lots is None or not 0 < lots <= AMOUNT_MAX:
+            return request
+        return Request(request.symbol, msgspec.structs.replace(refused, qty_lots=lots))
+
     def _set_request(self, entry: Inbound, request: Request) -> None:
-        request = entry.request = self.ask_first(entry, request)
+        request = entry.request = self.ask_first(entry, self._with_quantity(entry, request))
         entry.item = None if needs_lookup(request) else self.make_item(entry, request)
 
     def make_item(self, entry: Inbound, request: Request) -> AdmissionItem:

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from engine.commands import CancelOrder, MassCancel, NewOrder, decode_command
+from engine.commands import CancelOrder, MassCancel, NewOrder, QueryOrder, decode_command
 from engine.enums import (
     BusinessRejectReason,
     CxlRejReason,
+    CxlRejResponseTo,
     MassCancelRequestType,
     OrdRejReason,
     Side,
@@ -72,8 +73,10 @@ class World:
         self.rate_counts.append(count)
         return self.rate_problem
 
-    def encode(self, message: FixMessage, *, sent_ns: int | None = None) -> Inbound:
-        event = AppMessage(message.raw, message, 42, sent_ns is not None, False, sent_ns)
+    def encode(
+        self, message: FixMessage, *, sent_ns: int | None = None, poss_resend: bool = False
+    ) -> Inbound:
+        event = AppMessage(message.raw, message, 42, sent_ns is not None, poss_resend, sent_ns)
         entry = Inbound(self.connection, event, NOW_NS)
         self.encoder.encode([entry], end_of_batch=True)
         return entry
@@ -120,6 +123,51 @@ def test_orders_beyond_the_limits_are_refused(world: World) -> None:
     world.connection.in_flight.clear()
     fast = world.refused(order(t11="a4"))
     assert (fast.reason, fast.text[:10]) == (OrdRejReason.OTHER, "Rate limit")
+
+
+@pytest.mark.parametrize(
+    ("quantity", "lots"),
+    [("1.5", 150), ("1.505", 0), ("0.00", 0), ("-1", 0), ("600", 60_000), ("9" * 17, 0), (None, 0)],
+)
+def test_refused_order_repeats_its_quantity_where_it_is_one(
+    world: World, quantity: str | None, lots: int
+) -> None:
+    cash = "100" if quantity is None else None
+    assert world.refused(order(t38=quantity, t152=cash, t1="1002")).qty_lots == lots
+
+
+def refusing_query(entry: Inbound) -> QueryOrder:
+    assert isinstance(entry.item, PublishItem)
+    query = decode_command(entry.item.command)
+    assert isinstance(query, QueryOrder)
+    assert (query.account, query.session, query.msg_seq_num) == (1001, 7, 42)
+    return query
+
+
+def test_refused_resend_asks_its_engine_first(world: World) -> None:
+    query = refusing_query(world.encode(order(t44="100.001"), poss_resend=True))
+    assert query.refusal is not None and query.refusal.response_to is None
+    assert (query.cl_ord_id, query.side, query.refusal.qty_lots) == ("a1", Side.BUY, 150)
+    assert query.refusal.reason == OrdRejReason.OTHER
+    query = refusing_query(world.encode(order("G", t44="100.001"), poss_resend=True))
+    assert query.refusal is not None and query.refusal.orig_cl_ord_id == "a0"
+    assert query.refusal.response_to is CxlRejResponseTo.REPLACE
+    query = refusing_query(world.encode(fix(f"{CANCEL}|1=8"), poss_resend=True))
+    assert query.refusal is not None
+    assert query.refusal.response_to is CxlRejResponseTo.CANCEL
+    item = world.encode(order(t55="NONE-USD"), poss_resend=True).item
+    assert isinstance(item, RefuseItem), "there is no engine to ask"
+
+
+def test_resend_has_a_query_where_there_is_no_money(world: World) -> None:
+    item = world.encode(order(), poss_resend=True).item
+    assert isinstance(item, PublishItem)
+    command, instead = decode_command(item.command), decode_command(item.instead)
+    assert isinstance(command, NewOrder) and command.poss_resend
+    assert isinstance(instead, QueryOrder) and instead.refusal is not None
+    assert instead.refusal.text == "Insufficient funds: 150.1126 USD needed"
+    item = world.encode(order(t11="a2")).item
+    assert isinstance(item, PublishItem) and not item.instead
 
 
 def test_account_has_a_number_of_open_orders(world: World) -> None:
