@@ -40,7 +40,7 @@ _READING = (
     *("xread", "xrange", "xrevrange", "xlen", "zrange", "zscore", "time", "info"),
 )
 _RUNNING = ("evalsha", "script|load")
-_REPORTING = ("set", "del")
+_REPORTING = ("set", "del", "expire")
 """For `process:{name}`."""
 
 
@@ -118,7 +118,7 @@ _MARKETDATA = RedisUser(
     "marketdata",
     commands=(
         *(*_PROCESS, "hset", "zadd", "zremrangebyscore", "zremrangebyrank", "multi", "exec"),
-        *("publish", "subscribe", "expire"),
+        *("publish", "subscribe"),
     ),
     scripts=("save_market_data",),
     keys=(*_SHARED_KEYS, "md:*"),

@@ -2,8 +2,9 @@
 
 More often at first, so that whoever waits for a process learns at once that it is ready.
 
-A process that is gone disappears by itself after PROCESS_TTL_S; one that hangs keeps an old
-``now_us`` until then. Nothing depends on it but ``status``, the summary and readiness.
+A process that stops takes its entry away. That of one that hangs, or was killed, stays for
+PROCESS_KEPT_S; how old it is tells what is left of that, by the clock of Redis. So it can be told
+who is silent, and since when. Nothing depends on it but ``status``, `up` and readiness.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from router import keys
 from router.errors import OutOfMemory, RedisUnavailable
 from router.redis_client import RedisLink, scan_keys
 
-PROCESS_TTL_S = 5
+PROCESS_KEPT_S = 86_400
+SILENT_AFTER_MS = 5_000
+"""A process that has said nothing for so long does not count as one that runs."""
+
 REFRESH_INTERVAL_S = 1
 FIRST_INTERVAL_S = 0.05
 """Between the first and the second refresh; doubled from one to the next, up to the above."""
@@ -28,8 +32,11 @@ Counters = Mapping[str, Any]
 """What JSON can hold."""
 
 
-class ProcessState(msgspec.Struct, frozen=True):
-    """What one process said last. Times in µs since 1970 UTC; counters as it names them."""
+class ProcessState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one process said last. Times in µs since 1970 UTC; counters as it names them.
+
+    ``silent_ms``: how long ago that was; known to who reads it.
+    """
 
     name: str
     pid: int
@@ -37,6 +44,7 @@ class ProcessState(msgspec.Struct, frozen=True):
     started_us: int
     now_us: int
     counters: dict[str, Any]
+    silent_ms: int = 0
 
 
 class ProcessRegistry:
@@ -73,8 +81,8 @@ class ProcessRegistry:
         interval_s = FIRST_INTERVAL_S
         while True:
             # While Redis is away there is nobody to tell; all else that the process does says so.
-            with contextlib.suppress(RedisUnavailable, OutOfMemory):
-                await self.refresh()
+            with contextlib.suppress(RedisUnavailable):
+                await self._give_sign()
             await asyncio.sleep(interval_s)
             interval_s = min(2 * interval_s, REFRESH_INTERVAL_S)
 
@@ -94,7 +102,14 @@ class ProcessRegistry:
             dict(self._counters()),
         )
         body = msgspec.json.encode(state)
-        await self._link.call("SET", keys.process(self._name), body, "EX", PROCESS_TTL_S)
+        await self._link.call("SET", keys.process(self._name), body, "EX", PROCESS_KEPT_S)
+
+    async def _give_sign(self) -> None:
+        try:
+            await self.refresh()
+        except OutOfMemory:
+            # What it said last stands, and that it lives takes no memory.
+            await self._link.call("EXPIRE", keys.process(self._name), PROCESS_KEPT_S)
 
     async def remove(self) -> None:
         """Take the entry away: a clean stop.
@@ -106,13 +121,14 @@ class ProcessRegistry:
 
 
 async def read_processes(
-    link: RedisLink, names: Iterable[str] | None = None
+    link: RedisLink, names: Iterable[str] | None = None, *, with_silent: bool = False
 ) -> dict[str, ProcessState]:
     """Return live processes by name, in the order of their names.
 
     Args:
         link: accounts database.
         names: which; None: all, found by scanning the database.
+        with_silent: those too that have given no sign for SILENT_AFTER_MS or more.
 
     Raises:
         RedisUnavailable: no reply.
@@ -123,6 +139,17 @@ async def read_processes(
         found = sorted(keys.process(name) for name in names)
     if not found:
         return {}
-    bodies = await link.call("MGET", *found)
-    states = [msgspec.json.decode(body, type=ProcessState) for body in bodies if body is not None]
-    return {state.name: state for state in states}
+    # The entry first: a sign that comes in between makes it younger, never older.
+    replies = await link.pipeline([(verb, key) for key in found for verb in ("GET", "PTTL")])
+    states = [
+        msgspec.structs.replace(
+            msgspec.json.decode(body, type=ProcessState),
+            silent_ms=max(0, PROCESS_KEPT_S * 1_000 - left_ms),
+        )
+        for body, left_ms in zip(replies[::2], replies[1::2], strict=True)
+        # Below 0: it was taken away in between.
+        if body is not None and left_ms >= 0
+    ]
+    return {
+        state.name: state for state in states if with_silent or state.silent_ms < SILENT_AFTER_MS
+    }

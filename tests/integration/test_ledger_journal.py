@@ -19,6 +19,7 @@ from engine.journal_writer import FsyncPolicy, JournalWriter
 from engine.ledger_entries import Deposited, LedgerEntry, UserCreated, decode_ledger_entry
 from router import keys
 from router.ledger_journal import LedgerJournal, read_ledger_end, wait_until_journalled
+from router.process_registry import PROCESS_KEPT_S
 from router.redis_client import RedisLink
 from router.shards import Shard
 from tests.helpers import DEADLINE_MS, eventually_async
@@ -150,7 +151,7 @@ async def test_a_command_waits_for_the_journal_of_the_engine_that_leads(
         assert (nobody.entry, nobody.engine, nobody.live) == (2, "", [])
 
         state = b'{"name":"engine-1","pid":1,"version":"","started_us":0,"now_us":0,"counters":{}}'
-        await redis_client.set(keys.process(PROCESS), state)
+        await redis_client.set(keys.process(PROCESS), state, ex=PROCESS_KEPT_S)
         late = await wait_until_journalled(link, shard, entry, timeout_s=0.05)
         assert (late.engine, late.live) == ("", [PROCESS])
 
