@@ -1,7 +1,8 @@
 """The fields of messages as tables for docs/fix.md. Pure.
 
 In the document, what stands between ``<!-- fields of: D F -->`` and ``<!-- end of fields -->`` is
-replaced by the tables of these message types.
+replaced by the tables of these message types, and what stands between ``<!-- ignored fields -->``
+and ``<!-- end of ignored fields -->`` by the table of what clients may send to no effect.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from gateway.fix_tags import NEW_ORDER_SINGLE, ORDER_CANCEL_REPLACE_REQUEST
 from gateway.order_conditions import ONLY_VALUES, UNSUPPORTED_TAGS
 
 _BLOCK = re.compile(r"(<!-- fields of: ([^>]*) -->\n).*?(<!-- end of fields -->)", re.DOTALL)
+_IGNORED = re.compile(r"(<!-- ignored fields -->\n).*?(<!-- end of ignored fields -->)", re.DOTALL)
 _ORDERS = (NEW_ORDER_SINGLE, ORDER_CANCEL_REPLACE_REQUEST)
-_SENDERS = {
+SENDERS = {
     Direction.CLIENT: "from clients",
     Direction.VENUE: "from the venue",
     Direction.BOTH: "both ways",
@@ -46,9 +48,11 @@ _FORMATS = {
 
 def with_tables(document: str) -> str:
     """Return the document with its tables made anew."""
-    return _BLOCK.sub(
+    document = _BLOCK.sub(
         lambda found: found[1] + "\n" + _tables(found[2].split()) + "\n" + found[3], document
     )
+    ignored = "\n".join(_table_of_ignored())
+    return _IGNORED.sub(lambda found: f"{found[1]}\n{ignored}\n\n{found[2]}", document)
 
 
 def types_with_tables(document: str) -> list[str]:
@@ -61,7 +65,7 @@ def _tables(msg_types: list[str]) -> str:
 
 
 def _table(message: Message) -> Iterator[str]:
-    sender = _SENDERS[message.direction]
+    sender = SENDERS[message.direction]
     yield f"**{message.name}** (35={message.msg_type.decode()}), {sender}"
     yield ""
     used = [member for member in message.members if member.used]
@@ -70,19 +74,23 @@ def _table(message: Message) -> Iterator[str]:
         yield "|---|---|---|---|"
         yield from _rows(tuple(used), "")
         yield ""
-    unused = [member.tag for member in message.members if not member.used]
-    refused, only = (UNSUPPORTED_TAGS, ONLY_VALUES) if message.msg_type in _ORDERS else ((), {})
-    ignored = [tag.decode() for tag in unused if tag not in refused and tag not in only]
-    if ignored:
-        yield f"Checked, and otherwise ignored: {' '.join(ignored)}"
+    if message.msg_type in _ORDERS:
+        yield f"Refused where they are: {' '.join(tag.decode() for tag in UNSUPPORTED_TAGS)}"
         yield ""
-    if refused:
-        yield f"Refused where they are: {' '.join(tag.decode() for tag in refused)}"
+        values = [f"{tag.decode()} other than {only}" for tag, (_, only) in ONLY_VALUES.items()]
+        yield f"Refused: {', '.join(values)}, 15 other than the symbol's quote asset"
         yield ""
-    if only:
-        values = [f"{tag.decode()} other than {expected}" for tag, (_, expected) in only.items()]
-        yield f"Refused: {', '.join(values)}"
-        yield ""
+
+
+def _table_of_ignored() -> Iterator[str]:
+    yield "| message | fields |"
+    yield "|---|---|"
+    for message in MESSAGES.values():
+        refused = {*UNSUPPORTED_TAGS, *ONLY_VALUES} if message.msg_type in _ORDERS else set()
+        unused = [member.tag for member in message.members if not member.used]
+        ignored = [tag.decode() for tag in unused if tag not in refused]
+        if ignored:
+            yield f"| {message.name} ({message.msg_type.decode()}) | {' '.join(ignored)} |"
 
 
 def _rows(members: tuple[Member, ...], indent: str) -> Iterator[str]:

@@ -65,8 +65,10 @@ class Examples:
         self._marks: dict[str, bytes] = {}
         self._commands: dict[str, Callable[[str], Awaitable[None]]] = {
             "C": self._client,
+            "N": self._connect,
             "I": self._in,
             "E": self._expect,
+            "e": self._expect_end,
             "B": self._break,
             "U": self._until_gone,
             "O": self._operator,
@@ -92,20 +94,32 @@ class Examples:
         self._name = name
         if name in self._peers:
             return
-        if name not in self._accounts:
-            amounts = {"USD": 10_000 * USD, "BTC": 10 * BTC, "SOL": 10 * BTC}
-            self._accounts[name] = await self._venue.add_user(name, **amounts)
-        account = self._accounts[name]
+        account = await self._account(name)
         numbers = await self._venue.link.call("HGET", keys.session(account), "dealt")
         self._peers[name] = await self._venue.log_on(
             self._gateway, account, name, next_out=int(numbers or 0) + 1, tail=bar + tail
         )
 
+    async def _connect(self, name: str) -> None:
+        self._name = name
+        self._peers[name] = await self._venue.connect(self._gateway)
+        self._peers[name].account = await self._account(name)
+
+    async def _account(self, name: str) -> int:
+        if name not in self._accounts:
+            amounts = {"USD": 10_000 * USD, "BTC": 10 * BTC, "SOL": 10 * BTC}
+            self._accounts[name] = await self._venue.add_user(name, **amounts)
+        return self._accounts[name]
+
     async def _in(self, rest: str) -> None:
+        peer = self._peers[self._name]
         fields = _NOW.sub(_timestamp, rest).split("|")
+        numbers = [int(field[3:]) for field in fields if field.startswith("34=")]
+        if numbers:
+            peer.next_out = numbers[0]
         header = [field for field in fields if field.partition("=")[0] in _HEADER_TAGS]
-        body = [field for field in fields if field not in header]
-        self._peers[self._name].send("|".join(body), header="|".join(header))
+        body = [field for field in fields if field not in header and field[:3] != "34="]
+        peer.send("|".join(body), header="|".join(header))
 
     async def _expect(self, rest: str) -> None:
         peer = self._peers[self._name]
@@ -121,6 +135,9 @@ class Examples:
                 assert tag in tags, message
             else:
                 assert (tag, value) in pairs, message
+
+    async def _expect_end(self, _rest: str) -> None:
+        await self._peers.pop(self._name).expect_closed()
 
     def _known_names(self, text: str) -> str:
         return re.sub(r"<(\w+)>", lambda found: str(self._accounts[found[1]]), text)

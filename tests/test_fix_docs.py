@@ -18,7 +18,7 @@ from gateway.fix_messages import MESSAGES
 from gateway.logon_signature import sign_logon, signature_of
 from gateway.validate import MessageReader
 from ops.fix_documents import DOCS
-from ops.fix_tables import types_with_tables, with_tables
+from ops.fix_tables import SENDERS, types_with_tables, with_tables
 from ops.fix_xml import dictionary_xml
 from tests.fix_player import Player, run_lines
 
@@ -35,6 +35,15 @@ def test_tables_are_current() -> None:
 def test_every_message_has_its_table() -> None:
     told = types_with_tables(_GUIDE)
     assert sorted(told) == sorted(msg_type.decode() for msg_type in MESSAGES)
+
+
+def test_list_of_messages_names_each_with_its_direction() -> None:
+    rows = re.findall(r"^\| (\w+) \| (\w+) \| ([\w ]+) \| .*\]\(#.*\) \|$", _GUIDE, re.MULTILINE)
+    assert len(rows) == len(MESSAGES)
+    assert set(rows) == {
+        (message.msg_type.decode(), message.name, SENDERS[message.direction])
+        for message in MESSAGES.values()
+    }
 
 
 def test_dictionary_is_current() -> None:

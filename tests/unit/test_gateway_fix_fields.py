@@ -29,7 +29,6 @@ _ENUMERATIONS: dict[str, type[IntEnum]] = {
     "40": OrdType,
     "54": Side,
     "59": TimeInForce,
-    "373": SessionRejectReason,
     "7928": SelfTradePrevention,
 }
 """Of fields that clients send too, with whatever else FIX 4.4 has."""
@@ -53,6 +52,7 @@ _SENT: dict[str, Iterable[object]] = {
     ],
     "326": [*security_texts._SECURITY_STATUS.values(), security_texts._UNKNOWN_SECURITY],
     "340": [*security_texts._SESSION_STATUS.values(), security_texts._REQUEST_REJECTED],
+    "373": SessionRejectReason,
     "378": _values_in_templates("378"),
     "380": BusinessRejectReason,
     "434": CxlRejResponseTo,
@@ -64,7 +64,8 @@ _SENT: dict[str, Iterable[object]] = {
     "567": [security_texts._UNKNOWN_SESSION],
     "851": _values_in_templates("851"),
 }
-"""Of fields that only we send: the values that our code can send."""
+"""Of fields that only we send, and of reasons in Rejects, where any is taken of a client: the values
+that our code can send."""
 
 
 @pytest.mark.parametrize("tag", _ENUMERATIONS)
@@ -75,7 +76,7 @@ def test_every_value_of_ours_has_a_meaning(tag: str) -> None:
 
 
 @pytest.mark.parametrize("tag", _SENT)
-def test_values_of_what_only_we_send_are_those_that_the_code_sends(tag: str) -> None:
+def test_values_of_what_we_send_are_those_that_the_code_sends(tag: str) -> None:
     sent = {one.decode() if isinstance(one, bytes) else f"{one}" for one in _SENT[tag]}
     assert sent
     assert {value for value, meaning in FIELDS[tag.encode()].values if meaning} == sent
