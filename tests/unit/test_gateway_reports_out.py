@@ -216,52 +216,30 @@ def test_canceled_order(reason: CancelReason, orig: str, expected: dict[str, str
     assert render(event) == {"35": "8", **STATE_TAGS, "151": "0.00", **expected}
 
 
-EXPIRED, TIME_EXPIRED = CancelReason.EXPIRED, CancelReason.TIME_EXPIRED
+ENDINGS = """
+1 LIMIT IOC 5 IOC: no more could trade at once
+1 MARKET IOC 0 IOC: nothing, or less than MinQty, could trade at once
+1 LIMIT FOK 0 FOK: not all of it could trade at once
+1 STOP GTC 5 Stop: no more could trade once it was triggered
+1 LIMIT GTC 0 MinQty: not so much could trade at once
+1 LIMIT GTC 5 More orders to trade with than one order may meet at once
+6 LIMIT DAY 0 Day order: the symbol was closed
+6 LIMIT OPG 0 Order for the opening: the opening is over
+6 LIMIT GTD 5 ExpireTime has come
+"""
+"""CancelReason, type, time in force, what was filled, and what is said."""
 
 
-@pytest.mark.parametrize(
-    ("reason", "ord_type", "time", "cum_lots", "text"),
-    [
-        (EXPIRED, OrdType.LIMIT, TimeInForce.IOC, 5, "IOC: no more could trade at once"),
-        (
-            EXPIRED,
-            OrdType.MARKET,
-            TimeInForce.IOC,
-            0,
-            "IOC: nothing, or less than MinQty, could trade at once",
-        ),
-        (EXPIRED, OrdType.LIMIT, TimeInForce.FOK, 0, "FOK: not all of it could trade at once"),
-        (
-            EXPIRED,
-            OrdType.STOP,
-            TimeInForce.GTC,
-            5,
-            "Stop: no more could trade once it was triggered",
-        ),
-        (EXPIRED, OrdType.LIMIT, TimeInForce.GTC, 0, "MinQty: not so much could trade at once"),
-        (
-            EXPIRED,
-            OrdType.LIMIT,
-            TimeInForce.GTC,
-            5,
-            "More orders to trade with than one order may meet at once",
-        ),
-        (TIME_EXPIRED, OrdType.LIMIT, TimeInForce.DAY, 0, "Day order: the symbol was closed"),
-        (
-            TIME_EXPIRED,
-            OrdType.LIMIT,
-            TimeInForce.OPG,
-            0,
-            "Order for the opening: the opening is over",
-        ),
-        (TIME_EXPIRED, OrdType.LIMIT, TimeInForce.GTD, 5, "ExpireTime has come"),
-    ],
-)
-def test_expired_order_says_why(
-    reason: CancelReason, ord_type: OrdType, time: TimeInForce, cum_lots: int, text: str
-) -> None:
-    terms = {"ord_type": ord_type, "time_in_force": time, "cum_lots": cum_lots}
-    event = OrderCanceled(**DONE | terms, reason=reason, orig_cl_ord_id="", canceled_lots=9)
+@pytest.mark.parametrize("line", ENDINGS.strip().splitlines())
+def test_expired_order_says_why(line: str) -> None:
+    reason, ord_type, time, cum_lots, text = line.split(maxsplit=4)
+    terms = {
+        "ord_type": OrdType[ord_type],
+        "time_in_force": TimeInForce[time],
+        "cum_lots": int(cum_lots),
+        "reason": CancelReason(int(reason)),
+    }
+    event = OrderCanceled(**DONE | terms, orig_cl_ord_id="", canceled_lots=9)
     told = render(event)
     assert (told["150"], told["39"], told["58"]) == ("C", "C", text)
     assert "378" not in told
