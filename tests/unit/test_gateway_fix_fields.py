@@ -64,8 +64,8 @@ _SENT: dict[str, Iterable[object]] = {
     "567": [security_texts._UNKNOWN_SESSION],
     "851": _values_in_templates("851"),
 }
-"""Of fields that only we send, and of reasons in Rejects, where any is taken of a client: the values
-that our code can send."""
+"""Of fields that only we send, and of reasons in Rejects, where any is taken of a client: the
+values that our code can send."""
 
 
 @pytest.mark.parametrize("tag", _ENUMERATIONS)
