@@ -226,20 +226,15 @@ ENDINGS = """
 6 LIMIT DAY 0 Day order: the symbol was closed
 6 LIMIT OPG 0 Order for the opening: the opening is over
 6 LIMIT GTD 5 ExpireTime has come
-"""
-"""CancelReason, type, time in force, what was filled, and what is said."""
+"""  # CancelReason, type, time in force, what was filled, and what is said
 
 
 @pytest.mark.parametrize("line", ENDINGS.strip().splitlines())
 def test_expired_order_says_why(line: str) -> None:
     reason, ord_type, time, cum_lots, text = line.split(maxsplit=4)
-    terms = {
-        "ord_type": OrdType[ord_type],
-        "time_in_force": TimeInForce[time],
-        "cum_lots": int(cum_lots),
-        "reason": CancelReason(int(reason)),
-    }
-    event = OrderCanceled(**DONE | terms, orig_cl_ord_id="", canceled_lots=9)
+    kind = {"ord_type": OrdType[ord_type], "time_in_force": TimeInForce[time]}
+    terms = DONE | kind | {"cum_lots": int(cum_lots), "reason": CancelReason(int(reason))}
+    event = OrderCanceled(**terms, orig_cl_ord_id="", canceled_lots=9)
     told = render(event)
     assert (told["150"], told["39"], told["58"]) == ("C", "C", text)
     assert "378" not in told
