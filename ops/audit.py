@@ -157,6 +157,13 @@ class CommandIndex:
                 text = f"command {symbol} {seq} of session {command.session} has no FIX message"
                 yield _finding("no message", symbol, command, text)
 
+    def later(self, *, after_ns: int) -> int:
+        """Return how many commands have no message because both came after a moment."""
+        return sum(
+            not self._matched[place] and ts_ns > after_ns
+            for place, (_, _, ts_ns, _) in enumerate(self._records)
+        )
+
     def _command(self, place: int) -> FixCommand:
         command = decode_command(self._records[place][3])
         assert isinstance(command, FixCommand), "Invariant: only such commands are kept"

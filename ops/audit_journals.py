@@ -44,6 +44,7 @@ class AuditResult(msgspec.Struct, frozen=True):
         gateways, engines: names of the journals that were read.
         commands: that came by FIX; operators' own are left out.
         commands_matched: of these, with their message.
+        commands_later: of these, that came while the audit ran; it does not look at their messages.
         messages: D, F, G and H that gateways took.
         matched, refused, resent, unanswered: what became of these.
         differences: at most FINDINGS_MAX of a kind.
@@ -57,6 +58,7 @@ class AuditResult(msgspec.Struct, frozen=True):
     engines: list[str]
     commands: int
     commands_matched: int
+    commands_later: int
     messages: int
     matched: int
     refused: int
@@ -73,7 +75,7 @@ class _Totals:
     """Sums over the passes."""
 
     def __init__(self) -> None:
-        self.commands = self.commands_matched = 0
+        self.commands = self.commands_matched = self.commands_later = 0
         self.messages = self.matched = self.refused = self.resent = 0
         self.counts: dict[str, int] = {}
         self.kept: dict[str, list[Finding]] = {}
@@ -122,6 +124,7 @@ def audit_journals(directory: Path, *, commands_per_pass: int = COMMANDS_PER_PAS
         engines=[path.name for path in engines],
         commands=totals.commands,
         commands_matched=totals.commands_matched,
+        commands_later=totals.commands_later,
         messages=totals.messages,
         matched=totals.matched,
         refused=totals.refused,
@@ -170,6 +173,7 @@ def _audit_part(
         totals.add(finding)
     totals.commands += len(commands)
     totals.commands_matched += commands.matched
+    totals.commands_later += commands.later(after_ns=until_ns)
 
 
 def _messages(

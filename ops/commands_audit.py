@@ -58,9 +58,11 @@ def _print(result: AuditResult) -> None:
     if result.unanswered > _UNANSWERED_SHOWN_MAX:
         print(f"… and {result.unanswered - _UNANSWERED_SHOWN_MAX:,} more are unanswered")
     count = result.difference_count
+    later = result.commands_later
     print(
         f"{f'{count:,} differences' if count else 'clean'}:"
-        f" {result.commands_matched:,} of {result.commands:,} commands have their message;"
+        f" {result.commands_matched:,} of {result.commands:,} commands have their message"
+        f"{f', {later:,} came after the look began' if later else ''};"
         f" of {result.messages:,} messages {result.matched:,} have a command,"
         f" {result.refused:,} were refused, {result.resent:,} sent again,"
         f" {result.unanswered:,} unanswered; {result.elapsed_s:.1f} s"

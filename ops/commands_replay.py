@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import msgspec
 
@@ -21,22 +22,37 @@ from ops.cli import (
 )
 from ops.data_dir import check_layout
 from ops.database_diff import DIFFERENCES_SHOWN_MAX, TableDifference, compare_databases
+from ops.endpoints import find_postgres
 from ops.errors import CommandFailed
 from ops.journal_replay import ReplayResult, replay_journal
 from ops.journal_replay_into import Rebuilt, replay_into
+from ops.settings import Settings
 
-_REPLAY = """\
+_LIVE = "live"
+
+_DATABASE = """\
+A database is `live`, the venue's own; `live/NAME`, another one on its server; or a URL
+such as postgresql://user@host/name, whose password stands in PGPASSWORD or in the file
+that PGPASSFILE names, never on the command line."""
+
+_REPLAY = f"""\
 Applies every command of an engine's journal again and compares what comes out with the
 hashes that the engine wrote beside them; then checks every book, and that money only
 moved. A journal may be being written meanwhile. With --into it fills an empty database
 from the journals instead, which then equals the live one row for row (shardex diff);
 of two journals of a shard it takes the longer one, symbol by symbol. Prints every
-difference; any, and any damage, makes it exit with 1."""
+difference; any, and any damage, makes it exit with 1.
+
+{_DATABASE}"""
 
 _DIFF = f"""\
 Reads every table of both databases, each from one snapshot, in the order of its primary
 key, and compares row for row; numbers by value. Prints the first {DIFFERENCES_SHOWN_MAX}
-differences of each table and counts all; any makes it exit with 1."""
+differences of each table and counts all; any makes it exit with 1. A venue that trades
+meanwhile always differs from what was rebuilt before: close it first (shardex phase --all
+closed), rebuild, then compare.
+
+{_DATABASE}"""
 
 
 def add_parsers(commands: Subparsers) -> None:
@@ -57,7 +73,7 @@ def add_parsers(commands: Subparsers) -> None:
         help="an engine's journal, or a directory of them, such as var/journals",
     )
     parser.add_argument(
-        "--into", metavar="POSTGRES_URL", help="fill this database, which must have no tables"
+        "--into", metavar="DATABASE", help="fill this database, which must have no tables"
     )
     parser.add_argument(
         "--processes",
@@ -73,8 +89,8 @@ def add_parsers(commands: Subparsers) -> None:
         details=_DIFF,
         json=True,
     )
-    parser.add_argument("url_a", metavar="URL_A", help="such as postgresql://user@host/database")
-    parser.add_argument("url_b", metavar="URL_B")
+    parser.add_argument("database_a", metavar="A", help="such as live")
+    parser.add_argument("database_b", metavar="B", help="such as postgresql://user@host/database")
 
 
 def _replay(args: argparse.Namespace) -> int:
@@ -120,7 +136,8 @@ def _print_replay(result: ReplayResult) -> None:
 
 def _rebuild(args: argparse.Namespace) -> int:
     settings = settings_of(args)
-    rebuilt = asyncio.run(replay_into([args.journal], _postgres_url(args.into), settings))
+    url = database_url(args.into, lambda: settings)
+    rebuilt = asyncio.run(replay_into([args.journal], url, settings))
     if args.json:
         print_data(msgspec.to_builtins(rebuilt))
     else:
@@ -147,7 +164,10 @@ def _print_rebuilt(rebuilt: Rebuilt) -> None:
 
 
 def _diff(args: argparse.Namespace) -> int:
-    tables = compare_databases(_postgres_url(args.url_a), _postgres_url(args.url_b))
+    url_a, url_b = (
+        database_url(text, lambda: settings_of(args)) for text in (args.database_a, args.database_b)
+    )
+    tables = compare_databases(url_a, url_b)
     is_equal = all(one.is_equal for one in tables)
     if args.json:
         print_data({"equal": is_equal, "tables": msgspec.to_builtins(tables)})
@@ -179,12 +199,28 @@ def _print_diff(tables: list[TableDifference]) -> None:
     )
 
 
-def _postgres_url(text: str) -> str:
-    """Return the URL of a database.
+def database_url(text: str, settings: Callable[[], Settings]) -> str:
+    """Return the URL of a database that is named on the command line.
+
+    Args:
+        text: ``live``, ``live/NAME``, or a URL.
+        settings: of the venue; asked for its own database alone.
 
     Raises:
-        CommandFailed: it is none.
+        CommandFailed: it is none of these, or has a password, which everybody could read (`ps`).
     """
-    if urlsplit(text).scheme not in ("postgresql", "postgres"):
-        raise CommandFailed(f"{text}: expected postgresql://user:password@host:port/database")
+    head, _, name = text.partition("/")
+    if head == _LIVE:
+        url = find_postgres(settings())
+        return urlsplit(url)._replace(path=f"/{quote(name)}").geturl() if name else url
+    parts = urlsplit(text)
+    if parts.scheme not in ("postgresql", "postgres"):
+        raise CommandFailed(
+            f"{head}: no database: expected {_LIVE}, {_LIVE}/NAME or postgresql://user@host/name"
+        )
+    if parts.password is not None or "password" in parse_qs(parts.query):
+        raise CommandFailed(
+            "a password on the command line can be read by everybody on this machine: leave it"
+            f" out, and set PGPASSWORD or PGPASSFILE; or name {_LIVE} or {_LIVE}/NAME"
+        )
     return text
