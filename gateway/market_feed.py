@@ -1,10 +1,10 @@
 """MarketFeeds: the books that a gateway's clients want, kept from ``events:{symbol}``.
 
 A feed is one task per symbol: it begins with the displayed orders that market data writes on
-demand, notes every output behind them, and begins anew where one is missing, where Redis is another
-server, or where outputs do not continue the book. Another task applies what was noted and sends, in
-rounds, in small steps, so that orders of clients go in between. A third one listens to the trading
-phases.
+demand, catches up with the outputs behind them, notes what follows, and begins anew where one is
+missing, where Redis is another server, or where outputs do not continue the book. Another task
+applies what was noted and sends, in rounds, in small steps, so that orders of clients go in
+between. A third one listens to the trading phases.
 
 A feed that nobody wants for ``LINGER_S`` ends.
 """
@@ -21,6 +21,7 @@ from engine.events import decode_output_events
 from gateway.market_book import MarketBook
 from gateway.market_desk import MarketDesk
 from router import keys
+from router.dense_ids import last_entry, last_number
 from router.errors import RedisUnavailable, StreamGap
 from router.homes import Home
 from router.market_state import PhaseStatus, decode_orders_snapshot, decode_phase
@@ -43,6 +44,7 @@ _APPLIED_AT_ONCE: Final = 64
 """Outputs applied, or decoded, before others get a turn: half a millisecond."""
 _SLICE_S: Final = 0.001
 """Time after which sending lets others have a turn."""
+_NOT_CONTINUED: Final = "its events do not continue it"
 _IDLE_PER_BUSY: Final = 4
 """Rounds come so seldom that sending takes a fifth of the time at most, whatever is subscribed."""
 
@@ -108,7 +110,8 @@ class MarketFeeds:
             await asyncio.sleep(max(self._interval_ms / 1_000, busy_s * _IDLE_PER_BUSY))
             busy_s = 0.0
             for book in list(self._desk.books.values()):
-                await self._apply(book)
+                if not await self._apply(book):
+                    self._desk.drop_book(book.symbol)
             begun_s = loop.time()
             for client in self._desk.clients():
                 self._desk.flush(client)
@@ -118,7 +121,8 @@ class MarketFeeds:
                     begun_s = loop.time()
             self._drop_unwanted(loop.time())
 
-    async def _apply(self, book: MarketBook) -> None:
+    async def _apply(self, book: MarketBook) -> bool:
+        """Apply what was noted; return False where it does not continue the book."""
         try:
             for _ in range(0, book.noted, _APPLIED_AT_ONCE):
                 book.apply(_APPLIED_AT_ONCE)
@@ -126,7 +130,8 @@ class MarketFeeds:
         except (AssertionError, KeyError):
             # Orders go on: what is wrong is this book alone, and it can be made anew.
             logger.exception("%s: events do not continue the book before %d", book.symbol, book.seq)
-            self._desk.drop_book(book.symbol)
+            return False
+        return True
 
     def _drop_unwanted(self, now_s: float) -> None:
         for symbol in self._desk.wanted():
@@ -181,28 +186,50 @@ class MarketFeeds:
             StreamGap: an output is missing.
             _BeginAnew: Redis is another server, or the book was dropped.
         """
-        symbol, server = book.symbol, link.run_id
+        symbol = book.symbol
         reader = StreamReader(
             link,
             {symbol: keys.events(symbol)},
             {symbol: book.seq},
             interval_ms=self._interval_ms // 2,
         )
+
+        async def read_on(server: str = link.run_id) -> None:
+            entries = await reader.read(block_ms=_READ_BLOCK_MS)
+            if link.run_id != server:
+                raise _BeginAnew("Redis is another server")
+            for start in range(0, len(entries), _APPLIED_AT_ONCE):
+                part = entries[start : start + _APPLIED_AT_ONCE]
+                book.note([decode_output_events(values[0]) for _, _, values in part])
+                await asyncio.sleep(0)
+
+        await self._catch_up(link, book, read_on)
         self._desk.take_book(book)
         while True:
             if book.noted > NOTED_MAX:
                 # The rounds are late: let one go by.
                 await asyncio.sleep(self._interval_ms / 1_000)
             else:
-                entries = await reader.read(block_ms=_READ_BLOCK_MS)
-                if link.run_id != server:
-                    raise _BeginAnew("Redis is another server")
-                for start in range(0, len(entries), _APPLIED_AT_ONCE):
-                    part = entries[start : start + _APPLIED_AT_ONCE]
-                    book.note([decode_output_events(values[0]) for _, _, values in part])
-                    await asyncio.sleep(0)
+                await read_on()
             if self._desk.books.get(symbol) is not book:
-                raise _BeginAnew("its events do not continue it")
+                raise _BeginAnew(_NOT_CONTINUED)
+
+    async def _catch_up(
+        self, link: RedisLink, book: MarketBook, read_on: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Bring a book to where its events end now.
+
+        The snapshot may be older than what clients know from the book before: they would be told
+        the past, and trades a second time.
+        """
+        symbol = book.symbol
+        found = await retry_while_away(
+            lambda: link.call(*last_entry(keys.events(symbol))), what=f"events of {symbol}"
+        )
+        while book.seq < last_number(found):
+            await read_on()
+            if not await self._apply(book):
+                raise _BeginAnew(_NOT_CONTINUED)
 
     # ------------------------------------------------------------ phases
 

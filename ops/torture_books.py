@@ -17,7 +17,6 @@ from gateway.fix_tags import MARKET_DATA_INCREMENTAL_REFRESH
 _TRADE = "2"
 _NEW, _CHANGE, _DELETE = "0", "1", "2"
 _SIDES = {"0": Side.BUY, "1": Side.SELL}
-_MADE_ANEW = "trades may have been omitted"
 _FIRST_TAGS = {True: b"279", False: b"269"}
 
 Entry = Mapping[str, str]
@@ -100,9 +99,7 @@ class WatchedBook:
     def _take_trade(self, entry: Entry, *, is_refresh: bool) -> None:
         _, seq, number = (entry.get("278") or entry["299"]).rsplit("-", 2)
         trade = int(seq), int(number)
-        # A gateway that made its book anew may have an older one at first, and says so.
-        is_older = trade < self._last_trade and entry["58"] != _MADE_ANEW
-        if is_older or (is_refresh and trade <= self._last_trade):
+        if trade < self._last_trade or (is_refresh and trade == self._last_trade):
             raise BookBroken(f"a trade after {self._last_trade}: {entry}")
         self._last_trade = trade
 

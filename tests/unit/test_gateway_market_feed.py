@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -112,6 +113,15 @@ async def test_a_book_is_waited_for_on_the_server_that_redis_is_by_then() -> Non
     assert shard.run_id == "two"
 
 
+def stream_end(number: int) -> Callable[..., Any]:
+    """Return a ``call`` that finds this as the last entry of a stream."""
+
+    async def call(*_: str | int) -> list[Any]:
+        return [[b"%d-0" % number, []]] if number else []
+
+    return call
+
+
 class LateBook:
     """A book whose outputs wait until they are let go, and that counts who looks."""
 
@@ -141,7 +151,7 @@ async def test_events_are_not_read_on_while_rounds_are_late(
 
     monkeypatch.setattr(market_feed, "StreamReader", lambda *_, **__: SimpleNamespace(read=read))
     book: Any = LateBook()
-    link: Any = SimpleNamespace(run_id="one")
+    link: Any = SimpleNamespace(run_id="one", call=stream_end(0))
     following = asyncio.create_task(world.feeds._follow(link, book))
     await eventually_async(lambda: book.looks >= 5)
     assert reads == 0
@@ -150,3 +160,54 @@ async def test_events_are_not_read_on_while_rounds_are_late(
     world.books.clear()
     with pytest.raises(market_feed._BeginAnew):
         await following
+
+
+class BookBehind:
+    """A book of a snapshot from before its stream's end; it says when something is applied."""
+
+    symbol = SYMBOL
+
+    def __init__(self) -> None:
+        self.seq = 3
+        self.applied: list[int] = []
+        self._outputs: list[int] = []
+
+    @property
+    def noted(self) -> int:
+        return len(self._outputs)
+
+    def note(self, outputs: list[int]) -> None:
+        self._outputs += outputs
+        self.seq = outputs[-1]
+
+    def apply(self, count: int) -> None:
+        self.applied += self._outputs[:count]
+        del self._outputs[:count]
+
+
+@pytest.mark.parametrize("servers", [["one"] * 4, ["one", "one", "two"]])
+async def test_a_book_is_shown_once_it_is_where_its_events_end(
+    monkeypatch: pytest.MonkeyPatch, servers: list[str]
+) -> None:
+    world, book = World(), BookBehind()
+    link: Any = SimpleNamespace(run_id=servers.pop(0), call=stream_end(5))
+
+    async def read(*, block_ms: int) -> list[Any]:
+        await asyncio.sleep(0)
+        assert SYMBOL not in world.books or book.seq >= 5, "clients are told the past"
+        link.run_id = servers.pop(0)
+        return [(SYMBOL, book.seq + 1, [book.seq + 1])]
+
+    monkeypatch.setattr(market_feed, "StreamReader", lambda *_, **__: SimpleNamespace(read=read))
+    monkeypatch.setattr(market_feed, "decode_output_events", lambda value: value)
+    shown: Any = book
+    following = asyncio.create_task(world.feeds._follow(link, shown))
+    if "two" in servers:
+        with pytest.raises(market_feed._BeginAnew, match="another server"):
+            await following
+        assert not world.books and book.applied == [4]
+    else:
+        await eventually_async(lambda: bool(world.books))
+        assert book.applied == [4, 5]
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)

@@ -71,15 +71,6 @@ def test_what_does_not_fit_is_refused(wrong: Message, text: str) -> None:
         book(message("W", *LEVELS), wrong)
 
 
-def test_a_book_that_was_made_anew_may_begin_with_an_older_trade() -> None:
-    last = "269=2|270=9|271=1|299=A-{}|58={}"
-    one = book(message("W", last.format("9-1", "buy")))
-    with pytest.raises(BookBroken, match="a trade after"):
-        one.apply(*message("W", last.format("7-0", "buy")))
-    one.apply(*message("W", last.format("7-0", "trades may have been omitted")))
-    one.apply(*message("X", TRADE.format("8-0")))
-
-
 def test_a_refresh_without_snapshot_and_a_wrong_count_are_refused() -> None:
     with pytest.raises(BookBroken, match="before the snapshot"):
         book(message("X", TRADE.format("9-1")))
