@@ -14,10 +14,10 @@ from engine.enums import TradingPhase
 from ops.progress import Progress
 from router import keys
 from router.lease import Leader, read_leader
-from router.process_registry import ProcessState, read_processes
+from router.process_registry import SILENT_AFTER_MS, ProcessState, read_processes
 from router.redis_client import RedisLink
 from router.shards import Shard
-from router.trimming import ORDERS_KEPT_ALARM
+from router.trimming import EVENTS_KEPT_ALARM, ORDERS_KEPT_ALARM
 
 
 class EngineRole(msgspec.Struct, frozen=True):
@@ -178,41 +178,67 @@ def lags(progress: Progress, engines: Sequence[EngineRole]) -> dict[str, int]:
     return dict(sorted({**behind, **found}.items()))
 
 
+def absence(name: str, known: Mapping[str, ProcessState]) -> str:
+    """Return that a process does not run, or is silent, and since when; empty while it lives.
+
+    Args:
+        known: by name; the silent ones too.
+    """
+    state = known.get(name)
+    if state is None:
+        return f"{name} is not running"
+    if state.silent_ms < SILENT_AFTER_MS:
+        return ""
+    return (
+        f"{name} has given no sign of life for {state.silent_ms // 1_000:,} s: process {state.pid}"
+        " is stuck, or was killed"
+    )
+
+
 def missing_standbys(
-    shards: Iterable[int],
-    processes: Mapping[str, ProcessState],
+    leaders: Mapping[int, Leader | None],
+    known: Mapping[str, ProcessState],
     positions: Mapping[str, Mapping[str, int]],
 ) -> list[str]:
     """Return a problem for each second engine that the venue counts on and that does not run.
 
     Args:
-        positions: engine → symbol → what it needs no more; ``up`` without --standby forgets it.
+        leaders: shard → who leads it. Where nobody does, that is another problem.
+        known: processes by name; the silent ones too.
+        positions: engine → symbol → what it needs no more; a second engine that was forgotten is
+            not counted on.
     """
-    names = [keys.engine_name(shard_id, standby=True) for shard_id in shards]
-    return [
-        f"{name} is not running: nobody takes over, and orders are kept for it"
-        for name in names
-        if name in positions and name not in processes
-    ]
+    problems = []
+    for shard_id, leader in leaders.items():
+        name = keys.engine_name(shard_id, standby=True)
+        if name in positions and (text := absence(name, known)):
+            lone = "" if leader is None else "nobody takes over, and "
+            problems.append(f"{text}: {lone}orders are kept for it")
+    return problems
 
 
 def held_back(positions: Mapping[str, Mapping[str, int]], progress: Progress) -> list[str]:
-    """Return a warning for each orders stream that an engine keeps long.
+    """Return a warning for each stream of orders or events that somebody keeps long.
 
     Args:
         positions: engine → symbol → seq up to which it needs no entries any more.
     """
     warnings = []
     for symbol, one in progress.symbols.items():
-        if one.orders_length > ORDERS_KEPT_ALARM:
-            first, second = keys.engine_names(one.shard)
-            # As in trimming: a first engine that has said nothing needs everything.
-            needs = {first: 0} | {
-                n: positions[n].get(symbol, 0) for n in (first, second) if n in positions
-            }
-            holder = min(needs, key=needs.__getitem__)
-            warnings.append(
-                f"{keys.orders(symbol)} has {one.orders_length:,} entries, more than"
-                f" {ORDERS_KEPT_ALARM:,}: {holder} needs them from {needs[holder] + 1:,} on"
-            )
+        first, second = keys.engine_names(one.shard)
+        # As in trimming: a first engine that has said nothing needs everything.
+        engines = {first: 0} | {
+            n: positions[n].get(symbol, 0) for n in (first, second) if n in positions
+        }
+        readers = {"writer": one.writer, "marketdata": one.marketdata}
+        for key, length, limit, needs in (
+            (keys.orders(symbol), one.orders_length, ORDERS_KEPT_ALARM, engines),
+            (keys.events(symbol), one.events_length, EVENTS_KEPT_ALARM, readers),
+        ):
+            if length > limit:
+                holder = min(needs, key=needs.__getitem__)
+                warnings.append(
+                    f"{key} has {length:,} entries, more than {limit:,}:"
+                    f" {holder} needs them from {needs[holder] + 1:,} on"
+                )
     return warnings

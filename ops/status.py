@@ -5,7 +5,7 @@ Problems are what keeps somebody from trading or from being persisted; warnings 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from engine.limits import OUTBOX_WITH_COPIES_MAX, SENT_MESSAGES_KEPT
 from ops.engine_roles import (
     EngineRole,
     LeaderReader,
+    absence,
     engine_roles,
     held_back,
     missing_standbys,
@@ -31,12 +32,10 @@ from persistence.errors import PostgresUnavailable
 from persistence.schema import SCHEMA_VERSION, Versions, read_versions
 from router import keys
 from router.lease import Leader
-from router.process_registry import ProcessState, read_processes
+from router.process_registry import SILENT_AFTER_MS, ProcessState, read_processes
 from router.redis_client import Argument, RedisLink, scan_keys
+from router.shards import Shard
 from router.user_settings import CopiesLost, read_lost_copies
-
-EVENTS_LENGTH_WARNED = 500_000
-"""Entries of an events stream, which is trimmed behind writer and market data: one is behind."""
 
 OUTBOX_LENGTH_WARNED = OUTBOX_WITH_COPIES_MAX
 """Reports of an account that nobody has fetched: it has not logged on for long."""
@@ -111,13 +110,9 @@ async def read_status(settings: Settings, link: RedisLink, postgres_url: str) ->
         RedisUnavailable: no reply.
     """
     shards = shard_map(settings, link.url).shards
-    processes = await read_processes(link)
-    leader_reader, reader = LeaderReader(link, shards), ProgressReader(link, shards)
-    try:
-        leaders, progress = await leader_reader.read(), await reader.read()
-    finally:
-        await leader_reader.close()
-        await reader.close()
+    known = await read_processes(link, with_silent=True)
+    processes = {name: one for name, one in known.items() if one.silent_ms < SILENT_AFTER_MS}
+    leaders, progress = await _read_shards(link, shards)
     engines = engine_roles(processes, leaders, progress)
     phases = phases_of(processes, leaders)
     positions = await read_positions(link, leaders)
@@ -125,23 +120,23 @@ async def read_status(settings: Settings, link: RedisLink, postgres_url: str) ->
     outboxes = await _lengths(link, keys.outbox_pattern())
     stores = await _lengths(link, keys.sent_pattern())
     info = _parse_info(await link.call("INFO"))
-    problems = (
-        _missing(settings, processes)
+    postgres, problems = await _postgres(settings, postgres_url)
+    # Causes before what comes of them.
+    problems += (
+        await without_leader(settings, link, shards, leaders)
         + _reported(processes)
-        + missing_standbys(leaders, processes, positions)
-        + await without_leader(settings, link, shards, leaders)
+        + _missing(settings, known)
+        + missing_standbys(leaders, known, positions)
+        + lost_copies(await read_lost_copies(link), now_us=wall_us())
     )
-    problems += lost_copies(await read_lost_copies(link), now_us=wall_us())
-    postgres, postgres_problems = await _postgres(settings, postgres_url)
-    problems += postgres_problems
     used, limit = int(info["used_memory"]), int(info["maxmemory"])
-    states = [_process(state) for state in processes.values()]
+    states = list(map(_process, processes.values()))
     return Status(
         problems=problems,
         warnings=[
             *_heartbeat_warnings(states),
             *(f"{name} is halted" for name, phase in phases.items() if phase is _HALTED),
-            *_length_warnings(progress, outboxes, stores),
+            *_length_warnings(outboxes, stores),
             *_lag_warnings(lags),
             *held_back(positions, progress),
             *_memory_warnings(used, limit),
@@ -162,6 +157,18 @@ async def read_status(settings: Settings, link: RedisLink, postgres_url: str) ->
     )
 
 
+async def _read_shards(
+    link: RedisLink, shards: Sequence[Shard]
+) -> tuple[dict[int, Leader | None], Progress]:
+    """Return who leads each shard, and how far each symbol is."""
+    leaders, progress = LeaderReader(link, shards), ProgressReader(link, shards)
+    try:
+        return await leaders.read(), await progress.read()
+    finally:
+        await leaders.close()
+        await progress.close()
+
+
 async def _postgres(settings: Settings, url: str) -> tuple[Versions, list[str]]:
     """Return the versions of PostgreSQL and its schema, and what is wrong with them."""
     try:
@@ -173,13 +180,14 @@ async def _postgres(settings: Settings, url: str) -> tuple[Versions, list[str]]:
     return found, [f"schema is version {found.schema}, expected {SCHEMA_VERSION}"]
 
 
-def _missing(settings: Settings, processes: Mapping[str, ProcessState]) -> list[str]:
+def _missing(settings: Settings, known: Mapping[str, ProcessState]) -> list[str]:
     expected = [f"gateway-{number}" for number in range(1, settings.gateway.count + 1)]
     expected += [
         keys.engine_name(shard.id, standby=False) for shard in settings.shards if shard.symbols
     ]
     expected += ["marketdata", "writer"]
-    return [f"{name} is not running" for name in expected if name not in processes]
+    found = [absence(name, known) for name in expected]
+    return [text for text in found if text]
 
 
 def _reported(processes: Mapping[str, ProcessState]) -> list[str]:
@@ -199,13 +207,12 @@ def lost_copies(lost: Iterable[CopiesLost], *, now_us: int) -> list[str]:
 
 
 def _process(state: ProcessState) -> ProcessStatus:
-    now_us = wall_us()
     return ProcessStatus(
         name=state.name,
         pid=state.pid,
         version=state.version,
         uptime_s=max(0, state.now_us - state.started_us) // 1_000_000,
-        heartbeat_age_s=max(0, now_us - state.now_us) // 1_000_000,
+        heartbeat_age_s=state.silent_ms // 1_000,
         counters=state.counters,
     )
 
@@ -243,14 +250,11 @@ def _heartbeat_warnings(processes: Iterable[ProcessStatus]) -> list[str]:
     ]
 
 
-def _length_warnings(
-    progress: Progress, outboxes: StreamLengths, stores: StreamLengths
-) -> list[str]:
-    lengths = {}
-    for symbol, one in progress.symbols.items():
-        lengths[keys.events(symbol)] = (one.events_length, EVENTS_LENGTH_WARNED)
-    lengths[outboxes.longest] = (outboxes.longest_entries, OUTBOX_LENGTH_WARNED)
-    lengths[stores.longest] = (stores.longest_entries, STORE_LENGTH_WARNED)
+def _length_warnings(outboxes: StreamLengths, stores: StreamLengths) -> list[str]:
+    lengths = {
+        outboxes.longest: (outboxes.longest_entries, OUTBOX_LENGTH_WARNED),
+        stores.longest: (stores.longest_entries, STORE_LENGTH_WARNED),
+    }
     return [
         f"{key} has {length:,} entries, more than {limit:,}"
         for key, (length, limit) in lengths.items()

@@ -31,6 +31,7 @@ from ops.reconcile_watch import ReconcileWatch
 from ops.redis_acl import OPERATOR, SUBSCRIBER, ensure_passwords, read_passwords, url_of
 from ops.services import ProcessService, ServerService
 from ops.settings import Settings, child_environment
+from ops.silence_watch import SilenceWatch
 from ops.summary import Summary
 from ops.terminal import Terminal
 from ops.wiring import accounts_link, define_venue, shard_map
@@ -110,6 +111,7 @@ class _Exchange:
         self._standby = standby
         self._logs = data.subdirectory("log")
         self._ports: dict[str, int] = {}
+        self._children: list[ProcessService] = []
         self._users: DemoUsers | None = None
         self._passwords: dict[str, str] = {}
         self._redis_url = ""
@@ -144,13 +146,23 @@ class _Exchange:
                 say("Stopping ...")
 
     async def _run_open(self, link: RedisLink) -> None:
-        """Show the summary, and look whether everything adds up, until cancelled."""
-        interval_s = self._settings.reconcile_interval_s
-        async with link.sibling(link.db, name="up-reconcile") as own, asyncio.TaskGroup() as tasks:
+        """Show the summary, and look who lives and whether all adds up, until cancelled."""
+        interval_s, say = self._settings.reconcile_interval_s, self._terminal.say
+        async with (
+            link.sibling(link.db, name="up-silence") as silence_link,
+            link.sibling(link.db, name="up-reconcile") as reconcile_link,
+            asyncio.TaskGroup() as tasks,
+        ):
+            tasks.create_task(SilenceWatch(silence_link, self._pids, say).run())
             if interval_s:
-                watch = ReconcileWatch(own, interval_s, self._terminal.say)
+                watch = ReconcileWatch(reconcile_link, interval_s, say)
                 tasks.create_task(watch.run())
             await Summary(self._settings, link, self._terminal).run()
+
+    def _pids(self) -> dict[str, int]:
+        """Return the processes that run, of those that give signs of life."""
+        pids = {service.name: service.pid for service in self._children}
+        return {name: pid for name, pid in pids.items() if pid is not None}
 
     async def _start_servers(self, supervisor: Supervisor) -> None:
         settings, say = self._settings, self._terminal.say
@@ -291,7 +303,7 @@ class _Exchange:
                 return False
             return state is not None and state.pid == pid and is_ready(state)
 
-        return ProcessService(
+        service = ProcessService(
             name,
             lambda: [*arguments(), "--config", str(self._config)],
             # The process's kind is the user that it logs on to Redis as.
@@ -304,6 +316,8 @@ class _Exchange:
             start_attempts=start_attempts,
             is_needed=is_needed,
         )
+        self._children.append(service)
+        return service
 
     def _environment(self, user: str) -> dict[str, str]:
         """Return the environment of a process that logs on to Redis as a user."""

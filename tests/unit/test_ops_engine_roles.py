@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from ops import engine_roles
-from ops.engine_roles import EngineRole, held_back, lags, missing_standbys
+from ops.engine_roles import EngineRole, absence, held_back, lags, missing_standbys
 from ops.progress import Progress, SymbolProgress
 from router.lease import Leader
 from router.process_registry import ProcessState
-from router.trimming import ORDERS_KEPT_ALARM
+from router.trimming import EVENTS_KEPT_ALARM, ORDERS_KEPT_ALARM
 
 
-def progress(*, admitted: int = 100, orders_length: int = 100) -> Progress:
-    one = SymbolProgress(1, admitted, 98, 98, 98, 98, orders_length, 10, 0, 0)
+def progress(*, admitted: int = 100, orders_length: int = 100, events_length: int = 10) -> Progress:
+    one = SymbolProgress(1, admitted, 98, 98, 98, 98, orders_length, events_length, 0, 0)
     other = SymbolProgress(2, 7, 7, 7, 7, 7, 7, 7, 0, 0)
     return Progress({"A": one, "B": one, "C": other}, 0, 0, 0)
 
@@ -65,12 +65,26 @@ def test_lag_of_a_shard_is_its_leaders() -> None:
 
 def test_standby_is_missing_only_where_the_venue_counts_on_it() -> None:
     positions = {"engine-1": {"A": 1}, "engine-1-standby": {"A": 1}}
-    processes = {"engine-1": state("engine-1", 1)}
-    assert missing_standbys([1, 2], processes, positions) == [
+    known = {"engine-1": state("engine-1", 1)}
+    leaders = {1: leader("engine-1", 1), 2: leader("engine-2", 2)}
+    assert missing_standbys(leaders, known, positions) == [
         "engine-1-standby is not running: nobody takes over, and orders are kept for it"
     ]
-    processes["engine-1-standby"] = state("engine-1-standby", 2)
-    assert missing_standbys([1, 2], processes, positions) == []
+    # Why nobody leads is another matter.
+    assert missing_standbys({1: None}, known, positions) == [
+        "engine-1-standby is not running: orders are kept for it"
+    ]
+    known["engine-1-standby"] = state("engine-1-standby", 2)
+    assert missing_standbys(leaders, known, positions) == []
+
+
+def test_a_silent_process_is_told_from_one_that_does_not_run() -> None:
+    stuck = ProcessState("gateway-1", 7, "0", 0, 0, {}, silent_ms=1_012_345)
+    known = {"gateway-1": stuck, "writer": state("writer", 8)}
+    text = "gateway-1 has given no sign of life for 1,012 s: process 7 is stuck, or was killed"
+    assert absence("gateway-1", known) == text
+    assert absence("gateway-2", known) == "gateway-2 is not running"
+    assert absence("writer", known) == ""
 
 
 def test_who_holds_trimming_back_is_named() -> None:
@@ -85,4 +99,9 @@ def test_who_holds_trimming_back_is_named() -> None:
         f"orders:A {text}: engine-1 needs them from 1 on",
         f"orders:B {text}: engine-1 needs them from 1 on",
     ]
-    assert held_back(positions, progress(orders_length=ORDERS_KEPT_ALARM)) == []
+    at_limits = progress(orders_length=ORDERS_KEPT_ALARM, events_length=EVENTS_KEPT_ALARM)
+    assert held_back(positions, at_limits) == []
+    text = "has 500,001 entries, more than 500,000: writer needs them from 99 on"
+    assert held_back(positions, progress(events_length=EVENTS_KEPT_ALARM + 1)) == [
+        f"events:{symbol} {text}" for symbol in "AB"
+    ]

@@ -47,24 +47,15 @@ def test_a_lag_is_never_negative() -> None:
 
 
 def test_lengths_up_to_their_limits_are_fine() -> None:
-    progress = Progress(
-        {"A": symbol(events_length=status.EVENTS_LENGTH_WARNED)},
-        *(0, 0, 0),
-    )
     boxes = StreamLengths(1, 1, "outbox:9", status.OUTBOX_LENGTH_WARNED)
     stores = StreamLengths(1, 1, "sent:9:1", status.STORE_LENGTH_WARNED)
-    assert status._length_warnings(progress, boxes, stores) == []
+    assert status._length_warnings(boxes, stores) == []
 
 
 def test_what_is_beyond_its_limit_is_named() -> None:
-    progress = Progress(
-        {"A": symbol(events_length=status.EVENTS_LENGTH_WARNED + 1)},
-        *(0, 0, 0),
-    )
     boxes = StreamLengths(1, 1, "outbox:9", status.OUTBOX_LENGTH_WARNED + 1)
     stores = StreamLengths(1, 1, "sent:9:1", status.STORE_LENGTH_WARNED + 1)
-    assert status._length_warnings(progress, boxes, stores) == [
-        "events:A has 500,001 entries, more than 500,000",
+    assert status._length_warnings(boxes, stores) == [
         "outbox:9 has 101,001 entries, more than 101,000",
         "sent:9:1 has 30,001 entries, more than 30,000",
     ]
