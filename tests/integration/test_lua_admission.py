@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from engine.limits import ADMISSION_BATCH_MAX
@@ -112,6 +113,20 @@ async def test_order_beyond_what_is_available_is_refused_into_the_outbox(
     assert number == 1
     assert (fields["c"], fields["s"], fields["w"]) == (b"1/1", BTC.encode(), b"funds")
     assert int(fields["t"]) > 0
+
+
+async def test_other_command_is_published_where_there_is_no_money(
+    venue: SmallVenue, admission: Admission
+) -> None:
+    await venue.give(ALICE, "USD", 100)
+    replace = msgspec.structs.replace
+    items = [replace(order(number, amount=60), instead=b"ask") for number in (1, 2)]
+    assert await admission.admit(items) == [2, 3]
+    assert await admission.admit(items) == [SKIPPED, SKIPPED]
+    assert await venue.balance(ALICE, "USD") == (40, 60, 0)
+    commands = [fields["c"] for _, fields in await venue.stream(keys.orders(BTC), db=1)]
+    assert commands[1:] == [items[0].command, b"ask"]
+    assert await venue.stream(keys.outbox(ALICE)) == []
 
 
 async def test_refusals_are_dealt_with_in_order(venue: SmallVenue, admission: Admission) -> None:
