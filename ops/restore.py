@@ -138,6 +138,9 @@ def _restore(
         _remove(left)
     is_done = False
     try:
+        is_other = VENUE_FILE in manifest.files and (
+            (source / VENUE_FILE).read_bytes() != config.read_bytes()
+        )
         with DataDirectory.open(work, wait_s=0) as data:
             data.record_version("redis", manifest.redis_version)
             _copy_in(manifest, source, data)
@@ -161,7 +164,7 @@ def _restore(
         positions=positions,
         cut_records=cut_records,
         cut_messages=cut_messages,
-        is_other_venue_file=(source / VENUE_FILE).read_bytes() != config.read_bytes(),
+        is_other_venue_file=is_other,
         rebuilt=rebuilt,
     )
 
