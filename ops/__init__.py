@@ -8,7 +8,7 @@ commands_up.py        up
 process_command.py    each process alone: commands_gateway.py, commands_engine.py,
                       commands_marketdata.py, commands_writer.py
 commands_status.py    status
-commands_failover.py  failover
+commands_failover.py  failover, forget-standby
 commands_reconcile.py reconcile
 commands_repair.py    repair
 commands_replay.py    replay, diff: journal_replay.py by journal_replay_symbols.py, in processes

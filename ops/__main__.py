@@ -21,6 +21,7 @@ COMMANDS = {
     "up": "commands_up",
     "status": "commands_status",
     "failover": "commands_failover",
+    "forget-standby": "commands_failover",
     "reconcile": "commands_reconcile",
     "repair": "commands_repair",
     "replay": "commands_replay",

@@ -1,4 +1,4 @@
-"""``shardex failover``: a planned change of the engine that leads a shard."""
+"""``shardex failover``: a planned change of the engine that leads a shard; ``forget-standby``."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from router import keys
 from router.lease import Leader, ask_to_hand_over, read_leader
 from router.process_registry import read_processes
 from router.redis_client import RedisLink
+from router.shards import Shard
+from router.trimming import OrderStreams
 
 _DEFAULT_TIMEOUT_S = 10
 _POLL_S = 0.02
@@ -34,6 +36,12 @@ _DETAILS = """\
 Asks the engine that leads the shard to give it up; the one that follows it goes on from
 the first output that was not published. Gateways notice nothing but a short wait. Refused where no
 other live engine follows. The engine that handed over ends; `up` starts it again."""
+
+_FORGET_DETAILS = """\
+Keeps orders in Redis for the shard's second engine no longer, as `up` without --standby
+does when it starts: for a standby that is not coming back, while the venue trades. Refused
+while that engine runs. Should it come back all the same, it reads what is gone from
+journals, or ends with RecoveryGap."""
 
 
 class Failover(msgspec.Struct, frozen=True):
@@ -65,6 +73,15 @@ def add_parsers(commands: Subparsers) -> None:
         help=f"longest wait for the new leader (default: {_DEFAULT_TIMEOUT_S})",
     )
 
+    parser = add_command(
+        commands,
+        "forget-standby",
+        _forget_standby,
+        summary="Keep no orders for a second engine that is not coming back",
+        details=_FORGET_DETAILS,
+    )
+    parser.add_argument("shard", type=int, metavar="SHARD", help="of [[shards]], such as 1")
+
 
 def _failover(args: argparse.Namespace) -> int:
     done = asyncio.run(_hand_over(settings_of(args), args.shard, args.timeout_s))
@@ -78,6 +95,39 @@ def _failover(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _forget_standby(args: argparse.Namespace) -> int:
+    name = keys.engine_name(args.shard, standby=True)
+    has_forgotten = asyncio.run(_forget(settings_of(args), args.shard, name))
+    what = "no longer" if has_forgotten else "neither before nor now"
+    print(f"shard {args.shard}: orders are kept for {name} {what}")
+    return EXIT_OK
+
+
+async def _forget(settings: Settings, shard_id: int, name: str) -> bool:
+    """Forget what a second engine needs; False where that was not known.
+
+    Raises:
+        CommandFailed: there is no such shard, or the engine runs.
+        RedisUnavailable: it may be forgotten or not.
+    """
+    async with connect(settings) as link:
+        streams = OrderStreams(link, _find_shard(settings, link, shard_id))
+        try:
+            running = (await read_processes(link, [name])).get(name)
+            if running is not None:
+                raise CommandFailed(f"{name} runs (process {running.pid}): stop it first")
+            return await streams.forget(name)
+        finally:
+            await streams.close()
+
+
+def _find_shard(settings: Settings, link: RedisLink, shard_id: int) -> Shard:
+    shards = shard_map(settings, link.url)
+    if shard_id not in [shard.id for shard in shards.shards]:
+        raise CommandFailed(f"shard {shard_id}: no [[shards]] block has this id")
+    return shards.by_id(shard_id)
+
+
 async def _hand_over(settings: Settings, shard_id: int, timeout_s: int) -> Failover:
     """Ask for a handover and wait until another epoch has begun.
 
@@ -86,10 +136,7 @@ async def _hand_over(settings: Settings, shard_id: int, timeout_s: int) -> Failo
         RedisUnavailable, OutOfMemory: it may still happen.
     """
     async with connect(settings) as link:
-        shards = shard_map(settings, link.url)
-        if shard_id not in [shard.id for shard in shards.shards]:
-            raise CommandFailed(f"shard {shard_id}: no [[shards]] block has this id")
-        async with link.sibling(shards.by_id(shard_id).db) as shard_link:
+        async with link.sibling(_find_shard(settings, link, shard_id).db) as shard_link:
             before = await read_leader(shard_link)
             if before is None:
                 raise CommandFailed(f"shard {shard_id}: nobody leads it")

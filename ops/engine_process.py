@@ -19,10 +19,9 @@ import secrets
 import time
 from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
-from pathlib import Path
 from typing import Any
 
-from engine.errors import PoisonCommand
+from engine.errors import PoisonCommand, RecoveryGap
 from engine.journal import Record
 from engine.journal_file import JournalFile
 from engine.journal_keys import LEDGER, hash_key
@@ -33,7 +32,7 @@ from engine.runner import ShardRunner
 from engine.shard import Shard as MatchingShard
 from engine.snapshot_keeper import SnapshotKeeper
 from engine.snapshot_store import SnapshotStore
-from ops.engine_server import ServerCheck
+from ops.engine_server import DIFFERENCE_MARK, ServerCheck, leave_mark
 from ops.errors import CommandFailed, EngineDiffered
 from ops.schedule_keeper import ScheduleKeeper
 from ops.settings import Settings
@@ -65,10 +64,6 @@ from router.ticks import Ticker
 from router.trimming import OrderStreams
 
 logger = logging.getLogger("ops")
-
-DIFFERENCE_MARK = "differed"
-"""File beside an engine's snapshots that keeps it from starting, with both versions of the output
-that differed: such an engine must not come to lead."""
 
 CLEAR_TIMEOUT_S = 5.0
 """Longest wait of an engine that cannot go on for its server to be cleared."""
@@ -125,10 +120,13 @@ async def run_engine(
         except PoisonCommand:
             await engine.clear_before_end()
             raise
+        except RecoveryGap:
+            await engine.need_nothing()
+            raise
         except OutputDiffers as error:
             # An input that was skipped meanwhile gives another output, and that is right.
             await engine.check_skips()
-            _leave_mark(mark, error)
+            leave_mark(mark, error)
             raise
 
 
@@ -360,6 +358,12 @@ class _Engine:
         """Say what of the streams this engine needs, before it reads where they begin."""
         await self._publish_floors(self._keeper.floors())
 
+    async def need_nothing(self) -> None:
+        """Hold back no trimming for a second engine that cannot begin: nobody would end that."""
+        if self._name == keys.engine_name(self._shard.id, standby=True):
+            with suppress(RedisUnavailable):
+                await self._orders.forget(self._name)
+
     async def _publish_floors(self, floors: Mapping[str, int]) -> None:
         needless = {**dict.fromkeys(self._homes, 0), **floors}
 
@@ -377,14 +381,6 @@ class _Engine:
             symbol: min(durable.get(symbol, 0), durable.get(hash_key(symbol), 0))
             for symbol in self._homes
         }
-
-
-def _leave_mark(mark: Path, error: OutputDiffers) -> None:
-    try:
-        mark.write_text(str(error))
-    except OSError as failure:
-        # The difference itself is what the operator must read.
-        logger.error("%s keeps nobody from starting this engine again: %s", mark, failure)
 
 
 async def _release(lease: Lease) -> None:

@@ -1,7 +1,8 @@
 """Whether the server has all that a shard's journals have: what an engine asks before it leads.
 
 The journals are those of both engines of the shard, as far as they are on this machine: an engine
-that takes over may have read less than the one that is gone.
+that takes over may have read less than the one that is gone. Where the other journal is on another
+machine, a server that lost what only that one has is cleared all the same (docs/operations.md).
 """
 
 from __future__ import annotations
@@ -9,17 +10,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 
 from engine.journal import Record
 from engine.journal_keys import LEDGER, skip_key
 from engine.journal_reader import JournalReader
 from router import keys
 from router.clearance import clear
-from router.errors import LostWrites
+from router.errors import LostWrites, OutputDiffers
 from router.lease import Lease
 from router.redis_client import RedisLink
 from router.shards import Shard
 from router.skips import Skips, check_skips
+
+DIFFERENCE_MARK = "differed"
+"""File beside an engine's snapshots that keeps it from starting, with both versions of the output
+that differed: such an engine must not come to lead."""
 
 logger = logging.getLogger("ops")
 
@@ -155,6 +161,15 @@ class ServerCheck:
         if self._with_ledger:
             found.append(await self._link.call("GET", keys.CLEARED))
         return all(one == self._shard_link.run_id.encode() for one in found)
+
+
+def leave_mark(mark: Path, error: OutputDiffers) -> None:
+    """Keep an engine that differed from starting again."""
+    try:
+        mark.write_text(str(error))
+    except OSError as failure:
+        # The difference itself is what the operator must read.
+        logger.error("%s keeps nobody from starting this engine again: %s", mark, failure)
 
 
 def _keep_later(tails: dict[str, Record], others: Mapping[str, Record]) -> None:

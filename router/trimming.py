@@ -158,15 +158,15 @@ class OrderStreams:
         """
         await self._link.call("HSET", keys.position_engine(name), *_fields(floors))
 
-    async def forget(self, name: str) -> None:
-        """Let an engine that is not coming back hold back nothing any more.
+    async def forget(self, name: str) -> bool:
+        """Let an engine that is not coming back hold back nothing any more; False: it did not.
 
         Should it come back all the same, it reads what is gone from journals.
 
         Raises:
             RedisUnavailable: no reply.
         """
-        await self._link.call("DEL", keys.position_engine(name))
+        return bool(await self._link.call("DEL", keys.position_engine(name)))
 
     async def trim(self, said: Mapping[str, Mapping[str, int]] = MappingProxyType({})) -> int:
         """Remove what no engine needs, and return how many entries that were. For the leader.

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from engine.events import Output, encode_output
-from ops.engine_process import DIFFERENCE_MARK, run_engine
+from ops.engine_process import run_engine
+from ops.engine_server import DIFFERENCE_MARK
 from ops.errors import EngineDiffered
 from ops.wiring import snapshot_directory
 from router import keys
