@@ -11,6 +11,7 @@ them has ended, whoever was killed), and a record of versions, which must be equ
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -63,6 +64,30 @@ def check_layout(path: Path) -> None:
     """
     expected = DATA_DIRECTORY_VERSION
     _check_version(path, _LAYOUT, read_versions(path).get(_LAYOUT, expected), expected)
+
+
+def begin_layout(path: Path) -> None:
+    """Say which layout a data directory has that a process alone, without `up`, begins.
+
+    Raises:
+        DataDirectoryMismatch: see ``check_layout``.
+        OSError: the disk refused it.
+    """
+    check_layout(path)
+    if (path / VERSIONS_FILE).exists():
+        return
+    path.mkdir(mode=0o711, parents=True, exist_ok=True)
+    new = path / f"{VERSIONS_FILE}.{os.getpid()}.new"
+    _write_durably(new, _text_of({_LAYOUT: DATA_DIRECTORY_VERSION}))
+    # Whoever began it meanwhile, a process or `up`, has said so already.
+    with contextlib.suppress(FileExistsError):
+        os.link(new, path / VERSIONS_FILE)
+    new.unlink()
+    sync_directory(path)
+
+
+def _text_of(versions: dict[str, str]) -> str:
+    return json.dumps(versions, indent=2) + "\n"
 
 
 def _check_version(path: Path, part: str, recorded: str, version: str) -> None:
@@ -142,7 +167,7 @@ class DataDirectory:
         path = self.path / VERSIONS_FILE
         versions = read_versions(self.path)
         _check_version(self.path, part, versions.setdefault(part, version), version)
-        text = json.dumps(versions, indent=2) + "\n"
+        text = _text_of(versions)
         if path.exists() and path.read_text() == text:
             return
         _replace_file(path, text)
@@ -199,12 +224,16 @@ def _is_alive(pid: int) -> bool:
 def _replace_file(path: Path, text: str) -> None:
     """Write a file whole or not at all, whenever the machine stops."""
     new = path.with_suffix(".new")
-    with new.open("w") as file:
+    _write_durably(new, text)
+    new.rename(path)
+    sync_directory(path.parent)
+
+
+def _write_durably(path: Path, text: str) -> None:
+    with path.open("w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    new.rename(path)
-    sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:

@@ -32,6 +32,7 @@ from engine.runner import ShardRunner
 from engine.shard import Shard as MatchingShard
 from engine.snapshot_keeper import SnapshotKeeper
 from engine.snapshot_store import SnapshotStore
+from ops.data_dir import begin_layout
 from ops.engine_server import DIFFERENCE_MARK, ServerCheck, leave_mark
 from ops.errors import CommandFailed, EngineDiffered
 from ops.schedule_keeper import ScheduleKeeper
@@ -93,6 +94,7 @@ async def run_engine(
         link = await stack.enter_async_context(accounts_link(settings, redis_url, name=name))
         venue = await define_venue(settings, link)
         homes = {symbol: venue[symbol] for symbol in shard.symbols}
+        begin_layout(settings.var_dir)
         file = JournalFile(
             journal_directory(settings, name),
             kind="commands",

@@ -7,6 +7,7 @@ import signal
 import time
 
 from gateway.server import Gateway
+from ops.data_dir import begin_layout
 from ops.settings import Settings
 from ops.wiring import (
     accounts_link,
@@ -33,6 +34,7 @@ async def run_gateway(settings: Settings, redis_url: str, name: str, port: int) 
     """
     async with accounts_link(settings, redis_url, name=name) as link:
         homes = await read_venue(settings, link)
+        begin_layout(settings.var_dir)
         gateway = Gateway(
             name,
             settings.gateway,

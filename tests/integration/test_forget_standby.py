@@ -9,6 +9,7 @@ import pytest
 
 from engine.errors import RecoveryGap
 from ops.__main__ import main
+from ops.data_dir import DATA_DIRECTORY_VERSION, read_versions
 from ops.engine_process import run_engine
 from router import keys
 from router.process_registry import ProcessRegistry
@@ -32,6 +33,8 @@ async def test_a_standby_that_cannot_begin_is_forgotten_and_a_first_engine_is_no
         with pytest.raises(RecoveryGap, match="seq 1 is needed"):
             await run_engine(venue.settings, redis_url, 1, standby=True)
         assert not await needs(venue, STANDBY)
+        # Begun without `up`, its data directory says of which version it is.
+        assert read_versions(venue.settings.var_dir) == {"data_directory": DATA_DIRECTORY_VERSION}
         with pytest.raises(RecoveryGap, match="seq 1 is needed"):
             await run_engine(venue.settings, redis_url, 1)
         assert await needs(venue, "engine-1")

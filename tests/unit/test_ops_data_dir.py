@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from ops.data_dir import DATA_DIRECTORY_VERSION, DataDirectory, check_layout, read_versions
+from ops.data_dir import (
+    DATA_DIRECTORY_VERSION,
+    DataDirectory,
+    begin_layout,
+    check_layout,
+    read_versions,
+)
 from ops.errors import DataDirectoryLocked, DataDirectoryMismatch
 
 
@@ -62,6 +68,21 @@ def test_layout_is_checked_without_a_lock_and_without_a_change(tmp_path: Path) -
     with pytest.raises(DataDirectoryMismatch, match="data_directory version 0, and this is"):
         check_layout(tmp_path)
     assert (tmp_path / "versions.json").read_text() == '{"data_directory": "0"}'
+
+
+def test_a_process_alone_says_which_layout_it_begins_and_takes_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "var"
+    for _ in range(2):
+        begin_layout(path)
+        assert read_versions(path) == {"data_directory": DATA_DIRECTORY_VERSION}
+    assert [one.name for one in path.iterdir()] == ["versions.json"]
+    with DataDirectory.open(path) as directory:
+        directory.record_version("redis", "6.2")
+        begin_layout(path)
+    assert read_versions(path)["redis"] == "6.2"
+    (path / "versions.json").write_text('{"data_directory": "0"}')
+    with pytest.raises(DataDirectoryMismatch, match="data_directory version 0, and this is"):
+        begin_layout(path)
 
 
 def test_subdirectories_are_closed_to_others(tmp_path: Path) -> None:
