@@ -45,7 +45,7 @@ engine_roles.py       which engine leads or follows, and how far behind it is
 status.py             what `status` says, with the limits beyond which it warns
 reconcile.py          what must hold in a venue; reconcile_replay.py what inputs have brought
 reconcile_cut.py      what one cut shows; reconcile_reader.py the whole, by reconcile_streams.py
-reconcile_watch.py    looks at a cut now and then, in `up`; silence_watch.py who gives no sign of life
+reconcile_watch.py    looks at a cut now and then, in `up`; silence_watch.py who is silent
 summary.py            the live summary of `up`
 watch.py              a symbol's ladder and tape, live
 terminal.py           lines that stay, a block that is redrawn, tables
