@@ -291,9 +291,10 @@ class Matcher(Opening):
         # What comes of an input besides what its command does.
         if self.phase is _OPENING_AUCTION:
             self.run_auction(turn)
-        continuous = self.phase is _CONTINUOUS
-        if self.stops.orders and continuous and not self.is_behind:
+        if self.stops.orders and self.phase is _CONTINUOUS and not self.is_behind:
             self.trigger_stops(turn)
+        # What was triggered may have halted the symbol.
+        continuous = self.phase is _CONTINUOUS
         self.quiet = continuous and not self.stops.orders and self.expiry.next_us == NEVER
 
     def _enter(self, turn: Turn, order: OpenOrder, command: NewOrder) -> None:
