@@ -75,6 +75,8 @@ class Opening(Trading):
             return
         if not self.auction_ticks:
             self._open(turn, PhaseReason.EXPIRY_DONE)
+            if not self.auction_ticks:
+                return
         room = OUTPUT_EVENTS_MAX - EVENTS_AT_THE_END - len(turn.events)
         left = min(AUCTION_TRADES_PER_INPUT_MAX, room // EVENTS_PER_TRADE)
         if left <= 0:

@@ -85,6 +85,7 @@ STATE: dict[str, st.SearchStrategy[Any]] = {
     "cum_lots": LOTS,
     "cum_price_qty": LOTS,
 }
+ENDED_BY_TIME = (TimeInForce.DAY, TimeInForce.OPG, TimeInForce.GTD)
 ENTERED = {
     "post_only": st.booleans(),
     "stp": st.sampled_from(SelfTradePrevention),
@@ -94,7 +95,7 @@ ENTERED = {
 
 def about(event: type[OrderState], **more: st.SearchStrategy[Any]) -> st.SearchStrategy[Event]:
     """Return events about an order."""
-    return st.builds(event, **STATE, **more)
+    return st.builds(event, **{**STATE, **more})
 
 
 REJECTED = about(OrderRejected, reason=st.sampled_from(OrdRejReason), text=TEXTS)
@@ -140,8 +141,15 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
     ),
     about(
         OrderCanceled,
-        reason=st.sampled_from(CancelReason),
+        reason=st.sampled_from([one for one in CancelReason if one != CancelReason.TIME_EXPIRED]),
         orig_cl_ord_id=IDS,
+        canceled_lots=LOTS,
+    ),
+    about(
+        OrderCanceled,
+        time_in_force=st.sampled_from(ENDED_BY_TIME),
+        reason=st.just(CancelReason.TIME_EXPIRED),
+        orig_cl_ord_id=st.just(""),
         canceled_lots=LOTS,
     ),
     about(
@@ -158,6 +166,7 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
         ord_status_req_id=st.one_of(st.just(""), IDS),
         conditions=ENTERED["conditions"],
         working=st.booleans(),
+        post_only=st.booleans(),
     ),
     CANCEL_REJECTED,
     BUSINESS_REJECTED,
@@ -224,6 +233,7 @@ ORDERS = st.builds(
     min_qty_lots=LOTS,
     expire_us=st.one_of(st.just(0), TIMES_US),
     working=st.booleans(),
+    post_only=st.booleans(),
 )
 LISTED = st.builds(ListedOrder, st.sampled_from(["BTC-USD", "ETH-USD"]), IDS, ORDERS)
 
