@@ -117,21 +117,28 @@ class Encoder:
             refusal = refuse(event.message, self._origin(entry, event), _DROP_COPY)
             self._set_request(entry, refusal)
             return
-        problem = self._problem_of_rate(entry, event.message.msg_type)
+        problem = self._problem_of_rate(entry, event)
         if problem is not None:
             request = refuse(event.message, self._origin(entry, event), problem)
             self._set_request(entry, request)
             return
         self._translate(entry, event)
 
-    def _problem_of_rate(self, entry: Inbound, msg_type: bytes) -> Problem | None:
-        """Count a message that has a rate, and say whether it came too soon; cancels have none."""
+    def _problem_of_rate(self, entry: Inbound, event: AppMessage) -> Problem | None:
+        """Count a message that has a rate, and say whether it came too soon; cancels have none.
+
+        One with PossResend=Y that is too many becomes a query, and counts as one.
+        """
         connection, problem = entry.connection, None
+        msg_type = event.message.msg_type
         if msg_type in _LIMITED:
             if not connection.bucket.take(entry.received_ns):
                 problem = self._too_fast(connection)
             elif len(connection.in_flight) >= self._in_flight_max:
                 problem = self._too_many
+            if problem is not None and event.poss_resend:
+                text = connection.problem_of_rate(1, entry.received_ns)
+                problem = Problem(BusinessRejectReason.OTHER, text) if text else problem
         elif msg_type in (ORDER_STATUS_REQUEST, ORDER_MASS_STATUS_REQUEST):
             # Its list is of the orders that are open, as far as we know.
             is_list = msg_type == ORDER_MASS_STATUS_REQUEST

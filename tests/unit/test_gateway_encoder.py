@@ -297,6 +297,23 @@ def test_status_requests_have_a_rate_and_cancels_have_none(world: World) -> None
     assert len(world.rate_counts) == 4
 
 
+def test_resent_orders_beyond_their_rate_are_queries_and_have_the_rate_of_queries(
+    world: World,
+) -> None:
+    world.connection.bucket = TokenBucket(1, period_ns=NS_PER_SECOND)
+    world.encode(order(), poss_resend=True)
+    assert world.rate_counts == []
+    refusing_query(world.encode(order(t11="a2"), poss_resend=True))
+    assert world.rate_counts == [1]
+    world.rate_problem = "Rate limit"
+    item = world.encode(order("G", t11="a3"), poss_resend=True).item
+    assert isinstance(item, RefuseItem)
+    (event,) = decode_output(item.output).events
+    assert isinstance(event, BusinessRejected), "says nothing about the order, which may be open"
+    assert (event.reason, event.text) == (BusinessRejectReason.OTHER, "Rate limit")
+    assert (event.ref_id, event.ref_msg_type) == ("a3", "G")
+
+
 def test_an_account_without_open_orders_still_counts_its_lists(world: World) -> None:
     world.connection.open_orders = -1
     world.encode(fix("35=AF|584=m1|585=7"))
