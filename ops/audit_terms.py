@@ -126,7 +126,7 @@ def _pairs(
         )
         side = "" if command.side is None else str(int(command.side))
         yield "Side (54)", side, text_of(fields, TAG_SIDE)
-    elif not isinstance(command, CancelOrder):
+    elif not isinstance(command, CancelOrder) and not _is_of_refused_change(command):
         yield "Side (54)", str(int(command.side)), text_of(fields, TAG_SIDE)
     if isinstance(command, NewOrder | ReplaceOrder):
         version = command.rules_version
@@ -134,6 +134,12 @@ def _pairs(
             yield from _terms(command, grids[version], fields)
         else:
             yield "version of the rules", version, f"one of {sorted(grids)}"
+
+
+def _is_of_refused_change(command: FixCommand) -> bool:
+    """Tell whether it is a query in place of an F or G, of which it needs no Side (54)."""
+    refusal = command.refusal if isinstance(command, QueryOrder) else None
+    return refusal is not None and refusal.response_to is not None
 
 
 def _message_type(command: FixCommand) -> bytes:

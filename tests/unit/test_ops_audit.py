@@ -15,9 +15,12 @@ from engine.commands import (
     OrderConditions,
     QueryOrder,
     ReplaceOrder,
+    ResentRefusal,
     encode_command,
 )
 from engine.enums import (
+    CxlRejReason,
+    CxlRejResponseTo,
     MassCancelRequestType,
     OrdType,
     SelfTradePrevention,
@@ -293,6 +296,14 @@ def test_terms_are_read_off_the_message() -> None:
     assert differs(replace, f"35=G|11=b|41=a|{LIMIT}|59=1|18=6") is None
     query = QueryOrder(ACCOUNT, 1, 2, "a", 0, Side.SELL, "")
     assert differs(query, f"35=H|11=a|55={SYMBOL}|54=2") is None
+    for response_to, kind in (
+        (CxlRejResponseTo.CANCEL, "F"),
+        (CxlRejResponseTo.REPLACE, "G"),
+    ):
+        refusal = ResentRefusal(CxlRejReason.OTHER, "no", 0, "a", response_to)
+        refused = QueryOrder(ACCOUNT, 1, 2, "b", 0, Side.BUY, "", refusal)
+        # A side that no order has is one reason to refuse it.
+        assert differs(refused, f"35={kind}|11=b|41=a|55={SYMBOL}|54=5") is None
     for command, text, name in (
         (order, f"35=G|11=a|{LIMIT}", "MsgType (35)"),
         (order, f"35=D|11=x|{LIMIT}", "ClOrdID (11)"),
