@@ -44,6 +44,8 @@ def find_known(
     if named is not None and order_seq not in (0, named):
         return None
     seq = named or order_seq
+    if not seq:
+        return None
     order = state.book.orders.get(seq) or state.stops.orders.get(seq)
     if order is not None:
         return order if order.owner == account else None

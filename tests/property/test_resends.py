@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from engine.commands import (
     CancelOrder,
-    Command,
     NewOrder,
     QueryOrder,
     ReplaceOrder,
@@ -23,14 +22,16 @@ from engine.events import Event, OrderStatusReported
 from tests.matching_world import SYMBOL, World
 from tests.property.test_shard_conservation import KINDS_OF_STEPS, Step, outputs, steps_of
 
+Resent = NewOrder | CancelOrder | ReplaceOrder
+
 STEPS = st.lists(steps_of([*KINDS_OF_STEPS, "phase"]), min_size=10, max_size=40)
 PICKS = st.lists(st.none() | st.integers(1, 60), min_size=1, max_size=40)
 
 
-def come_again(world: World, place: int) -> Command | None:
+def come_again(world: World, place: int) -> Resent | QueryOrder | None:
     """Return an earlier command as it would come again; None where nothing is known of it."""
     command = decode_command(world.commands[place])
-    if not isinstance(command, NewOrder | CancelOrder | ReplaceOrder):
+    if not isinstance(command, Resent):
         return None
     orders = world.shard.matcher(SYMBOL).accounts.get(command.account)
     if orders is None or not orders.has_used(command.cl_ord_id):
