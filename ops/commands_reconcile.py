@@ -61,7 +61,7 @@ def _reconcile(args: argparse.Namespace) -> int:
         async with accounts_link(settings, servers.redis_url, name="shardex-command") as link:
             return await reconcile(settings, link, servers.postgres_url, full=args.full)
 
-    with venue_servers(settings, with_postgres=True) as servers:
+    with venue_servers(settings) as servers:
         result = asyncio.run(read(servers))
     if args.json:
         print_data(msgspec.to_builtins(result))

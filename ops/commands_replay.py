@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -22,35 +23,37 @@ from ops.cli import (
 )
 from ops.data_dir import check_layout
 from ops.database_diff import DIFFERENCES_SHOWN_MAX, TableDifference, compare_databases
-from ops.endpoints import find_postgres
 from ops.errors import CommandFailed
 from ops.journal_replay import ReplayResult, replay_journal
 from ops.journal_replay_into import Rebuilt, replay_into
 from ops.settings import Settings
+from ops.venue_servers import venue_servers
+from persistence.schema import create_database
 
 _LIVE = "live"
 
 _DATABASE = """\
-A database is `live`, the venue's own; `live/NAME`, another one on its server; or a URL
-such as postgresql://user@host/name, whose password stands in PGPASSWORD or in the file
-that PGPASSFILE names, never on the command line."""
+A database is `live`, the venue's own; `live/NAME`, another one on its server, which runs for
+the time of the command where the venue is stopped; or a URL such as
+postgresql://user@host/name, whose password stands in PGPASSWORD or in the file that
+PGPASSFILE names, never on the command line."""
 
 _REPLAY = f"""\
 Applies every command of an engine's journal again and compares what comes out with the
 hashes that the engine wrote beside them; then checks every book, and that money only
 moved. A journal may be being written meanwhile. With --into it fills an empty database
 from the journals instead, which then equals the live one row for row (shardex diff);
-of two journals of a shard it takes the longer one, symbol by symbol. Prints every
-difference; any, and any damage, makes it exit with 1.
+live/NAME is made if it is not there. Of two journals of a shard it takes the longer one,
+symbol by symbol. Prints every difference; any, and any damage, makes it exit with 1.
 
 {_DATABASE}"""
 
 _DIFF = f"""\
 Reads every table of both databases, each from one snapshot, in the order of its primary
 key, and compares row for row; numbers by value. Prints the first {DIFFERENCES_SHOWN_MAX}
-differences of each table and counts all; any makes it exit with 1. A venue that trades
-meanwhile always differs from what was rebuilt before: close it first (shardex phase --all
-closed), rebuild, then compare.
+differences of each table and counts all; any makes it exit with 1. A venue that runs goes
+on: members' orders that a closed symbol refuses are rows, too. So stop it, rebuild, then
+compare.
 
 {_DATABASE}"""
 
@@ -136,13 +139,21 @@ def _print_replay(result: ReplayResult) -> None:
 
 def _rebuild(args: argparse.Namespace) -> int:
     settings = settings_of(args)
-    url = database_url(args.into, lambda: settings)
-    rebuilt = asyncio.run(replay_into([args.journal], url, settings))
+    with _live_url(args, args.into) as live:
+        rebuilt = asyncio.run(_fill(settings, args.journal, args.into, live))
     if args.json:
         print_data(msgspec.to_builtins(rebuilt))
     else:
         _print_rebuilt(rebuilt)
     return EXIT_FAILED if rebuilt.differences else EXIT_OK
+
+
+async def _fill(settings: Settings, journals: Path, database: str, live: str) -> Rebuilt:
+    """Fill a database from journals; one on the venue's server is made if it is not there."""
+    url, name = database_url(database, live), _name_on_live(database)
+    if name:
+        await create_database(live, name, connect_timeout_s=settings.postgres.connect_timeout_s)
+    return await replay_into([journals], url, settings)
 
 
 def _print_rebuilt(rebuilt: Rebuilt) -> None:
@@ -164,10 +175,9 @@ def _print_rebuilt(rebuilt: Rebuilt) -> None:
 
 
 def _diff(args: argparse.Namespace) -> int:
-    url_a, url_b = (
-        database_url(text, lambda: settings_of(args)) for text in (args.database_a, args.database_b)
-    )
-    tables = compare_databases(url_a, url_b)
+    a, b = args.database_a, args.database_b
+    with _live_url(args, a, b) as live:
+        tables = compare_databases(database_url(a, live), database_url(b, live))
     is_equal = all(one.is_equal for one in tables)
     if args.json:
         print_data({"equal": is_equal, "tables": msgspec.to_builtins(tables)})
@@ -199,24 +209,42 @@ def _print_diff(tables: list[TableDifference]) -> None:
     )
 
 
-def database_url(text: str, settings: Callable[[], Settings]) -> str:
+@contextmanager
+def _live_url(args: argparse.Namespace, *databases: str) -> Iterator[str]:
+    """Give the URL of the venue's own database, if one of these is on its server; else nothing.
+
+    The private server of a stopped venue runs until the context is left.
+    """
+    if all(_name_on_live(text) is None for text in databases):
+        yield ""
+        return
+    with venue_servers(settings_of(args), with_redis=False) as servers:
+        yield servers.postgres_url
+
+
+def _name_on_live(text: str) -> str | None:
+    """Return which database of the venue's server is meant, empty: its own; None: another URL."""
+    head, _, name = text.partition("/")
+    return name if head == _LIVE else None
+
+
+def database_url(text: str, live: str) -> str:
     """Return the URL of a database that is named on the command line.
 
     Args:
         text: ``live``, ``live/NAME``, or a URL.
-        settings: of the venue; asked for its own database alone.
+        live: URL of the venue's own database.
 
     Raises:
         CommandFailed: it is none of these, or has a password, which everybody could read (`ps`).
     """
-    head, _, name = text.partition("/")
-    if head == _LIVE:
-        url = find_postgres(settings())
-        return urlsplit(url)._replace(path=f"/{quote(name)}").geturl() if name else url
+    name = _name_on_live(text)
+    if name is not None:
+        return urlsplit(live)._replace(path=f"/{quote(name)}").geturl() if name else live
     parts = urlsplit(text)
     if parts.scheme not in ("postgresql", "postgres"):
         raise CommandFailed(
-            f"{head}: no database: expected {_LIVE}, {_LIVE}/NAME or postgresql://user@host/name"
+            f"{text}: no database: expected {_LIVE}, {_LIVE}/NAME or postgresql://user@host/name"
         )
     if parts.password is not None or "password" in parse_qs(parts.query):
         raise CommandFailed(

@@ -7,9 +7,9 @@ again, under the lock of its data directory. Nothing else can start meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ops.data_dir import DataDirectory, read_versions
 from ops.embedded import EmbeddedServer
@@ -20,9 +20,12 @@ from ops.errors import DataDirectoryLocked
 from ops.redis_acl import ensure_passwords
 from ops.settings import Settings
 
+_REDIS, _POSTGRES = "redis", "postgres"
+_FIND: Final[dict[str, Callable[[Settings], str]]] = {_REDIS: find_redis, _POSTGRES: find_postgres}
+
 
 class VenueServers(NamedTuple):
-    """Where the servers are. ``postgres_url``: empty where it was not asked for."""
+    """Where the servers are; empty where one was not asked for."""
 
     redis_url: str
     postgres_url: str
@@ -31,7 +34,9 @@ class VenueServers(NamedTuple):
 
 
 @contextmanager
-def venue_servers(settings: Settings, *, with_postgres: bool) -> Iterator[VenueServers]:
+def venue_servers(
+    settings: Settings, *, with_redis: bool = True, with_postgres: bool = True
+) -> Iterator[VenueServers]:
     """Give the venue's servers; the private ones of a stopped venue run until the context is left.
 
     Raises:
@@ -39,49 +44,42 @@ def venue_servers(settings: Settings, *, with_postgres: bool) -> Iterator[VenueS
         DataDirectoryLocked: it is starting or stopping.
         DataDirectoryMismatch, EmbeddedServerFailed: a private server cannot be started.
     """
-    urls = {"redis": settings.redis_url, "postgres": settings.postgres_url}
-    private = [
-        name for name, url in urls.items() if url is None and (name == "redis" or with_postgres)
-    ]
+    wanted = [name for name, is_in in ((_REDIS, with_redis), (_POSTGRES, with_postgres)) if is_in]
+    configured = {_REDIS: settings.redis_url, _POSTGRES: settings.postgres_url}
+    private = [name for name in wanted if configured[name] is None]
     versions = read_versions(settings.var_dir)
     if not private or any(name not in versions for name in private):
         # Servers of the operator's own; or none ever, which is said.
-        yield _found(settings, with_postgres=with_postgres)
+        yield _servers(settings, wanted, {}, is_running=True)
         return
     try:
         data = DataDirectory.open(settings.var_dir)
     except DataDirectoryLocked:
         if read_endpoints(endpoints_path(settings.var_dir)) is None:
             raise
-        yield _found(settings, with_postgres=with_postgres)
+        yield _servers(settings, wanted, {}, is_running=True)
         return
     with data, ExitStack() as stack:
         started = {name: _start(stack, name, settings, data) for name in private}
-        yield VenueServers(
-            started["redis"].url if "redis" in started else find_redis(settings),
-            started["postgres"].url
-            if "postgres" in started
-            else _postgres(settings, with_postgres),
-            False,
-        )
+        yield _servers(settings, wanted, started, is_running=False)
 
 
-def _found(settings: Settings, *, with_postgres: bool) -> VenueServers:
-    return VenueServers(find_redis(settings), _postgres(settings, with_postgres), True)
+def _servers(
+    settings: Settings, wanted: Collection[str], started: Mapping[str, str], *, is_running: bool
+) -> VenueServers:
+    """Return the URLs of what was started here, and of what is found."""
+    urls = {name: started.get(name) or _FIND[name](settings) for name in wanted}
+    return VenueServers(urls.get(_REDIS, ""), urls.get(_POSTGRES, ""), is_running)
 
 
-def _postgres(settings: Settings, wanted: bool) -> str:
-    return find_postgres(settings) if wanted else ""
-
-
-def _start(stack: ExitStack, name: str, settings: Settings, data: DataDirectory) -> EmbeddedServer:
-    """Start a private server at any port; the stack stops it."""
+def _start(stack: ExitStack, name: str, settings: Settings, data: DataDirectory) -> str:
+    """Start a private server at any port, and return its URL; the stack stops it."""
     server: EmbeddedServer
-    if name == "redis":
+    if name == _REDIS:
         passwords = ensure_passwords(settings.var_dir)
         server = EmbeddedRedis(data, binary=settings.redis.binary, port=0, passwords=passwords)
     else:
         server = EmbeddedPostgres(data, port=0)
     stack.callback(server.stop)
     server.start()
-    return server
+    return server.url

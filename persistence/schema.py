@@ -6,7 +6,7 @@ Nobody runs an older one, so there are no statements that lead from one to the n
 from __future__ import annotations
 
 from importlib.resources import files
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 import psycopg
@@ -68,23 +68,28 @@ async def read_versions(url: str, *, connect_timeout_s: int) -> Versions:
 
 
 async def create_database(url: str, name: str, *, connect_timeout_s: int) -> str:
-    """Make an empty database on a server and return its URL.
+    """Make an empty database on a server, unless it has one of this name, and return its URL.
 
     Args:
         url: of a database of the same server, whose user may do that.
         name: of the new one.
 
     Raises:
+        SchemaMismatch: it is not there, and this user may not make it.
         PostgresUnavailable: it cannot be reached.
     """
     try:
         async with await AsyncConnection.connect(
             url, autocommit=True, connect_timeout=connect_timeout_s
         ) as connection:
-            await connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            query = "SELECT 1 FROM pg_database WHERE datname = %s"
+            if await (await connection.execute(query, [name])).fetchone() is None:
+                await connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    except errors.InsufficientPrivilege as e:
+        raise SchemaMismatch(f"there is no database {name}, and {e}".strip()) from e
     except psycopg.OperationalError as e:
         raise PostgresUnavailable(str(e).strip()) from e
-    return urlsplit(url)._replace(path=f"/{name}").geturl()
+    return urlsplit(url)._replace(path=f"/{quote(name)}").geturl()
 
 
 async def refuse_tables(url: str, *, connect_timeout_s: int) -> None:

@@ -50,7 +50,6 @@ def exchange(
         client.flushall()
     with psycopg.connect(embedded_postgres.url, autocommit=True) as db:
         db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
-        db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE + "_rebuilt")))
     process = ExchangeProcess(
         tmp_path_factory.mktemp("replay"),
         SHARDEX_REDIS_URL=embedded_redis.url,

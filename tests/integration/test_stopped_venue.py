@@ -66,9 +66,20 @@ def test_a_stopped_venue_is_repaired_with_a_server_started_for_it(
     )
 
 
+def test_a_stopped_venue_is_rebuilt_and_compared_with_a_server_started_for_it(
+    stopped: ExchangeProcess,
+) -> None:
+    journals = str(stopped.var / "journals")
+    rebuilt = stopped.json("replay", "--journal", journals, "--into", "live/re built")
+    assert rebuilt["differences"] == [] and rebuilt["positions"][ALFA] == 3
+    assert stopped.json("diff", "live", "live/re built")["equal"]
+    again = stopped.call("replay", "--journal", journals, "--into", "live/re built")
+    assert again.code == 1 and "database re built is not empty" in again.err
+
+
 def test_a_venue_that_is_starting_or_stopping_is_left_alone(stopped: ExchangeProcess) -> None:
     with DataDirectory.open(stopped.var):
-        for command in (["reconcile"], ["repair", "1"]):
+        for command in (["reconcile"], ["repair", "1"], ["diff", "live", "live/other"]):
             done = stopped.call(*command)
             assert (done.code, done.out) == (1, "")
             assert "is in use by process" in done.err
