@@ -74,6 +74,7 @@ class SymbolFeed:
         bids, asks = changes.bids, changes.asks
         trades: list[Trade] = []
         phase = None
+        # A trade has two events, and a change of phase alone changes no order.
         if len(events) > 1 or not changes.orders:
             trades, phase = trades_of(output), _phase_of(output)
         bbo: Bbo | None = self.book.bbo() if bids or asks else self._bbo

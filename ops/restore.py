@@ -126,7 +126,9 @@ def _check_place(var_dir: Path) -> None:
             " set var_dir to a directory in it"
         )
     if var_dir.exists() and any(var_dir.iterdir()):
-        raise CommandFailed(f"{var_dir} is not empty: restore into another var_dir, or move it")
+        raise CommandFailed(
+            f"{var_dir} is not empty: restore into another var_dir, or stop its venue and move it"
+        )
 
 
 def _restore(
