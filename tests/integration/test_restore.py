@@ -21,25 +21,32 @@ from tests.integration.test_up import cancel, log_off, order
 from tests.venue import Peer
 
 
-@pytest.fixture
-def exchanges(tmp_path: Path, redis_binary: str) -> Iterator[list[ExchangeProcess]]:
-    """Two of them, with a data directory each; none runs."""
-    made = []
-    for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-        made.append(
-            ExchangeProcess(
-                tmp_path / name, SHARDEX_REDIS__BINARY=redis_binary, SHARDEX_GATEWAY__COUNT="1"
-            )
-        )
-    yield made
-    for one in made:
-        one.stop()
+@pytest.fixture(scope="module")
+def exchange(
+    tmp_path_factory: pytest.TempPathFactory, redis_binary: str
+) -> Iterator[ExchangeProcess]:
+    """A venue that runs."""
+    one = made(tmp_path_factory.mktemp("first"), redis_binary)
+    one.start()
+    yield one
+    one.stop()
 
 
 @pytest.fixture
-def exchange(exchanges: list[ExchangeProcess]) -> ExchangeProcess:
-    return exchanges[0]
+def second(
+    exchange: ExchangeProcess, tmp_path: Path, redis_binary: str
+) -> Iterator[ExchangeProcess]:
+    """Another one that does not run, at other ports."""
+    (tmp_path / "second").mkdir()
+    one = made(tmp_path / "second", redis_binary)
+    yield one
+    one.stop()
+
+
+def made(directory: Path, redis_binary: str) -> ExchangeProcess:
+    return ExchangeProcess(
+        directory, SHARDEX_REDIS__BINARY=redis_binary, SHARDEX_GATEWAY__COUNT="1"
+    )
 
 
 async def refused(exchange: ExchangeProcess, visitor: int) -> dict[str, str]:
@@ -56,11 +63,9 @@ async def refused(exchange: ExchangeProcess, visitor: int) -> dict[str, str]:
 
 
 async def test_members_begin_anew_and_the_audit_knows_of_no_other_life(
-    exchanges: list[ExchangeProcess], tmp_path: Path
+    exchange: ExchangeProcess, second: ExchangeProcess, tmp_path: Path
 ) -> None:
-    exchange, second = exchanges
     backup = str(tmp_path / "backup")
-    exchange.start()
     maker = await exchange.log_on(0)
     maker.send(order("ALFA-USD", "s1", 2, 500, "50.00"))
     await maker.expect("8", t150="0", t11="s1")
@@ -78,7 +83,6 @@ async def test_members_begin_anew_and_the_audit_knows_of_no_other_life(
     await maker.expect("8", t150="F", t11="s2")
     for peer in (maker, taker):
         await log_off(peer)
-    exchange.stop()
 
     done = second.call("restore", backup)
     assert done.code == 0, done.err
@@ -105,7 +109,6 @@ async def test_members_begin_anew_and_the_audit_knows_of_no_other_life(
 def test_a_running_venue_whose_backup_cannot_be_made(
     exchange: ExchangeProcess, tmp_path: Path
 ) -> None:
-    exchange.start()
     target = tmp_path / "backup"
     (tmp_path / "file").touch()
     done = exchange.call("backup", str(tmp_path / "file" / "backup"))
@@ -141,44 +144,42 @@ def test_a_running_venue_whose_backup_cannot_be_made(
     assert done.code == 1 and "records 0 to 0 are missing: a segment is gone" in done.err
     assert "put them back first" in done.err and done.err.count("\n") == 1
     shutil.rmtree(journal)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "first", "second"]
-    assert exchange.call("backup", str(target)).code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
 
 
-def test_places_that_cannot_be_restored_to(exchange: ExchangeProcess, tmp_path: Path) -> None:
+def test_places_that_cannot_be_restored_to(
+    exchange: ExchangeProcess, second: ExchangeProcess, tmp_path: Path
+) -> None:
     backup = tmp_path / "backup"
-    exchange.start()
     assert exchange.call("backup", str(backup)).code == 0
-    exchange.stop()
-    exchange.var.rename(tmp_path / "old")
 
-    var, exchange.var = exchange.var, Path("/proc")
-    done = exchange.call("restore", str(backup))
+    var, second.var = second.var, Path("/proc")
+    done = second.call("restore", str(backup))
     assert done.code == 1 and "/proc is a mount point" in done.err
-    exchange.var = var / "file" / "var"
+    second.var = var / "file" / "var"
     var.mkdir()
     (var / "file").touch()
-    done = exchange.call("restore", str(backup))
+    done = second.call("restore", str(backup))
     assert done.code == 1 and "Not a directory" in done.err and done.err.count("\n") == 1
 
     # A link stays one, and work that somebody else has under way is left alone.
     disk = tmp_path / "disk"
     disk.mkdir()
-    exchange.var = tmp_path / "link"
-    exchange.var.symlink_to(disk / "var")
+    second.var = tmp_path / "link"
+    second.var.symlink_to(disk / "var")
     work = disk / "var.restoring"
     work.mkdir()
     (work / "of the first").touch()
     with only_one(work, "restore"):
-        done = exchange.call("restore", str(backup))
+        done = second.call("restore", str(backup))
     assert done.code == 1 and "another restore is under way" in done.err
     assert os.listdir(work) == ["of the first"]
     manifest = (backup / "manifest.json").read_text()
     (backup / "manifest.json").write_text(manifest.replace('"digest": "', '"digest": "0'))
-    done = exchange.call("restore", str(backup))
+    done = second.call("restore", str(backup))
     assert done.code == 1 and "is damaged" in done.err and not os.listdir(disk)
     (backup / "manifest.json").write_text(manifest)
-    done = exchange.call("restore", str(backup))
+    done = second.call("restore", str(backup))
     assert done.code == 0, done.err
-    assert exchange.var.is_symlink() and os.listdir(disk) == ["var"]
+    assert second.var.is_symlink() and os.listdir(disk) == ["var"]
     assert (disk / "var" / "journals" / "engine-1").is_dir()
