@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from ops.private_venue import PrivateVenue
-from ops.torture_parts import REDIS, Parts, kill_redis_torn, kind_of, send
+from ops.torture_parts import POSTGRES, REDIS, Parts, kill_redis_torn, kind_of, send
 from ops.torture_plan import FAILOVER, KILL, PAUSE, Blow, Step, draw_plan
 from ops.torture_trader import Trader
 from router.errors import OutOfMemory, RedisUnavailable
@@ -204,7 +204,7 @@ class Chaos:
         elif blow.part == REDIS and blow.action == KILL and self._choose.random() < _TORN_SHARE:
             self.torn += kill_redis_torn(pid, self._venue.settings.var_dir / "redis")
         else:
-            send(pid, signal.SIGKILL if blow.action == KILL else signal.SIGTERM)
+            send(pid, signal.SIGKILL if blow.action == KILL else _end_signal(blow.part))
         self._note(Outage(blow, kind, pid, went_on))
         self._parts.doubt(blow.part)
 
@@ -332,3 +332,8 @@ class _StillWatch:
 def _describe(blow: Blow) -> str:
     pause = f" {blow.seconds:g} s" if blow.action == PAUSE else ""
     return f"{blow.action} {blow.part}{pause}"
+
+
+def _end_signal(part: str) -> signal.Signals:
+    """Return what asks a part to end; for SIGTERM PostgreSQL waits until its clients have left."""
+    return signal.SIGINT if part == POSTGRES else signal.SIGTERM
