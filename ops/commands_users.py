@@ -39,7 +39,9 @@ and withdrawals remain possible for the operator, so that what the account has c
 
 def add_parsers(commands: Subparsers) -> None:
     """Add user add, list, passwd and disable."""
-    group = commands.add_parser("user", help="Add, show, set and disable users, their keys and drop copies")
+    group = commands.add_parser(
+        "user", help="Add, show, set and disable users, their keys and drop copies"
+    )
     actions = group.add_subparsers(metavar="ACTION", required=True)
     parser = add_command(
         actions, "add", _add, summary="Add a user; prints the SenderCompID", details=_PASSWORD,
