@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from engine.errors import ExchangeError
-from ops.cli import EXIT_CODES, EXIT_FAILED
+from ops.cli import EXIT_CODES, EXIT_FAILED, EXIT_USAGE
+from ops.errors import WrongUsage
 from ops.wiring import VERSION
 
 COMMANDS = {
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = args.run(args)
     except ExchangeError as error:
         print(f"shardex: {error}", file=sys.stderr)
-        return EXIT_FAILED
+        return EXIT_USAGE if isinstance(error, WrongUsage) else EXIT_FAILED
     except BrokenPipeError:
         # Whoever read our output has had enough of it, as `| head` does.
         sys.stderr.close()

@@ -98,8 +98,8 @@ def _failover(args: argparse.Namespace) -> int:
 def _forget_standby(args: argparse.Namespace) -> int:
     name = keys.engine_name(args.shard, standby=True)
     has_forgotten = asyncio.run(_forget(settings_of(args), args.shard, name))
-    what = "no longer" if has_forgotten else "neither before nor now"
-    print(f"shard {args.shard}: orders are kept for {name} {what}")
+    what = "orders are kept no longer" if has_forgotten else "no orders were kept"
+    print(f"shard {args.shard}: {what} for {name}")
     return EXIT_OK
 
 

@@ -11,7 +11,7 @@ import orjson
 
 from gateway.fixlog import FixLogFilter, FixLogLine, read_fixlog
 from ops.cli import EXIT_OK, Subparsers, add_command, settings_of
-from ops.errors import CommandFailed
+from ops.errors import CommandFailed, WrongUsage
 from ops.settings import Settings
 from ops.wiring import journal_directory
 
@@ -79,12 +79,12 @@ def parse_time(text: str) -> int:
     """Return an ISO 8601 time, UTC unless it says otherwise, in ns since 1970.
 
     Raises:
-        CommandFailed: it is none.
+        WrongUsage: it is none.
     """
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise CommandFailed(f"{text}: expected a time such as 2026-01-31T12:00:00") from error
+        raise WrongUsage(f"{text}: expected a time such as 2026-01-31T12:00:00") from error
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     since = moment - datetime(1970, 1, 1, tzinfo=UTC)

@@ -26,7 +26,7 @@ from ops.cli import (
 )
 from ops.commands_market import check_symbol
 from ops.engine_roles import phase_name, read_phases
-from ops.errors import CommandFailed
+from ops.errors import CommandFailed, WrongUsage
 from ops.settings import Settings
 from ops.wiring import read_venue, shard_map
 from router import keys
@@ -108,7 +108,7 @@ def _phase(args: argparse.Namespace) -> int:
     if phase is None:
         return _show(settings, symbols, json=args.json)
     if args.wait > WAIT_MAX_S:
-        raise CommandFailed(f"--wait: expected at most {WAIT_MAX_S} s, received {args.wait}")
+        raise WrongUsage(f"--wait: expected at most {WAIT_MAX_S} s, received {args.wait}")
     outcomes = asyncio.run(_change(settings, symbols, phase, args.wait))
     if args.json:
         print_data(msgspec.to_builtins(outcomes if args.all else outcomes[0]))
@@ -126,11 +126,11 @@ def _asked(settings: Settings, args: argparse.Namespace) -> tuple[list[str], Tra
         check_symbol(settings, words[0])
         symbols = [words.pop(0)]
     else:
-        raise CommandFailed("which symbol? Name one, or all of them with --all")
+        raise WrongUsage("which symbol? Name one, or all of them with --all")
     if len(words) > 1:
-        raise CommandFailed(f"--all: expected no symbol, received {words[0]}")
+        raise WrongUsage(f"--all: expected no symbol, received {words[0]}")
     if words and words[0] not in _NAMES:
-        raise CommandFailed(f"expected one of {', '.join(_NAMES)}, received {words[0]}")
+        raise WrongUsage(f"expected one of {', '.join(_NAMES)}, received {words[0]}")
     return symbols, _NAMES[words[0]] if words else None
 
 

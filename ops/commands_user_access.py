@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from gateway.logon_signature import parse_public_key
 from ops.accounts import resolve_account
 from ops.cli import EXIT_OK, Subparsers, add_command, connect, print_data, settings_of
-from ops.errors import CommandFailed
+from ops.errors import CommandFailed, WrongUsage
 from ops.journalled import journal_note, journalled
 from ops.settings import Settings
 from router.ledger_journal import Journalled, read_ledger_end
@@ -96,7 +96,7 @@ def _list_keys(args: argparse.Namespace) -> int:
 
 def _addresses(args: argparse.Namespace) -> int:
     if args.any and args.networks:
-        raise CommandFailed("expected networks or --any, received both")
+        raise WrongUsage("expected networks or --any, received both")
     if not args.any and not args.networks:
         _show(args, _read(args).addresses, nothing="from everywhere")
         return EXIT_OK

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from engine.instrument import DecimalGrid
 from ops.accounts import parse_amount, resolve_account
 from ops.cli import EXIT_OK, Subparsers, add_command, connect, print_data, print_table, settings_of
-from ops.errors import CommandFailed
+from ops.errors import CommandFailed, WrongUsage
 from ops.journalled import journal_note, journalled
 from ops.settings import Settings
 from router.ledger_journal import Journalled, read_ledger_end
@@ -79,7 +79,7 @@ def _set(args: argparse.Namespace) -> int:
         option.field: option.parse(settings, text) for option, text in given if text is not None
     }
     if not changes:
-        raise CommandFailed("expected something to set: see shardex user set --help")
+        raise WrongUsage("expected something to set: see shardex user set --help")
 
     async def change(_link: RedisLink, _user: User, before: UserSettings) -> UserSettings:
         return replace(before, **changes)
@@ -166,7 +166,7 @@ def _count(_settings: Settings, text: str) -> int | None:
     if text == _OFF:
         return None
     if not (text.isascii() and text.isdigit()):
-        raise CommandFailed(f"{text}: expected a number or off")
+        raise WrongUsage(f"{text}: expected a number or off")
     return int(text)
 
 
@@ -178,7 +178,7 @@ def _values(settings: Settings, texts: list[str]) -> dict[str, int]:
     for text in texts:
         asset, is_pair, amount = text.partition("=")
         if not is_pair:
-            raise CommandFailed(f"{text}: expected ASSET=AMOUNT, such as USD=100000, or off")
+            raise WrongUsage(f"{text}: expected ASSET=AMOUNT, such as USD=100000, or off")
         values[asset] = parse_amount(settings, asset, amount)
     return values
 

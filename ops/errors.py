@@ -3,6 +3,7 @@
 OpsError
 ├── SettingsError            the configuration is missing or wrong; names each key and the reason
 ├── CommandFailed            what an operator asked for cannot be done; says why
+├── WrongUsage               a command's arguments do not make sense; says what was expected
 ├── DataDirectoryLocked      another run holds the directory
 ├── DataDirectoryMismatch    the directory is not of this version, or not ours to use
 ├── EngineDiffered           an engine whose outputs were not the published ones stays stopped
@@ -29,6 +30,10 @@ class SettingsError(OpsError):
 
 class CommandFailed(OpsError):
     """A command cannot do what was asked; the message is the one line that the operator gets."""
+
+
+class WrongUsage(OpsError):
+    """The arguments of a command do not fit; its exit code is 2, as where argparse finds out."""
 
 
 class DataDirectoryLocked(OpsError):

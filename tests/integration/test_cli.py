@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from ops.__main__ import build_parser, main
+from ops.cli import EXIT_FAILED, EXIT_USAGE
 from ops.embedded_postgres import EmbeddedPostgres
 from ops.embedded_redis import EmbeddedRedis
 from persistence.schema import SCHEMA_VERSION
@@ -125,15 +126,15 @@ def test_settings_of_a_user_are_set_and_shown(exchange: ExchangeProcess) -> None
     assert exchange.call("user", "drop-copy", "copier", "--none").code == 0
     assert exchange.json("user", "show", "dave")["copied_to"] == []
     assert exchange.call("user", "disable", "copier").code == 0
-    for wrong in (
-        ("set", "dave"),
-        ("set", "dave", "--max-open-orders", "many"),
-        ("set", "dave", "--max-open-orders", "0"),
-        ("set", "dave", "--max-order-value", "USD"),
-        ("drop-copy", "dave", "--of", "dave"),
-        ("drop-copy", "copier", "--of", "dave"),
+    for code, *wrong in (
+        (EXIT_USAGE, "set", "dave"),
+        (EXIT_USAGE, "set", "dave", "--max-open-orders", "many"),
+        (EXIT_FAILED, "set", "dave", "--max-open-orders", "0"),
+        (EXIT_USAGE, "set", "dave", "--max-order-value", "USD"),
+        (EXIT_FAILED, "drop-copy", "dave", "--of", "dave"),
+        (EXIT_FAILED, "drop-copy", "copier", "--of", "dave"),
     ):
-        assert exchange.call("user", *wrong).code == 1
+        assert exchange.call("user", *map(str, wrong)).code == code, wrong
 
 
 def test_deposits_count_once_and_withdrawals_stay_within_what_is_there(

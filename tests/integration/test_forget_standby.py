@@ -64,8 +64,8 @@ async def test_an_operator_forgets_a_standby_that_does_not_run(
         assert await forget() == refused
         assert await needs(venue, STANDBY)
         await registry.remove()
-        assert await forget() == (0, f"shard 1: orders are kept for {STANDBY} no longer")
+        assert await forget() == (0, f"shard 1: orders are kept no longer for {STANDBY}")
         assert not await needs(venue, STANDBY)
-        neither = f"shard 1: orders are kept for {STANDBY} neither before nor now"
+        neither = f"shard 1: no orders were kept for {STANDBY}"
         assert await forget() == (0, neither)
         assert (await forget("9"))[0] == 1

@@ -16,6 +16,7 @@ from engine.commands import Command, NewOrder, SetPhase, Tick, decode_command
 from engine.enums import PhaseReason, TradingPhase
 from engine.events import Event, OrderFilled, PhaseChanged, decode_output
 from ops.__main__ import main
+from ops.cli import EXIT_FAILED, EXIT_USAGE
 from router import keys
 from tests.engine_pair import ENGINE, STANDBY, Pair, running_pair
 from tests.helpers import eventually_async
@@ -193,14 +194,14 @@ async def test_phases_are_shown_refused_and_told_to_traders(
             )
 
         await eventually_async(shown)
-    for words, reason in (
-        ((), "which symbol?"),
-        (("DOGE-USD",), "DOGE-USD: no such symbol"),
-        ((SYMBOL, "open"), "expected one of continuous"),
-        (("--all", "halted", "now"), "--all: expected no symbol"),
-        (("ETH-USD", "halted", "--wait", "1"), "no engine has settled it in time"),
+    for words, code, reason in (
+        ((), EXIT_USAGE, "which symbol?"),
+        (("DOGE-USD",), EXIT_FAILED, "DOGE-USD: no such symbol"),
+        ((SYMBOL, "open"), EXIT_USAGE, "expected one of continuous"),
+        (("--all", "halted", "now"), EXIT_USAGE, "--all: expected no symbol"),
+        (("ETH-USD", "halted", "--wait", "1"), EXIT_FAILED, "no engine has settled it in time"),
     ):
-        assert await phase(tmp_path, *words) == 1
+        assert await phase(tmp_path, *words) == code
         assert reason in capsys.readouterr().err
 
 
