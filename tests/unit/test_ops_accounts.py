@@ -8,7 +8,7 @@ import pytest
 
 from ops.accounts import asset_grid, check_username, parse_amount
 from ops.commands_fixlog import parse_time
-from ops.errors import CommandFailed
+from ops.errors import CommandFailed, WrongUsage
 from ops.settings import load_settings
 
 SETTINGS = load_settings(Path(__file__).resolve().parents[2] / "exchange.toml", {})
@@ -61,5 +61,5 @@ def test_times_are_utc_unless_they_say_otherwise() -> None:
     assert parse_time("1970-01-02") == 86_400 * 10**9
     assert parse_time("1970-01-01T00:00:00.000001") == 1_000
     assert parse_time("1970-01-01T01:00:00+01:00") == 0
-    with pytest.raises(CommandFailed, match="expected a time"):
+    with pytest.raises(WrongUsage, match="expected a time"):
         parse_time("yesterday")
