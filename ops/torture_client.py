@@ -28,6 +28,7 @@ from gateway.fix_tags import (
     SEQUENCE_RESET,
     TEST_REQUEST,
 )
+from gateway.fix_time import UtcTimestampWriter
 from ops.endpoints import Credentials
 from ops.errors import FixClientFailed
 from ops.fix_initiator import Identity, Initiator, Phase
@@ -126,6 +127,7 @@ class Client:
         self._answered_at_s = 0.0
         self._wants_reset = False
         self._reset_is_unsure = False
+        self._reset_at = self._known_before = b""
         self._is_finished = False
         self._news = asyncio.Event()
 
@@ -283,11 +285,15 @@ class Client:
                 # Something was on its way over the connection before this one.
                 return
             self._reset_is_unsure = True
+            self._reset_at = UtcTimestampWriter().write(time.time_ns())
             await self._connect(reset=True)
-            self._reset_is_unsure = False
+            self._reset_is_unsure, self._known_before = False, b""
             self._count("reset")
 
     async def _log_on(self) -> None:
+        if self._reset_is_unsure:
+            # If the venue has not begun at 1, it sends again what came before, all of it known.
+            self._known_before = self._reset_at
         try:
             await self._connect(reset=False)
         except FixClientFailed as error:
@@ -306,7 +312,7 @@ class Client:
             self._complaints.complain(self.refused)
         with suppress(FixClientFailed):
             await self._connect(reset=True)
-            self._reset_is_unsure = False
+            self._reset_is_unsure, self._known_before = False, b""
 
     async def _connect(self, *, reset: bool) -> None:
         line = self.line = Line(self.initiator, on_messages=self._on_messages)
@@ -365,7 +371,9 @@ class Client:
                 self._heard[int(message.fields[b"34"])] = digest_of(message.fields)
                 if len(self._heard) > HEARD_MAX:
                     del self._heard[next(iter(self._heard))]
-            self.hear(message)
+            # 122: when it was sent first.
+            if message.fields.get(b"122", self._known_before) >= self._known_before:
+                self.hear(message)
         self._answered_at_s = asyncio.get_running_loop().time()
         self._news.set()
 
