@@ -15,6 +15,7 @@ from marketdata.feed_codec import (
 from ops.errors import CommandFailed
 from router import keys
 from router.errors import RedisUnavailable
+from router.homes import read_settled
 from router.redis_client import RedisLink
 from router.subscriber import Subscriber
 
@@ -41,6 +42,7 @@ class FlowRecorder:
         )
         self._task: asyncio.Task[None] | None = None
         self._heartbeats: dict[str, HeartbeatMessage] = {}
+        self._settled = 0
         self._snapshot: SnapshotMessage | None = None
         self.messages: list[Message] = []
 
@@ -53,12 +55,16 @@ class FlowRecorder:
     async def open(self) -> None:
         """Subscribe, and read the snapshot that the messages continue.
 
+        It holds all that anybody has been told of before: what was reported as cancelled does not
+        rest in it any more.
+
         Raises:
             CommandFailed: the book is not empty.
             RedisUnavailable: market data says nothing.
         """
         await self._subscriber.open()
         self._task = asyncio.create_task(self._follow())
+        self._settled = (await read_settled(self._link, (self._symbol,)))[self._symbol]
         await self._next_heartbeats()
         await self._until(self._read_snapshot)
         levels = len(self.snapshot.bids) + len(self.snapshot.asks)
@@ -83,11 +89,13 @@ class FlowRecorder:
         await self._next_heartbeats()
 
     async def _read_snapshot(self) -> bool:
-        """Take the snapshot unless it is older than what the channels have said."""
+        """Take the snapshot unless it is older than what members or the channels were told."""
         body = await self._link.call("GET", keys.md_snapshot(self._symbol))
         if body is None:
             return False
         snapshot = decode_snapshot(body)
+        if snapshot.seq < self._settled:
+            return False
         last = {"bbo": snapshot.last_seq.bbo, "depth": snapshot.last_seq.depth}
         if any(last[name] < heartbeat.seq for name, heartbeat in self._heartbeats.items()):
             return False
