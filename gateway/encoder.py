@@ -63,7 +63,8 @@ from router.admission import (
 )
 
 _ORDERS = (NewOrder, ReplaceOrder)
-_REFUSALS = (OrderRejected, CancelRejected, BusinessRejected, MassCancelReported)
+_REFUSED_ORDERS = (OrderRejected, CancelRejected)
+_REFUSALS = (*_REFUSED_ORDERS, BusinessRejected, MassCancelReported)
 _TO_COMPLETE = (ReplaceOrder, CancelRejected)
 _DROP_COPY = Problem(BusinessRejectReason.NOT_AUTHORIZED, "Drop copy: this session sends no orders")
 _LIMITED = (NEW_ORDER_SINGLE, ORDER_CANCEL_REPLACE_REQUEST)
@@ -129,23 +130,22 @@ class Encoder:
 
         One with PossResend=Y that is too many becomes a query, and counts as one.
         """
-        connection, problem = entry.connection, None
-        msg_type = event.message.msg_type
+        connection, msg_type = entry.connection, event.message.msg_type
         if msg_type in _LIMITED:
+            problem = None
             if not connection.bucket.take(entry.received_ns):
                 problem = self._too_fast(connection)
             elif len(connection.in_flight) >= self._in_flight_max:
                 problem = self._too_many
             if problem is not None and event.poss_resend:
-                text = connection.problem_of_rate(1, entry.received_ns)
-                problem = Problem(BusinessRejectReason.OTHER, text) if text else problem
-        elif msg_type in (ORDER_STATUS_REQUEST, ORDER_MASS_STATUS_REQUEST):
+                return _too_many_requests(entry, 1) or problem
+            return problem
+        if msg_type == ORDER_STATUS_REQUEST:
+            return _too_many_requests(entry, 1)
+        if msg_type == ORDER_MASS_STATUS_REQUEST:
             # Its list is of the orders that are open, as far as we know.
-            is_list = msg_type == ORDER_MASS_STATUS_REQUEST
-            count = max(1, connection.open_orders) if is_list else 1
-            text = connection.problem_of_rate(count, entry.received_ns)
-            problem = Problem(BusinessRejectReason.OTHER, text) if text else None
-        return problem
+            return _too_many_requests(entry, max(1, connection.open_orders))
+        return None
 
     def _translate(self, entry: Inbound, event: AppMessage) -> None:
         origin = self._origin(entry, event)
@@ -200,10 +200,10 @@ class Encoder:
         return ask_first(request, event.message, self._origin(entry, event))
 
     def _with_quantity(self, entry: Inbound, request: Request) -> Request:
-        """Return a request; a refused order with its OrderQty (38), where that is one."""
+        """Return a refusal; that of an order with its OrderQty (38), where that is one."""
         texts = self._symbols.by_name.get(request.symbol)
         refused, event = request.content, entry.event
-        if texts is None or not isinstance(refused, OrderRejected) or refused.qty_lots:
+        if not isinstance(refused, OrderRejected) or refused.qty_lots or texts is None:
             return request
         assert isinstance(event, AppMessage), "Invariant: only such messages become requests"
         lots = texts.quantities.steps(event.message.fields.get(TAG_ORDER_QTY, b"0"))
@@ -212,7 +212,9 @@ class Encoder:
         return Request(request.symbol, msgspec.structs.replace(refused, qty_lots=lots))
 
     def _set_request(self, entry: Inbound, request: Request) -> None:
-        request = entry.request = self.ask_first(entry, self._with_quantity(entry, request))
+        if isinstance(request.content, _REFUSED_ORDERS):
+            request = self.ask_first(entry, self._with_quantity(entry, request))
+        entry.request = request
         entry.item = None if needs_lookup(request) else self.make_item(entry, request)
 
     def make_item(self, entry: Inbound, request: Request) -> AdmissionItem:
@@ -274,6 +276,11 @@ class Encoder:
         query = self.ask_first(entry, Request(request.symbol, refused)).content
         assert isinstance(query, QueryOrder), "Invariant: its symbol is one of the venue"
         return encode_command(query)
+
+
+def _too_many_requests(entry: Inbound, count: int) -> Problem | None:
+    text = entry.connection.problem_of_rate(count, entry.received_ns)
+    return Problem(BusinessRejectReason.OTHER, text) if text else None
 
 
 def _answer(entry: Inbound, symbol: str, event: Refusal) -> bytes:
