@@ -16,6 +16,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 from ops.child_process import Account, launch_command
 from ops.data_dir import DataDirectory
@@ -96,6 +97,8 @@ def program_version(program: Path, pattern: str) -> tuple[int, ...]:
 class EmbeddedServer(ABC):
     """A server as our child: the same directory and port at each start.
 
+    As a context it runs from entering to leaving.
+
     Args:
         name: of the program, for messages and the log's file name.
         data: the locked data directory; the server holds its lock too.
@@ -147,6 +150,13 @@ class EmbeddedServer(ABC):
     def pid(self) -> int | None:
         """The process id while it runs, else None."""
         return self._popen.pid if self._popen is not None and self.poll() is None else None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def start(self) -> None:
         """Choose a port, start the server and wait until it accepts (main thread).

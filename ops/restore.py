@@ -318,12 +318,8 @@ def _mark_and_read(settings: Settings, data: DataDirectory, journals: Path) -> d
         for journal in journals_in(journals)
         for symbol in symbols_of(JournalReader(journal).positions())
     }
-    server = EmbeddedRedis(data, binary=settings.redis.binary, port=0)
-    server.start()
-    try:
+    with EmbeddedRedis(data, binary=settings.redis.binary, port=0) as server:
         return asyncio.run(_mark_and_read_ends(settings, server.url, symbols))
-    finally:
-        server.stop()
 
 
 async def _mark_and_read_ends(
@@ -343,12 +339,8 @@ async def _mark_and_read_ends(
 
 
 def _rebuild(settings: Settings, data: DataDirectory, journals: Path) -> Rebuilt:
-    server = EmbeddedPostgres(data, port=0)
-    server.start()
-    try:
+    with EmbeddedPostgres(data, port=0) as server:
         rebuilt = asyncio.run(replay_into([journals], server.url, settings))
-    finally:
-        server.stop()
     if rebuilt.differences:
         raise CommandFailed(
             f"the journals do not give what they recorded: {rebuilt.differences[0]}"

@@ -80,6 +80,4 @@ def _start(stack: ExitStack, name: str, settings: Settings, data: DataDirectory)
         server = EmbeddedRedis(data, binary=settings.redis.binary, port=0, passwords=passwords)
     else:
         server = EmbeddedPostgres(data, port=0)
-    stack.callback(server.stop)
-    server.start()
-    return server.url
+    return stack.enter_context(server).url

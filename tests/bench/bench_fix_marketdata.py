@@ -243,13 +243,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="see that it works; prove nothing")
     args = parser.parse_args()
     orders, turns = (4_000, 1) if args.quick else (args.orders, args.turns)
-    with tempfile.TemporaryDirectory() as name, DataDirectory.open(Path(name)) as data:
-        server = EmbeddedRedis(data, port=0)
-        server.start()
-        try:
-            result = uvloop.run(measure(server.url, Path(name), orders, turns))
-        finally:
-            server.stop()
+    with (
+        tempfile.TemporaryDirectory() as name,
+        DataDirectory.open(Path(name)) as data,
+        EmbeddedRedis(data, port=0) as server,
+    ):
+        result = uvloop.run(measure(server.url, Path(name), orders, turns))
     print(json.dumps(result))
     if not args.quick and result["ratio"] < RATIO_MIN:
         sys.exit(f"expected a ratio of {RATIO_MIN}, received {result['ratio']}")

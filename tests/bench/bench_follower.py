@@ -34,7 +34,8 @@ from router import keys
 from router.redis_client import RedisLink
 from router.standby import PublishedReader, RoleCommitter
 from router.streams import CommandSource
-from tests.bench.bench_writer import commands_of, cpu_s
+from tests.bench.bench_writer import commands_of
+from tests.bench.machine import cpu_s
 from tests.helpers import eventually_async
 from tests.persistence_events import TS_US
 
@@ -115,10 +116,10 @@ async def follow(server: EmbeddedRedis, directory: Path) -> tuple[float, float]:
             now_ns=time.time_ns,
         )
         orders = ORDERS_PER_SYMBOL * len(SYMBOLS)
-        before = (time.process_time(), cpu_s(server))
+        before = (time.process_time(), cpu_s(server.pid))
         running = asyncio.create_task(runner.run())
         await eventually_async(lambda: role.compared == orders or running.done(), _TIMEOUT_S)
-        after = (time.process_time(), cpu_s(server))
+        after = (time.process_time(), cpu_s(server.pid))
         runner.stop()
         await running
     assert role.compared == orders, "every output is compared"
@@ -136,11 +137,8 @@ def main() -> dict[str, float]:
     with (
         tempfile.TemporaryDirectory() as directory,
         DataDirectory.open(Path(directory) / "var") as data,
-        contextlib.ExitStack() as servers,
+        EmbeddedRedis(data, port=0) as server,
     ):
-        server = EmbeddedRedis(data, port=0)
-        servers.callback(server.stop)
-        server.start()
         fill(server.url)
         gc.freeze()
         gc.set_threshold(_COLLECT_AFTER)

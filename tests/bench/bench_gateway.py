@@ -189,14 +189,13 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=ORDERS)
     parser.add_argument("--profile", action="store_true")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, DataDirectory.open(Path(name)) as data:
-        server = EmbeddedRedis(data, port=0)
-        server.start()
-        try:
-            run = measure(server.url, Path(name), args.orders, profile=args.profile)
-            print(json.dumps(uvloop.run(run)))
-        finally:
-            server.stop()
+    with (
+        tempfile.TemporaryDirectory() as name,
+        DataDirectory.open(Path(name)) as data,
+        EmbeddedRedis(data, port=0) as server,
+    ):
+        run = measure(server.url, Path(name), args.orders, profile=args.profile)
+        print(json.dumps(uvloop.run(run)))
 
 
 if __name__ == "__main__":

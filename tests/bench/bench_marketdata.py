@@ -35,7 +35,8 @@ from router import keys
 from router.homes import define_symbols, read_homes
 from router.redis_client import RedisLink
 from router.shards import Shard
-from tests.bench.bench_writer import SHARDS, cpu_s, outputs_of
+from tests.bench.bench_writer import SHARDS, outputs_of
+from tests.bench.machine import cpu_s
 from tests.persistence_events import rules
 
 EVENTS_PER_SYMBOL = 20_000
@@ -94,7 +95,7 @@ async def catch_up(server: EmbeddedRedis, shards: list[Shard], end: int) -> tupl
         timeout_ms=10_000,
         now_us=lambda: time.time_ns() // 1_000,
     )
-    before = (time.process_time(), cpu_s(server))
+    before = (time.process_time(), cpu_s(server.pid))
     task = asyncio.create_task(service.run())
 
     def is_saved() -> bool:
@@ -104,7 +105,7 @@ async def catch_up(server: EmbeddedRedis, shards: list[Shard], end: int) -> tupl
     while not is_saved():
         assert not task.done(), task
         await asyncio.sleep(0.02)
-    after = (time.process_time(), cpu_s(server))
+    after = (time.process_time(), cpu_s(server.pid))
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
@@ -133,11 +134,8 @@ def main() -> dict[str, object]:
     with (
         tempfile.TemporaryDirectory() as directory,
         DataDirectory.open(Path(directory) / "var") as data,
-        contextlib.ExitStack() as servers,
+        EmbeddedRedis(data, port=0) as server,
     ):
-        server = EmbeddedRedis(data, port=0)
-        servers.callback(server.stop)
-        server.start()
         shards = [Shard(db, server.url, db, symbols) for db, symbols in SHARDS.items()]
         outputs = {
             symbol: outputs_of(symbol, EVENTS_PER_SYMBOL, incarnation)

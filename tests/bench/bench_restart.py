@@ -234,25 +234,21 @@ async def running(parent: Path) -> AsyncIterator[Restarts]:
     with (
         tempfile.TemporaryDirectory(dir=parent) as name,
         DataDirectory.open(Path(name) / "server") as data,
+        EmbeddedRedis(data, port=0) as server,
     ):
         directory = Path(name)
         config = directory / "exchange.toml"
         symbols = [PrivateSymbol(SYMBOL)]
         config.write_text(venue_text(symbols, shards=1, gateways=1, directory=directory))
         settings = load_settings(config, {})
-        server = EmbeddedRedis(data, port=0)
-        server.start()
-        try:
-            async with accounts_link(settings, server.url, name="bench") as link:
-                await define_venue(settings, link)
-                symbol = settings.symbols[0]
-                for account in range(1, ACCOUNTS + 1):
-                    pending = [keys.pending(asset) for asset in (symbol.base, symbol.quote)]
-                    given = [part for field in pending for part in (field, _GIVEN)]
-                    await link.call("HSET", keys.balances(account), *given)
-                yield Restarts(settings, config, link)
-        finally:
-            server.stop()
+        async with accounts_link(settings, server.url, name="bench") as link:
+            await define_venue(settings, link)
+            symbol = settings.symbols[0]
+            for account in range(1, ACCOUNTS + 1):
+                pending = [keys.pending(asset) for asset in (symbol.base, symbol.quote)]
+                given = [part for field in pending for part in (field, _GIVEN)]
+                await link.call("HSET", keys.balances(account), *given)
+            yield Restarts(settings, config, link)
 
 
 async def bench(*, replayed: int, runs: int) -> dict[str, float]:

@@ -28,7 +28,7 @@ from ops.private_venue import PrivateSymbol, PrivateVenue, private_venue
 from ops.torture_parts import REDIS, running_parts
 from ops.wiring import accounts_link
 from router.users import add_user
-from tests.bench.machine import cpu_seconds
+from tests.bench.machine import cpu_s
 
 SESSIONS, QUICK_SESSIONS = 500, 100
 IDLE_S, QUICK_IDLE_S = 30.0, 6.0
@@ -66,10 +66,7 @@ class Watched:
 
     def cpu_s(self) -> dict[str, float]:
         """Return the CPU time so far, by name."""
-        return {
-            name: sum(cpu_seconds(pid, lambda _: "all").values())
-            for name, pid in self._pids.items()
-        }
+        return {name: cpu_s(pid) for name, pid in self._pids.items()}
 
     async def percent_over(self, seconds: float) -> dict[str, float]:
         """Return the share of one core that each takes over the next so many seconds."""

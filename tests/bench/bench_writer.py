@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 import random
 import statistics
 import sys
@@ -33,7 +32,6 @@ from engine.events import OrderFilled, Output, encode_output
 from engine.ledger_entries import UserCreated, encode_ledger_entry
 from engine.shard import Shard as EngineShard
 from ops.data_dir import DataDirectory
-from ops.embedded import EmbeddedServer
 from ops.embedded_postgres import EmbeddedPostgres
 from ops.embedded_redis import EmbeddedRedis
 from persistence.service import WriterService
@@ -41,6 +39,7 @@ from persistence.settings import PostgresSettings, WriterSettings
 from persistence.writer import PostgresWriter
 from router.redis_client import RedisLink
 from router.shards import Shard
+from tests.bench.machine import cpu_s
 from tests.persistence_events import INCARNATION, TS_US, rules
 
 SHARDS = {1: ("ALFA-USD", "BETA-USD"), 2: ("GAMMA-USD", "DELTA-USD")}
@@ -117,17 +116,6 @@ def publish(url: str, outputs: dict[str, list[Output]]) -> None:
                     pipeline.execute()
 
 
-def cpu_s(server: EmbeddedServer) -> float:
-    """Return the CPU seconds of a server and its living children."""
-    total = 0.0
-    for directory in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            fields = (directory / "stat").read_text().rpartition(")")[2].split()
-            if server.pid in (int(directory.name), int(fields[1])):
-                total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return total
-
-
 async def catch_up(server: EmbeddedRedis, postgres: EmbeddedPostgres, url: str) -> Run:
     """Run a writer on an empty database until it has written everything."""
     writer = WriterService(
@@ -140,14 +128,14 @@ async def catch_up(server: EmbeddedRedis, postgres: EmbeddedPostgres, url: str) 
         now_ns=time.monotonic_ns,
     )
     events = EVENTS_PER_SYMBOL * sum(map(len, SHARDS.values()))
-    before = (time.process_time(), cpu_s(postgres), cpu_s(server))
+    before = (time.process_time(), cpu_s(postgres.pid), cpu_s(server.pid))
     start = time.perf_counter()
     task = asyncio.create_task(writer.run())
     while writer.stats()["entries"] < events + ACCOUNTS:
         assert not task.done(), task
         await asyncio.sleep(0.005)
     elapsed_s = time.perf_counter() - start
-    after = (time.process_time(), cpu_s(postgres), cpu_s(server))
+    after = (time.process_time(), cpu_s(postgres.pid), cpu_s(server.pid))
     batches = writer.stats()["batches"]
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -184,12 +172,9 @@ def main() -> dict[str, object]:
     with (
         tempfile.TemporaryDirectory() as directory,
         DataDirectory.open(Path(directory) / "var") as data,
-        contextlib.ExitStack() as servers,
+        EmbeddedRedis(data, port=0) as server,
+        EmbeddedPostgres(data, port=0) as postgres,
     ):
-        server, postgres = EmbeddedRedis(data, port=0), EmbeddedPostgres(data, port=0)
-        for one in (server, postgres):
-            servers.callback(one.stop)
-            one.start()
         for number in range(RUNS):
             publish(server.url, outputs)
             with psycopg.connect(postgres.url, autocommit=True) as db:

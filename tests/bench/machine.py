@@ -82,6 +82,12 @@ def cpu_seconds(root_pid: int, name_of: Callable[[list[str]], str]) -> dict[str,
     return dict(found)
 
 
+def cpu_s(root_pid: int | None) -> float:
+    """Return the CPU seconds so far of a process that runs, with all its children."""
+    assert root_pid is not None, "Invariant: the process runs"
+    return sum(cpu_seconds(root_pid, lambda _: "all").values())
+
+
 def _command_line(pid: int) -> list[str]:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
