@@ -58,12 +58,13 @@ def resting(exchange: ExchangeProcess) -> int:
     return account
 
 
-def keep_two_events(exchange: ExchangeProcess) -> None:
-    """Place orders until the last event but one of ALFA-USD stays.
+def keep_three_events(exchange: ExchangeProcess) -> None:
+    """Place orders until the last event but one of ALFA-USD stays, and one before it.
 
     When all have read them, whole nodes of the stream go; the last entry may be alone in its node.
+    A stream that lacks its first entry would be as if trimmed.
     """
-    while retained_events(exchange) < 2:
+    while retained_events(exchange) < 3:
         number = _settled(exchange, "ALFA-USD")
         asyncio.run(place(exchange, f"more-{number}", "1.01"))
 
@@ -217,7 +218,7 @@ def test_damage_in_redis_is_named(
     # At rest an engine has published what it has settled: nobody needs to wait for it.
     monkeypatch.setattr(reconcile_streams, "PUBLISH_WAIT_S", 0.1)
     if "{before}-0" in damage.command:
-        keep_two_events(exchange)
+        keep_three_events(exchange)
     with redis.Redis.from_url(exchange.endpoints["redis_url"], db=damage.db) as client:
         end = _settled(exchange, "ALFA-USD")
         names = {"a": resting, "before": end - 1, "next": end + 1}
