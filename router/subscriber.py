@@ -50,10 +50,10 @@ class Subscriber:
         self._waiting.clear()
         self._lost = ""
         self._to_come = len(self._channels)
-        self._subscribed = asyncio.get_running_loop().create_future()
         self._wire = await open_wire(
             self._url, on_reply=self._on_reply, on_lost=self._on_lost, timeout_ms=self._timeout_ms
         )
+        self._subscribed = asyncio.get_running_loop().create_future()
         try:
             hello = greeting(self._url, db=0, name=self._name)
             self._wire.send(pack_commands([*hello, ("SUBSCRIBE", *self._channels)]))
@@ -63,6 +63,8 @@ class Subscriber:
             self.close()
             raise RedisUnavailable("no answer to SUBSCRIBE") from error
         except BaseException:
+            # Nobody waits for it any more, so it must not get an error that nobody would take.
+            self._subscribed.cancel()
             self.close()
             raise
 
