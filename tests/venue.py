@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from router.homes import Home, read_retired_rules
 from router.ledger import Balance, deposit, read_balances
 from router.redis_client import RedisLink
 from router.users import add_user
-from tests.helpers import DEADLINE_S, eventually_async
+from tests.helpers import DEADLINE_MS, DEADLINE_S, eventually_async
 from tests.router_helpers import clear_server
 
 PASSWORD = b"secret"
@@ -35,8 +35,17 @@ USD = 10_000
 BTC = 100_000_000
 """One bitcoin in smallest units."""
 
+_HEART_BT_INT_S = 600
+"""Of the sessions that a test opens: no Heartbeat comes between, however slow the machine is."""
+
 _VENUE = """
 var_dir = "{var_dir}"
+[redis]
+call_timeout_ms = {call_timeout_ms}
+[gateway]
+heart_bt_int_max_s = {heart_bt_int_s}
+logon_timeout_s = 600
+resend_age_max_s = 50
 [[assets]]
 name = "USD"
 scale = 4
@@ -122,7 +131,9 @@ class Venue:
         """Open a connection and log on; the answer must be a Logon."""
         peer = await self.connect(gateway)
         peer.next_out = next_out
-        peer.logon(account, username, PASSWORD, reset=reset, tail=tail)
+        peer.logon(
+            account, username, PASSWORD, reset=reset, heart_bt_int_s=_HEART_BT_INT_S, tail=tail
+        )
         await peer.expect("A")
         return peer
 
@@ -150,6 +161,14 @@ class Venue:
         ref = f"test-{self._refs}"
         await deposit(self.link, account=account, asset=asset, amount=amount, ref=ref)
 
+    async def released(self, account: int) -> None:
+        """Wait until a session that has ended may be logged on anywhere."""
+
+        async def is_released() -> bool:
+            return bool(await self.link.call("HGET", keys.session(account), "owner") == b"")
+
+        await eventually_async(is_released)
+
     async def balances(self, account: int) -> dict[str, Balance]:
         """Return an account's balances."""
         return await read_balances(self.link, account)
@@ -174,7 +193,11 @@ class Venue:
 
     @asynccontextmanager
     async def gateway(
-        self, name: str = "gateway-1", settings: GatewaySettings | None = None
+        self,
+        name: str = "gateway-1",
+        settings: GatewaySettings | None = None,
+        *,
+        now_ns: Callable[[], int] = time.time_ns,
     ) -> AsyncIterator[Gateway]:
         """Run a gateway on a free port; leaving stops it cleanly, unless it has ended by itself."""
         gateway = Gateway(
@@ -187,7 +210,7 @@ class Venue:
             retired=await read_retired_rules(self.link, self.homes),
             journal_directory=self.settings.var_dir / "journals" / name,
             port=0,
-            now_ns=time.time_ns,
+            now_ns=now_ns,
         )
         running = asyncio.create_task(gateway.run())
         try:
@@ -213,7 +236,8 @@ async def running_venue(
         more: what exchange.toml has besides.
     """
     config = directory / "exchange.toml"
-    config.write_text(_VENUE.format(var_dir=directory / "var") + more)
+    patience = {"call_timeout_ms": DEADLINE_MS, "heart_bt_int_s": _HEART_BT_INT_S}
+    config.write_text(_VENUE.format(var_dir=directory / "var", **patience) + more)
     settings = load_settings(config, {})
     async with AsyncExitStack() as stack:
         link = await stack.enter_async_context(accounts_link(settings, redis_url, name="test"))
@@ -249,7 +273,7 @@ class Peer:
         password: bytes,
         *,
         reset: str = "",
-        heart_bt_int_s: int = 30,
+        heart_bt_int_s: int = 60,
         tail: str = "",
     ) -> None:
         """Send a Logon; ``tail``: more fields, such as ``|8013=Y``."""

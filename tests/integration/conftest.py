@@ -31,6 +31,6 @@ async def venue(redis_url: str, tmp_path: Path) -> AsyncIterator[Venue]:
 
 @pytest.fixture
 async def gateway(venue: Venue) -> AsyncIterator[Gateway]:
-    """A gateway of that venue, with the settings as shipped."""
+    """A gateway with the settings of that venue: those that are shipped, with patience."""
     async with venue.gateway() as running:
         yield running
