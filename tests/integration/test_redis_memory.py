@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
+from engine.settlement import Settlement
+from router.commit import Committer
 from router.leadership import Leadership
 from router.lease import Lease, read_leader
 from router.redis_client import RedisLink
@@ -51,15 +56,27 @@ async def _refused_calls(link: RedisLink) -> int:
 
 
 async def test_an_engine_waits_for_memory_with_what_it_has_to_settle(
-    redis_url: str, tmp_path: Path
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    commit, may_commit = Committer.commit, asyncio.Event()
+    committers: list[Committer] = []
+
+    async def commit_when_told(self: Committer, batch: Sequence[Settlement]) -> None:
+        committers.append(self)
+        await may_commit.wait()
+        await commit(self, batch)
+
+    monkeypatch.setattr(Committer, "commit", commit_when_told)
     async with running_venue(redis_url, tmp_path, engines=False) as venue, venue.gateway() as one:
         peer = await venue.trader(one, "user")
         peer.send(limit_order("a1", 1, "1", "1"))
         await eventually_async(lambda: one.stats()["admitted"])
         async with venue.engine(1):
+            await eventually_async(lambda: committers)
             async with no_memory(venue.link):
                 reserved = (await venue.balances(peer.account))["USD"]
+                may_commit.set()
+                await eventually_async(lambda: not committers[0].available)
                 peer.send("35=1|112=x")
                 await peer.expect("0", t112="x")
                 assert (await venue.balances(peer.account))["USD"] == reserved
