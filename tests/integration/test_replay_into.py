@@ -18,6 +18,7 @@ from ops.errors import CommandFailed
 from ops.journal_replay_into import replay_into
 from ops.settings import Settings, load_settings
 from persistence.errors import SchemaMismatch
+from tests.helpers import DEADLINE_S
 from tests.persistence_events import SYMBOL, random_history
 from tests.persistence_servers import (
     ALL_SCALES,
@@ -69,7 +70,10 @@ def settings(tmp_path: Path) -> Settings:
     assets = "".join(
         f'[[assets]]\nname = "{name}"\nscale = {n}\n' for name, n in ALL_SCALES.items()
     )
-    config.write_text(f"symbols = []\nshards = []\n{assets}[writer]\nbatch_rows_max = 100\n")
+    config.write_text(
+        f"symbols = []\nshards = []\n{assets}[writer]\nbatch_rows_max = 100\n"
+        f"[postgres]\nconnect_timeout_s = {DEADLINE_S:.0f}\n"
+    )
     return load_settings(config, {})
 
 
