@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import time
 from base64 import b64encode
+from collections.abc import AsyncIterator
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.server import Gateway
+from gateway.settings import GatewaySettings
 from ops.fix_initiator import Identity, Initiator
 from router.user_access import set_public_keys
 from tests.venue import Peer, Venue
 
 KEY = Ed25519PrivateKey.generate()
 PUBLIC_KEY = b64encode(KEY.public_key().public_bytes_raw()).decode()
+
+
+def patient(venue: Venue) -> GatewaySettings:
+    """Return the gateway's settings, with which no Logon here is too old."""
+    return venue.settings.gateway.model_copy(update={"signed_logon_window_s": 120})
+
+
+@pytest.fixture
+async def gateway(venue: Venue) -> AsyncIterator[Gateway]:
+    async with venue.gateway(settings=patient(venue)) as running:
+        yield running
 
 
 @pytest.fixture
@@ -50,7 +63,7 @@ async def test_captured_logon_is_worth_nothing_at_any_gateway(
     venue: Venue, gateway: Gateway, account: int, reset: bool
 ) -> None:
     captured = logon(account, reset=reset)
-    async with venue.gateway("gateway-2") as other:
+    async with venue.gateway("gateway-2", patient(venue)) as other:
         peer = await present(venue, gateway, captured)
         await peer.expect("A")
         await log_out(peer, account)
