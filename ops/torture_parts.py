@@ -20,7 +20,7 @@ from persistence.errors import PostgresUnavailable
 from persistence.schema import read_versions
 from router.errors import RedisUnavailable
 from router.keys import ACCOUNTS_DB
-from router.lease import ask_to_hand_over, read_leader
+from router.lease import Leader, ask_to_hand_over, read_leader
 from router.process_registry import ProcessState, read_processes
 from router.redis_client import RedisLink
 
@@ -31,8 +31,8 @@ CALL_TIMEOUT_MS = 1_000
 FRESH_US = 3_000_000
 """Age of a process's sign of life, given every second, up to which it counts."""
 
-TEAR_WITHIN_S = 0.3
-"""The supervisor starts a server again 0.5 s after its end; its file is torn before that or not."""
+END_WITHIN_S = 2.0
+"""Longest wait for the end of a server that is killed."""
 
 _EXIT_POLL_S = 0.001
 _PROC = Path("/proc")
@@ -65,6 +65,7 @@ class Parts:
         pids: name → pid, of those that run.
         ready: names of those that serve, as of the last look.
         leaders: shard → name of the engine that led it when that was last known.
+        epochs: shard → epoch of that lead; each new lead has a higher one.
     """
 
     def __init__(self, venue: PrivateVenue, names: list[str]) -> None:
@@ -84,6 +85,7 @@ class Parts:
         self.pids: dict[str, int] = {}
         self.ready: set[str] = set()
         self.leaders: dict[int, str] = {}
+        self.epochs: dict[int, int] = {}
 
     async def look(self) -> None:
         """Find out who runs, serves and leads; takes seconds where a server hangs."""
@@ -103,15 +105,20 @@ class Parts:
         if name == POSTGRES:
             self._postgres_pid = 0
 
-    async def hand_over(self, shard: int) -> bool:
-        """Ask a shard's leader to hand over; False if that is not clear, or nobody to be asked.
+    async def hand_over(self, shard: int) -> Leader | None:
+        """Ask a shard's leader to hand over; None if that is not clear, or nobody to be asked.
+
+        Returns:
+            Whose lead is to end.
 
         Raises:
             RedisUnavailable, OutOfMemory: not asked.
         """
         link = self._shards[shard]
         leader = await read_leader(link)
-        return leader is not None and await ask_to_hand_over(link, leader.epoch)
+        if leader is None or not await ask_to_hand_over(link, leader.epoch):
+            return None
+        return leader
 
     async def close(self) -> None:
         """Close the connections."""
@@ -124,7 +131,8 @@ class Parts:
             for shard, link in self._shards.items():
                 leader = await read_leader(link)
                 if leader is not None:
-                    self.leaders[shard] = leader.owner.partition(":")[0]
+                    self.leaders[shard] = engine_of(leader)
+                    self.epochs[shard] = leader.epoch
         except RedisUnavailable:
             return None
         return states
@@ -152,18 +160,16 @@ def running_parts(up_pid: int) -> dict[str, int]:
     for directory in _PROC.iterdir():
         if not directory.name.isdigit():
             continue
-        try:
-            stat = (directory / "stat").read_text()
-            # Behind the name, which may contain anything, stand state and parent.
-            state, parent = stat.rpartition(")")[2].split()[:2]
-            if int(parent) == up_pid and state != "Z":
-                words = (directory / "cmdline").read_bytes().split(b"\0")
-                name = _part_name([word.decode(errors="replace") for word in words])
-                if name:
-                    found[name] = int(directory.name)
-        except (FileNotFoundError, ProcessLookupError):
-            # It has just ended.
+        pid = int(directory.name)
+        state, parent = _state(pid)
+        if parent != up_pid or state == "Z":
             continue
+        # It may have just ended.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            words = (directory / "cmdline").read_bytes().split(b"\0")
+            name = _part_name([word.decode(errors="replace") for word in words])
+            if name:
+                found[name] = pid
     return found
 
 
@@ -182,6 +188,11 @@ def _part_name(words: list[str]) -> str:
     return {"redis-server": REDIS, "postgres": POSTGRES}.get(program, "")
 
 
+def engine_of(leader: Leader) -> str:
+    """Return the name of the engine that leads."""
+    return leader.owner.partition(":")[0]
+
+
 def send(pid: int, number: signal.Signals) -> bool:
     """Send a signal; False if the process is gone."""
     try:
@@ -194,32 +205,40 @@ def send(pid: int, number: signal.Signals) -> bool:
 def kill_redis_torn(pid: int, directory: Path) -> bool:
     """Kill Redis and leave its newest file as a crash in the middle of a write does.
 
-    What is added is half of a transaction that nobody got a reply for. Does not wait on the event
-    loop: the server must not run again before the file is torn.
+    What is added is half of a transaction that nobody got a reply for. Whoever would start the
+    server again, its parent, stands still until the file is torn. Does not wait on the event loop.
 
     Args:
         pid: of the server.
         directory: its data.
 
     Returns:
-        False if that would have taken too long: the file was left alone.
+        False if it had ended already, or did not end in time: the file was left alone.
     """
-    began_s = time.monotonic()
-    if not send(pid, signal.SIGKILL):
+    _, parent = _state(pid)
+    if not parent or not send(parent, signal.SIGSTOP):
         return False
-    while _runs(pid) and time.monotonic() - began_s < TEAR_WITHIN_S:
-        time.sleep(_EXIT_POLL_S)
-    newest = max(directory.rglob("*.aof*"), key=lambda path: path.stat().st_mtime_ns)
-    if _runs(pid) or time.monotonic() - began_s >= TEAR_WITHIN_S:
-        return False
-    with newest.open("ab") as file:
-        file.write(_TORN)
-    return True
+    try:
+        send(pid, signal.SIGKILL)
+        deadline_s = time.monotonic() + END_WITHIN_S
+        while _state(pid)[0] not in ("", "Z"):
+            if time.monotonic() > deadline_s:
+                return False
+            time.sleep(_EXIT_POLL_S)
+        newest = max(directory.rglob("*.aof*"), key=lambda path: path.stat().st_mtime_ns)
+        with newest.open("ab") as file:
+            file.write(_TORN)
+        return True
+    finally:
+        send(parent, signal.SIGCONT)
 
 
-def _runs(pid: int) -> bool:
+def _state(pid: int) -> tuple[str, int]:
+    """Return the state of a process and its parent; nothing where it is gone."""
     try:
         stat = (_PROC / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
+        return "", 0
+    # Behind the name, which may contain anything.
+    state, parent = stat.rpartition(")")[2].split()[:2]
+    return state, int(parent)
