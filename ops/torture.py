@@ -16,17 +16,14 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from ops.errors import FixClientFailed
 from ops.private_venue import PrivateVenue, private_venue
 from ops.progress import ProgressReader
-from ops.torture_cast import GATEWAYS, SHARDS, SYMBOLS, Cast, Options, open_link, take_part
+from ops.torture_cast import GATEWAYS, SHARDS, SYMBOLS, Cast, Options, open_link, patient, take_part
 from ops.torture_chaos import Chaos
 from ops.torture_checks import Witnesses, check_venue
-from ops.torture_client import Client
-from ops.torture_rest import not_at_rest, not_canceled, not_logged_on, not_told
+from ops.torture_rest import not_at_rest, not_canceled, not_left, not_logged_on, not_told
 from ops.wiring import shard_map
 
-LOGON_WITHIN_S = 30.0
 LOOK_S = 0.2
 PROGRESS_S = 1.0
 
@@ -75,6 +72,7 @@ class Torture:
             keeps=lambda: bool(self.failures),
         ) as venue:
             directory = venue.settings.var_dir.parent
+            venue = patient(venue)
             try:
                 async with (
                     take_part(venue, options, fail=self.fail, say=self._note) as self.cast,
@@ -116,7 +114,7 @@ class Torture:
     async def _play(self, venue: PrivateVenue, cast: Cast) -> None:
         options, chaos = self.options, cast.chaos
         logged_on = _async(lambda: not_logged_on(cast.clients))
-        if not await self._wait("not logged on", logged_on, LOGON_WITHIN_S):
+        if not await self._wait("not logged on", logged_on, 2 * options.patience_s):
             return
         self._trade(cast, True)
         operators = (cast.depositor, cast.phases)
@@ -183,17 +181,24 @@ class Torture:
         told = _async(lambda: not_told(cast))
         if not await self._wait("not told", told, within_s) or not await self._rest(venue, cast):
             return
-        for trader in cast.canceled:
-            if trader.record.open:
-                self.fail(f"client {trader.account} was gone, and has {trader.record.open} open")
+        # It may have taken until somebody was lost again, who can ask for nothing then.
+        logged_on = _async(lambda: not_logged_on(cast.clients))
+        if not await self._wait("not logged on", logged_on, within_s):
+            return
         for trader in cast.traders:
             trader.list_all()
         for client in cast.clients:
             client.ask_again()
         if not await self._wait("not told", told, within_s):
             return
-        for client in (*cast.traders, cast.copier):
-            await self._finish(client)
+        # Behind the lists, because a gateway notes that it tells a report before it does.
+        for trader in cast.canceled:
+            if trader.record.open:
+                self.fail(f"client {trader.account} was gone, and has {trader.record.open} open")
+        leaving = (*cast.traders, cast.copier)
+        for client in leaving:
+            client.is_leaving = True
+        await self._wait("not logged out", _async(lambda: not_left(leaving)), within_s)
 
     async def _rest(self, venue: PrivateVenue, cast: Cast) -> bool:
         """Wait until those are back whose orders are canceled when they go, and all is at rest."""
@@ -213,12 +218,6 @@ class Torture:
                 )
             finally:
                 await reader.close()
-
-    async def _finish(self, client: Client) -> None:
-        try:
-            await client.finish()
-        except FixClientFailed as error:
-            self.fail(f"client {client.account}: {error}")
 
     async def _wait(
         self, what: str, waiting: Callable[[], Awaitable[list[str]]], within_s: float

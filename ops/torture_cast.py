@@ -36,6 +36,9 @@ SYMBOLS = (
 CLIENTS_MAX = 12
 """As many users as a private venue has."""
 
+ANSWER_WITHIN_S = 120
+"""How long we ourselves wait for an answer of Redis, and for a connection to PostgreSQL."""
+
 
 class Options(msgspec.Struct, frozen=True):
     """What is wanted.
@@ -156,6 +159,18 @@ async def open_link(venue: PrivateVenue, name: str) -> AsyncIterator[RedisLink]:
     """Open a connection to the accounts database."""
     async with accounts_link(venue.settings, venue.endpoints.redis_url, name=name) as link:
         yield link
+
+
+def patient(venue: PrivateVenue) -> PrivateVenue:
+    """Return a venue with settings by which we wait longer for its servers than its processes do.
+
+    Who asks just when the machine stands still has found no fault.
+    """
+    settings = venue.settings
+    redis = settings.redis.model_copy(update={"call_timeout_ms": ANSWER_WITHIN_S * 1_000})
+    postgres = settings.postgres.model_copy(update={"connect_timeout_s": ANSWER_WITHIN_S})
+    changed = settings.model_copy(update={"redis": redis, "postgres": postgres})
+    return msgspec.structs.replace(venue, settings=changed)
 
 
 def _traders(venue: PrivateVenue, options: Options, users: Users) -> list[Trader]:

@@ -83,6 +83,8 @@ class Client:
         avoided: port of a gateway that it does not try.
         trading: whether it does anything of its own accord.
         is_away: whether it stays logged out.
+        is_leaving: whether it logs out for good: see ``run``.
+        has_left: whether it has done so.
         departures: kind → how often it left, began again at 1 ("reset"), or asked ("asked again").
         refused: why the last logon was refused; empty since the last that was not.
     """
@@ -109,6 +111,8 @@ class Client:
         self.avoided = 0
         self.trading = False
         self.is_away = False
+        self.is_leaving = False
+        self.has_left = False
         self.departures: dict[str, int] = {}
         self.refused = ""
         self.line: Line | None = None
@@ -128,7 +132,6 @@ class Client:
         self._wants_reset = False
         self._reset_is_unsure = False
         self._reset_at = self._known_before = b""
-        self._is_finished = False
         self._news = asyncio.Event()
 
     @property
@@ -169,16 +172,23 @@ class Client:
     # ------------------------------------------------------------ its life
 
     async def run(self) -> None:
-        """Log on, act, log on again wherever somebody answers, until cancelled or finished."""
-        self._is_finished = False
+        """Log on, act, log on again wherever somebody answers, until cancelled, or left for good.
+
+        That is logged out in order: nothing that was sent before is still on its way then. Where
+        the Logout is not answered, or something is missing, it logs on again for that.
+        """
         self._news = asyncio.Event()
         loop = asyncio.get_running_loop()
         try:
-            while not self._is_finished:
+            while not self.has_left:
                 if self.is_away:
                     await self._stay_away()
                 elif not self.is_active:
                     await self._log_on()
+                elif self.is_leaving:
+                    with suppress(FixClientFailed):
+                        await self._log_out()
+                        self.has_left = not self.initiator.has_gap
                 else:
                     now_s = loop.time()
                     self.act(now_s)
@@ -186,21 +196,8 @@ class Client:
                         await self._think_of_leaving(now_s)
                     await self._news_within(_IDLE_S)
         finally:
-            # Who finishes logs out over the line that is open.
-            lines = list(self._abandoned)
-            if self.line is not None and not self._is_finished:
-                lines.append(self.line)
-            for line in lines:
+            for line in (*self._abandoned, *filter(None, [self.line])):
                 line.close()
-
-    async def finish(self) -> None:
-        """End `run`, logging out in order: nothing that was sent before is still on its way then.
-
-        Raises:
-            FixClientFailed: the venue did not answer; the session is not logged out in order.
-        """
-        self._is_finished = True
-        await self._log_out()
 
     def leave(self, kind: str) -> None:
         """End the connection: ``abandon`` the open socket, or ``cut`` it."""
@@ -246,7 +243,7 @@ class Client:
         Raises:
             FixClientFailed: the venue did not answer.
         """
-        assert self.is_active, "a client is logged on before it finishes"
+        assert self.is_active, "a client is logged on before it logs out"
         await self._open_line().logout()
         if not self.initiator.reason.startswith("logged out"):
             raise FixClientFailed(f"no answer to the Logout: {self.initiator.reason}")

@@ -32,7 +32,7 @@ SHOWN_MAX = 3
 """Differences of one kind that are shown in full."""
 
 LEVELS_MAX = 100_000
-FOLLOWED_WITHIN_S = 10.0
+FOLLOWED_WITHIN_S = 60.0
 """How long the last changes may take to reach a subscriber."""
 
 _POLL_S = 0.1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engine.enums import TradingPhase
 from ops.progress import ProgressReader
 from ops.torture_cast import Cast
 from ops.torture_client import Client
@@ -43,6 +44,12 @@ async def not_at_rest(link: RedisLink, reader: ProgressReader, cast: Cast) -> li
         for one in cast.traders
         if one.record.expiring
     ]
+    waiting += [
+        f"client {one.account} was told last that {symbol} is {phase}"
+        for one in cast.watchers
+        for symbol in cast.phases.made
+        if (phase := one.phases.get(symbol)) != TradingPhase.CONTINUOUS.name
+    ]
     try:
         lags = (await reader.read()).lags()
         for client in (*cast.traders, cast.copier):
@@ -53,6 +60,15 @@ async def not_at_rest(link: RedisLink, reader: ProgressReader, cast: Cast) -> li
     except RedisUnavailable as error:
         return [f"Redis: {error}"]
     return waiting + [f"{name} is {lag} entries behind" for name, lag in lags.items() if lag]
+
+
+def not_left(clients: Sequence[Client]) -> list[str]:
+    """Return who has not logged out for good."""
+    return [
+        f"client {one.account} ({one.initiator.reason or 'is logged on'})"
+        for one in clients
+        if not one.has_left
+    ]
 
 
 def not_told(cast: Cast) -> list[str]:
