@@ -25,8 +25,8 @@ from ops.endpoints import Endpoints, endpoints_path, read_endpoints
 from ops.errors import ProcessFailed
 from ops.settings import Settings, load_settings, private_environment
 
-START_TIMEOUT_S = 120.0
-STOP_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 300.0
+STOP_TIMEOUT_S = 120.0
 MAX_QTY_LOTS = 10**6
 """Largest order, in lots: recorded flow goes to 15,000."""
 
