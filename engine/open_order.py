@@ -225,7 +225,8 @@ class OpenOrder(RestingOrder):
         text = (
             f"{self.order_id} {_DIGITS[self.side]} {self.price_ticks}"
             f" {self.leaves_qty_lots + self.hidden_lots} {self.cum_lots} {self.hold}"
-            f" {_DIGITS[self.ord_type]} {_DIGITS[self.time_in_force]} {self.cum_price_qty}"
+            f" {self.max_fee_ppm} {_DIGITS[self.ord_type]} {_DIGITS[self.time_in_force]}"
+            f" {self.cum_price_qty}"
         )
         conditions = self.conditions
         if conditions is None:

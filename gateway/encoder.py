@@ -159,7 +159,8 @@ class Encoder:
                     self._set_request(entry, refuse(event.message, origin, problem))
                     return
             key = request.symbol, content.cl_ord_id
-            connection.in_flight.setdefault(key, expected_of(content, None))
+            rules = self._symbols.by_name[request.symbol].rules
+            connection.in_flight.setdefault(key, expected_of(content, rules, None))
         self._set_request(entry, request)
 
     def _problem_of_limits(

@@ -95,9 +95,9 @@ class Lookups:
                 self._set(entry, request, with_order(content, known))
                 continue
             key = symbol, content.cl_ord_id
-            if key in entry.connection.in_flight:
-                entry.connection.in_flight[key] = expected_of(content, known)
             rules = self._symbols.by_name[symbol].rules
+            if key in entry.connection.in_flight:
+                entry.connection.in_flight[key] = expected_of(content, rules, known)
             self._set(entry, request, reserve_replace(content, rules, known))
 
     def _priced(

@@ -77,17 +77,21 @@ def settled_as(found: OpenOrder) -> KnownOrder:
     return KnownOrder(found, OrdStatus.PARTIALLY_FILLED if found.cum_lots else OrdStatus.NEW)
 
 
-def expected_of(command: NewOrder | ReplaceOrder, replaced: KnownOrder | None) -> KnownOrder:
+def expected_of(
+    command: NewOrder | ReplaceOrder, rules: SymbolRules, replaced: KnownOrder | None
+) -> KnownOrder:
     """Return the order that is open under a command's ClOrdID once an engine has taken it.
 
     Args:
         command: of the gateway, on its way.
+        rules: those that it was made under; a new order keeps their fee rates.
         replaced: the order that it replaces, where something is known of it. What is filled of it
             by the time can only be more, which ``reserve_replace`` allows for.
     """
-    order_seq, cum_lots = 0, 0
+    order_seq, cum_lots, max_fee_ppm = 0, 0, rules.max_fee_ppm
     if replaced is not None:
-        order_seq, cum_lots = replaced.order.order_seq, replaced.order.cum_lots
+        was = replaced.order
+        order_seq, cum_lots, max_fee_ppm = was.order_seq, was.cum_lots, was.max_fee_ppm
     order = OpenOrder(
         order_seq,
         command.side,
@@ -95,6 +99,7 @@ def expected_of(command: NewOrder | ReplaceOrder, replaced: KnownOrder | None) -
         max(0, command.qty_lots - cum_lots),
         cum_lots,
         0,
+        max_fee_ppm,
         command.ord_type,
         command.time_in_force,
     )
@@ -109,7 +114,8 @@ def reserve_replace(
 
     With k lots filled before the engine meets the replace, the new hold less the old one is
     new_leaves × new_price − leaves × price − k × (new_price − price): largest at k = 0 or at
-    k = leaves, whichever way the price moves. The larger of the two, with the fee on it, is enough.
+    k = leaves, whichever way the price moves. The larger of the two is enough, with the fee on it
+    at the order's own rate, which may not be today's.
 
     It is so as well where the order is on its way: should its engine not take it, as it is expected
     here, the replace names an order that there is not, and is refused. An order that is not known
@@ -132,7 +138,7 @@ def reserve_replace(
         held = rules.notional(found.price_ticks, found.leaves_lots)
         wanted = rules.notional(order.price_ticks, new_leaves_lots)
         added = max(0, wanted - held, rules.notional(order.price_ticks, added_lots))
-        reserved = added + fee_ceil(added * rules.max_fee_ppm)
+        reserved = added + fee_ceil(added * found.max_fee_ppm)
     orig_status = known.status if known.is_pending else OrdStatus.REJECTED
     return msgspec.structs.replace(order, reserved=reserved, orig_status=orig_status)
 

@@ -23,7 +23,7 @@ from types import TracebackType
 from ops.errors import DataDirectoryLocked, DataDirectoryMismatch
 
 # Raised when the layout of the directory changes in a way that older files do not fit.
-DATA_DIRECTORY_VERSION = "4"
+DATA_DIRECTORY_VERSION = "5"
 
 VERSIONS_FILE = "versions.json"
 _LAYOUT = "data_directory"

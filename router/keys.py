@@ -9,9 +9,9 @@ Accounts database (DB 0)::
     bal:{account}       hash    {asset}:a available, {asset}:p pending, {asset}:h held; decimal ints
     open:{account}      hash    {symbol}|{ClOrdID} ->
                                 "{order_seq} {side} {price_ticks} {leaves_lots} {cum_lots} {hold}
-                                {ord_type} {tif} {cum_price_qty}", and, of an order that has
-                                conditions or is post-only, " {stop_ticks} {max_floor_lots}
-                                {min_qty_lots} {expire_us} {working} {post_only}"
+                                {max_fee_ppm} {ord_type} {tif} {cum_price_qty}", and, of an order
+                                that has conditions or is post-only, " {stop_ticks}
+                                {max_floor_lots} {min_qty_lots} {expire_us} {working} {post_only}"
     outbox:{account}    stream  dense n-0: e an encoded Output (x the symbols that a mass cancel did
                                 not reach); or a command that admission refused: c command,
                                 s symbol, w why, t stamp in µs; or open orders: q request, m its

@@ -18,6 +18,7 @@ class OpenOrder(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         leaves_lots: displayed and hidden.
+        max_fee_ppm: the dearer of its two fee rates, which are those of when it was accepted.
         cum_price_qty: Σ price_ticks × lots over its fills.
         stop_ticks, max_floor_lots, min_qty_lots, expire_us: as of ``OrderConditions``; 0 = none.
         working: False: a stop order that has not been triggered.
@@ -29,6 +30,7 @@ class OpenOrder(msgspec.Struct, frozen=True, gc=False):
     leaves_lots: int
     cum_lots: int
     hold: int
+    max_fee_ppm: int
     ord_type: OrdType = OrdType.LIMIT
     time_in_force: TimeInForce = TimeInForce.GTC
     cum_price_qty: int = 0
@@ -75,8 +77,8 @@ async def read_open_orders(
 
 def parse_open_order(value: bytes) -> OpenOrder:
     """Return the order that a field of ``open:{account}`` holds."""
-    order_seq, side, price_ticks, leaves_lots, cum_lots, hold, *more = map(int, value.split())
-    ord_type, time_in_force, cum_price_qty, *conditions = more
+    order_seq, side, price_ticks, leaves_lots, cum_lots, *more = map(int, value.split())
+    hold, max_fee_ppm, ord_type, time_in_force, cum_price_qty, *conditions = more
     stop_ticks, max_floor_lots, min_qty_lots, expire_us, working, post_only = conditions or _PLAIN
     return OpenOrder(
         order_seq,
@@ -85,6 +87,7 @@ def parse_open_order(value: bytes) -> OpenOrder:
         leaves_lots,
         cum_lots,
         hold,
+        max_fee_ppm,
         OrdType(ord_type),
         TimeInForce(time_in_force),
         cum_price_qty,

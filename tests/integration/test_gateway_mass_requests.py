@@ -95,7 +95,7 @@ async def test_a_long_list_goes_out_in_parts_however_many_numbers_are_leased(
     account = await venue.add_user("alice")
     values = []
     for number in range(2_500):
-        values += [keys.open_field("BTC-USD", f"a{number}"), f"{number + 1} 1 100 5 0 500 2 1 0"]
+        values += [keys.open_field("BTC-USD", f"a{number}"), f"{number + 1} 1 100 5 0 500 20 2 1 0"]
     await venue.link.call("HSET", keys.open_orders(account), *values)
     alice = await venue.log_on(gateway, account, "alice")
     alice.send("35=AF|584=s1|585=7")

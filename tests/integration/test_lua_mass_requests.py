@@ -87,7 +87,7 @@ async def copy(venue: SmallVenue, *accounts: int, to: int) -> None:
 async def test_mass_cancel_goes_where_the_account_may_have_orders_behind_its_answer(
     venue: SmallVenue, admission: Admission
 ) -> None:
-    await open_order(venue, SOL, "a1", "7 1 100 5 0 500 2 1 0")
+    await open_order(venue, SOL, "a1", "7 1 100 5 0 500 20 2 1 0")
 
     # In BTC-USD an order of the same batch is in flight, in ETH-USD there is nothing.
     items: list[AdmissionItem] = [order(1), mass_cancel(2), order(3)]
@@ -138,9 +138,9 @@ async def test_mass_cancel_reaches_the_other_shards_of_one_that_is_away_and_name
 async def test_open_orders_are_listed_in_the_outbox_by_symbol_and_side(
     venue: SmallVenue, admission: Admission
 ) -> None:
-    await open_order(venue, BTC, "a|1", "7 1 100 5 1 500 2 6 90 0 0 0 1700 1 0")
-    await open_order(venue, BTC, "a2", "8 2 200 5 0 5 3 1 0 210 2 0 0 0 0")
-    await open_order(venue, SOL, "a3", "9 1 300 5 0 500 2 1 0")
+    await open_order(venue, BTC, "a|1", "7 1 100 5 1 500 20 2 6 90 0 0 0 1700 1 0")
+    await open_order(venue, BTC, "a2", "8 2 200 5 0 5 20 3 1 0 210 2 0 0 0 0")
+    await open_order(venue, SOL, "a3", "9 1 300 5 0 500 20 2 1 0")
 
     requests = [
         MassStatusItem(ALICE, 1, 1, b"all"),
@@ -153,11 +153,13 @@ async def test_open_orders_are_listed_in_the_outbox_by_symbol_and_side(
     first = ListedOrder(
         BTC,
         "a|1",
-        OpenOrder(7, Side.BUY, 100, 5, 1, 500, OrdType.LIMIT, TimeInForce.GTD, 90, 0, 0, 0, 1700),
+        OpenOrder(
+            7, Side.BUY, 100, 5, 1, 500, 20, OrdType.LIMIT, TimeInForce.GTD, 90, 0, 0, 0, 1700
+        ),
     )
     stop = (OrdType.STOP, TimeInForce.GTC, 0, 210, 2, 0, 0, False)
-    second = ListedOrder(BTC, "a2", OpenOrder(8, Side.SELL, 200, 5, 0, 5, *stop))
-    third = ListedOrder(SOL, "a3", OpenOrder(9, Side.BUY, 300, 5, 0, 500))
+    second = ListedOrder(BTC, "a2", OpenOrder(8, Side.SELL, 200, 5, 0, 5, 20, *stop))
+    third = ListedOrder(SOL, "a3", OpenOrder(9, Side.BUY, 300, 5, 0, 500, 20))
     expected = {
         b"all": [first, second, third],
         b"symbol": [first, second],
@@ -210,7 +212,7 @@ async def test_more_open_orders_than_a_list_may_have_are_not_looked_through(
 async def fill(venue: SmallVenue, count: int) -> None:
     fields: list[str] = []
     for number in range(count):
-        fields += (keys.open_field(BTC, f"a{number}"), f"{number + 1} 1 100 5 0 500 2 1 0")
+        fields += (keys.open_field(BTC, f"a{number}"), f"{number + 1} 1 100 5 0 500 20 2 1 0")
     await venue.link.call("HSET", keys.open_orders(ALICE), *fields)
 
 

@@ -19,6 +19,7 @@ from gateway.reservations import KnownOrder, expected_of, settled_as
 from tests.matching_world import World, rules
 
 OWNER, OTHER = 1, 2
+RATES = [0, 333, 20_000, 1_000_000]
 
 
 class Link(NamedTuple):
@@ -47,21 +48,24 @@ def expected_after(world: World, replaced: KnownOrder | None) -> KnownOrder:
     """Return what a gateway expects of the command that the world got last."""
     command = decode_command(world.commands[-1])
     assert isinstance(command, NewOrder | ReplaceOrder)
-    return expected_of(command, replaced)
+    return expected_of(command, world.rules, replaced)
 
 
 @given(
     side=st.sampled_from(Side),
     links=LINKS,
-    ppm=st.sampled_from([0, 333, 20_000, 1_000_000]),
+    ppm=st.sampled_from(RATES),
+    later_ppm=st.sampled_from(RATES),
     is_read=st.booleans(),
 )
 def test_chain_on_its_way_reserves_enough_and_not_too_much(
-    side: Side, links: list[Link], ppm: int, is_read: bool
+    side: Side, links: list[Link], ppm: int, later_ppm: int, is_read: bool
 ) -> None:
     world = World(rules(maker_ppm=ppm // 2, taker_ppm=ppm))
     world.new(OWNER, "r0", side, 30, 100)
     chain = [expected_after(world, None)]
+    # Open orders keep the rates that they were accepted under.
+    world.change_rules(rules(maker_ppm=later_ppm // 2, taker_ppm=later_ppm, version=2))
     for number, link in enumerate(links, 1):
         if link.traded_lots:
             trade_against(world, f"t{number}", side, link.traded_lots)

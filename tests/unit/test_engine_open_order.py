@@ -50,10 +50,13 @@ def test_sell_holds_base_for_its_leaves() -> None:
 
 def test_status_and_text_tell_of_the_fills() -> None:
     made = order(seq=7)
-    assert (made.status(), made.text()) == (OrdStatus.NEW, "7 1 100 5 0 5100 2 1 0")
+    assert (made.status(), made.text()) == (OrdStatus.NEW, "7 1 100 5 0 5100 20000 2 1 0")
     made.leaves_qty_lots = 3
     made.fill(RULES, 100, 2, as_maker=True)
-    assert (made.status(), made.text()) == (OrdStatus.PARTIALLY_FILLED, "7 1 100 3 2 3080 2 1 200")
+    assert (made.status(), made.text()) == (
+        OrdStatus.PARTIALLY_FILLED,
+        "7 1 100 3 2 3080 20000 2 1 200",
+    )
 
 
 def test_closed_order_is_remembered_without_its_links() -> None:

@@ -91,8 +91,8 @@ async def test_market_order_without_a_quote_goes_without_a_price(world: World) -
 
 async def test_each_replace_of_a_batch_reserves_on_top_of_its_own_order(world: World) -> None:
     # 1.50 at 100.05 are held; 2.50 are wanted, then 0.50.
-    await world.rests("r1", "5 1 2001 150 0 1501126 2 1 0")
-    await world.rests("r2", "6 1 2001 150 0 1501126 2 1 0")
+    await world.rests("r1", "5 1 2001 150 0 1501126 250 2 1 0")
+    await world.rests("r2", "6 1 2001 150 0 1501126 250 2 1 0")
     entries = [
         world.encode(order("G", t11="a1", t41="r1", t38="2.5")),
         world.encode(fix(CANCEL)),
@@ -120,7 +120,7 @@ async def test_chain_on_its_way_reserves_once(world: World) -> None:
 
 
 async def test_chain_goes_on_from_what_is_filled_of_its_order(world: World) -> None:
-    await world.rests("a0", "5 1 2001 100 50 1 2 1 100050")
+    await world.rests("a0", "5 1 2001 100 50 1 250 2 1 100050")
     first = world.encode(order("G", t11="a1", t41="a0"))
     second = world.encode(order("G", t11="a2", t41="a1", t44="100.10"))
     await world.lookups.complete([first, second])
@@ -158,7 +158,7 @@ async def test_what_is_answered_while_redis_is_read_is_not_forgotten(world: Worl
 
 
 async def test_refused_cancel_names_the_order_where_there_is_one(world: World) -> None:
-    await world.rests("a0", "5 1 2001 100 50 1 2 1 100050")
+    await world.rests("a0", "5 1 2001 100 50 1 250 2 1 100050")
     known = world.encode(fix(f"{CANCEL}|1=8"))
     unknown = world.encode(fix(f"{CANCEL}|1=8".replace("41=a0", "41=zz")))
     await world.lookups.complete([known, unknown])

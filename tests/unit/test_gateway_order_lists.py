@@ -16,10 +16,10 @@ from tests.unit.test_gateway_orders_in import rules_of
 TS_US = 1_767_323_045_678_901
 ORDERS = [
     ListedOrder(
-        "BTC-USD", "a1", parse_open_order(b"55 1 2001 100 50 1501126 2 1 100025 0 0 0 0 1 1")
+        "BTC-USD", "a1", parse_open_order(b"55 1 2001 100 50 1501126 250 2 1 100025 0 0 0 0 1 1")
     ),
     ListedOrder(
-        "ETH-USD", "a2", parse_open_order(b"56 2 1900 70 0 9 4 6 0 1950 30 0 %d 0 0" % TS_US)
+        "ETH-USD", "a2", parse_open_order(b"56 2 1900 70 0 9 250 4 6 0 1950 30 0 %d 0 0" % TS_US)
     ),
 ]
 

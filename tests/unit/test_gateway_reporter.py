@@ -119,7 +119,7 @@ class World:
 
     def fly(self, *cl_ord_ids: str) -> None:
         """Have these be in flight, and nothing else."""
-        known = settled_as(OpenOrder(0, Side.BUY, 2_001, 150, 0, 0))
+        known = settled_as(OpenOrder(0, Side.BUY, 2_001, 150, 0, 0, 0))
         self.connection.in_flight = {("BTC-USD", one): known for one in cl_ord_ids}
 
     def in_flight(self) -> set[str]:

@@ -34,6 +34,8 @@ from tests.unit.test_gateway_orders_in import rules_of
 
 TEXTS = SymbolTexts(rules_of())
 RULES = TEXTS.rules
+OLD_PPM = 900
+"""The dearer fee rate of an order that was accepted under other rules."""
 
 
 def market(side: Side, qty_lots: int = 150) -> NewOrder:
@@ -135,11 +137,13 @@ def test_replace_of_an_order_on_its_way_reserves_what_it_adds(
     side: Side, price_ticks: int, qty_lots: int, reserved: int
 ) -> None:
     new = msgspec.structs.replace(market(side), ord_type=OrdType.LIMIT, price_ticks=2000)
-    first = reserve_replace(replace(side, 2000, 150), RULES, expected_of(new, None))
+    first = reserve_replace(replace(side, 2000, 150), RULES, expected_of(new, RULES, None))
     assert isinstance(first, ReplaceOrder)
     assert (first.reserved, first.orig_status) == (0, OrdStatus.PENDING_NEW)
     second = reserve_replace(
-        replace(side, price_ticks, qty_lots), RULES, expected_of(first, expected_of(new, None))
+        replace(side, price_ticks, qty_lots),
+        RULES,
+        expected_of(first, RULES, expected_of(new, RULES, None)),
     )
     assert isinstance(second, ReplaceOrder)
     assert (second.reserved, second.orig_status) == (reserved, OrdStatus.PENDING_REPLACE)
@@ -149,15 +153,15 @@ def test_replace_of_an_order_on_its_way_reserves_what_it_adds(
 
 
 def test_replace_on_its_way_goes_on_from_what_is_filled() -> None:
-    found = settled_as(OpenOrder(5, Side.SELL, 100, 60, 40, 0))
-    assert expected_of(replace(Side.SELL, 90, 150), found) == KnownOrder(
-        OpenOrder(5, Side.SELL, 90, 110, 40, 0), OrdStatus.PENDING_REPLACE
+    found = settled_as(OpenOrder(5, Side.SELL, 100, 60, 40, 0, 9))
+    assert expected_of(replace(Side.SELL, 90, 150), RULES, found) == KnownOrder(
+        OpenOrder(5, Side.SELL, 90, 110, 40, 0, 9), OrdStatus.PENDING_REPLACE
     )
-    assert expected_of(replace(Side.SELL, 90, 30), found).order.leaves_lots == 0
+    assert expected_of(replace(Side.SELL, 90, 30), RULES, found).order.leaves_lots == 0
 
 
 def test_replace_with_another_side_is_refused_and_names_the_order() -> None:
-    found = parse_open_order(b"55 2 2000 80 20 80000000 2 1 40000")
+    found = parse_open_order(b"55 2 2000 80 20 80000000 250 2 1 40000")
     refused = reserve_replace(replace(Side.BUY, 2000, 100), RULES, settled_as(found))
     assert isinstance(refused, CancelRejected)
     assert (refused.order_seq, refused.ord_status) == (55, OrdStatus.PARTIALLY_FILLED)
@@ -167,7 +171,7 @@ def test_replace_with_another_side_is_refused_and_names_the_order() -> None:
 def hold(price_ticks: int, leaves_lots: int, filled_notional: int, charged: int) -> int:
     """What a buy must hold: the formula of the design, section 2."""
     notional = RULES.notional(price_ticks, leaves_lots)
-    return notional + fee_ceil(RULES.max_fee_ppm * (filled_notional + notional)) - charged
+    return notional + fee_ceil(OLD_PPM * (filled_notional + notional)) - charged
 
 
 @given(
@@ -182,7 +186,7 @@ def test_buy_replace_suffices_whatever_fills_in_between(
     price: int, leaves: int, cum: int, new_price: int, new_leaves: int, data: st.DataObject
 ) -> None:
     """Fill k more lots at prices up to the order's, then compare what is held with what is due."""
-    found = OpenOrder(5, Side.BUY, price, leaves, cum, 0)
+    found = OpenOrder(5, Side.BUY, price, leaves, cum, 0, OLD_PPM)
     command = reserve_replace(
         replace(Side.BUY, new_price, new_leaves + cum), RULES, settled_as(found)
     )
@@ -199,7 +203,7 @@ def test_buy_replace_suffices_whatever_fills_in_between(
 def test_sell_replace_reserves_the_lots_that_were_added(
     leaves: int, cum: int, new_qty: int
 ) -> None:
-    found = OpenOrder(5, Side.SELL, 100, leaves, cum, 0)
+    found = OpenOrder(5, Side.SELL, 100, leaves, cum, 0, OLD_PPM)
     command = reserve_replace(replace(Side.SELL, 90, new_qty), RULES, settled_as(found))
     assert isinstance(command, ReplaceOrder)
     assert command.reserved == max(0, new_qty - leaves - cum) * RULES.base_units_per_lot
@@ -220,7 +224,7 @@ def test_refusal_for_funds_says_what_was_needed() -> None:
 
 def test_refused_cancel_names_the_order_if_it_is_open() -> None:
     refusal = reserve_replace(
-        replace(Side.SELL, 1, 1), RULES, settled_as(OpenOrder(9, Side.BUY, 100, 10, 0, 0))
+        replace(Side.SELL, 1, 1), RULES, settled_as(OpenOrder(9, Side.BUY, 100, 10, 0, 0, 0))
     )
     assert isinstance(refusal, CancelRejected)
     assert (refusal.order_seq, refusal.ord_status) == (9, OrdStatus.NEW)
