@@ -51,11 +51,12 @@ async def present(venue: Venue, gateway: Gateway, data: bytes) -> Peer:
     return peer
 
 
-async def log_out(peer: Peer, account: int) -> None:
+async def log_out(venue: Venue, peer: Peer, account: int) -> None:
     peer.account, peer.next_out = account, 2
     peer.send("35=5")
     await peer.expect("5")
     await peer.expect_closed()
+    await venue.released(account)
 
 
 @pytest.mark.parametrize("reset", [False, True])
@@ -66,7 +67,7 @@ async def test_captured_logon_is_worth_nothing_at_any_gateway(
     async with venue.gateway("gateway-2", patient(venue)) as other:
         peer = await present(venue, gateway, captured)
         await peer.expect("A")
-        await log_out(peer, account)
+        await log_out(venue, peer, account)
         for one in (gateway, other):
             thief = await present(venue, one, captured)
             await thief.expect("5", t58="Wrong Username (553), Password (554), or signature (96)")
@@ -86,7 +87,7 @@ async def test_number_below_the_expected_one_is_refused(
 ) -> None:
     peer = await present(venue, gateway, logon(account, reset=False))
     await peer.expect("A")
-    await log_out(peer, account)
+    await log_out(venue, peer, account)
     late = await present(venue, gateway, logon(account, reset=False, number=2))
     await late.expect("5", t58="MsgSeqNum too low, expecting 3 but received 2")
     good = await present(venue, gateway, logon(account, reset=False, number=3))
