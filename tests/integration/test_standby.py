@@ -10,14 +10,14 @@ import msgspec
 import pytest
 
 from engine.settlement import Settlement
-from router import keys
+from router import keys, leadership
 from router.clearance import clear
 from router.commit import Committer, Position
 from router.errors import Fenced, HandedOver, OutputDiffers
 from router.leadership import Leadership
 from router.lease import Lease, ask_to_hand_over, read_leader
 from router.standby import PublishedReader, RoleCommitter
-from tests.helpers import eventually_async
+from tests.helpers import DEADLINE_MS, eventually_async
 from tests.router_helpers import (
     BTC,
     ETH,
@@ -28,11 +28,14 @@ from tests.router_helpers import (
     small_venue,
 )
 
-TTL_MS = 300
+TTL_MS = DEADLINE_MS
+"""Of leases here: they run out when a test says so, see ``run_out``."""
 
 
 @pytest.fixture
-async def venue(redis_url: str) -> AsyncIterator[SmallVenue]:
+async def venue(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SmallVenue]:
+    # A renewal each 100 ms: what a leader learns by it, it learns soon.
+    monkeypatch.setattr(leadership, "RENEWALS_PER_TTL", TTL_MS // 100)
     async with small_venue(redis_url) as venue:
         yield venue
 
@@ -86,6 +89,12 @@ async def pair(venue: SmallVenue, *, url: str = "") -> AsyncIterator[tuple[Engin
             yield leader, follower
 
 
+async def run_out(venue: SmallVenue) -> None:
+    """End the lease, as its time does where nobody renews it."""
+    async with venue.link.sibling(1) as link:
+        await link.call("HSET", keys.LEASE, "until_ms", 0)
+
+
 def history(first: int, last: int) -> list[Settlement]:
     return [
         settlement(symbol, seq, reports=[(seq, f"{symbol} {seq}".encode())])
@@ -108,6 +117,7 @@ async def test_standby_compares_and_commits_what_the_leader_did_not(venue: Small
         assert not following.done()
 
         await leader.kill()
+        await run_out(venue)
         await following
 
         assert follower.leadership.is_leading
@@ -124,7 +134,10 @@ async def test_leader_that_was_stuck_writes_nothing_more(venue: SmallVenue) -> N
         await leader.committer.commit(history(1, 1))
         # It stops to renew, as a stopped process does, but does not know.
         await leader.kill()
+        await run_out(venue)
         await follower.leadership.wait_until_leading()
+        # It leads without renewing: nothing but the stuck one could change anything.
+        await follower.kill()
         before = await venue.dump()
 
         with pytest.raises(Fenced):
@@ -199,13 +212,8 @@ async def test_both_wait_while_redis_is_away(venue: SmallVenue) -> None:
         proxy.cut()
         committing = asyncio.create_task(leader.committer.commit(history(2, 2)))
         # Longer than the lease: whoever comes first leads then.
-        async with venue.link.sibling(1) as link:
-
-            async def is_free() -> bool:
-                return await read_leader(link) is None
-
-            await eventually_async(is_free)
-            proxy.refused = False
+        await run_out(venue)
+        proxy.refused = False
         with suppress(Fenced):
             await committing
             await leader.committer.commit(history(3, 3))
