@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ops.__main__ import main
+from router import keys
 from router.lease import Leader, read_leader
 from router.process_registry import ProcessState, read_processes
 from tests.helpers import DEADLINE_S, eventually_async
@@ -18,6 +19,10 @@ from tests.venue import Venue, running_venue
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINE, STANDBY = "engine-1", "engine-1-standby"
+
+_LEASE_TTL_MS = 20_000
+"""A leader that a busy machine lets wait goes on leading; the lease of one that is killed runs out
+at once: see ``Pair.kill``."""
 
 
 class Pair:
@@ -30,6 +35,7 @@ class Pair:
             **{k: v for k, v in os.environ.items() if not k.startswith("SHARDEX_")},
             "PYTHONPATH": str(ROOT),
             "SHARDEX_REDIS_URL": venue.redis_url,
+            "SHARDEX_ENGINE__LEASE_TTL_MS": str(_LEASE_TTL_MS),
         }
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -47,6 +53,15 @@ class Pair:
                 stdout=log,
                 stderr=log,
             )
+
+    async def kill(self, name: str) -> None:
+        """Kill the one that leads; its lease runs out, as it does when it is not renewed."""
+        self.running[name].kill()
+        self.running[name].wait(DEADLINE_S)
+        async with self.venue.link.sibling(1) as link:
+            leader = await read_leader(link)
+            assert leader is not None and leader.owner.startswith(f"{name}:")
+            await link.call("HSET", keys.LEASE, "until_ms", 0)
 
     def said(self, name: str) -> str:
         """Return all that an engine has logged."""
@@ -92,7 +107,10 @@ class Pair:
     async def failover(self, *options: str) -> int:
         """Run ``shardex failover 1``."""
         config = str(self._directory / "exchange.toml")
-        return await asyncio.to_thread(main, ["failover", "1", *options, "--config", config])
+        patience = ["--timeout-s", f"{DEADLINE_S:.0f}"]
+        return await asyncio.to_thread(
+            main, ["failover", "1", *patience, *options, "--config", config]
+        )
 
 
 @asynccontextmanager

@@ -13,11 +13,12 @@ from ops.__main__ import main
 from ops.engine_process import run_engine
 from ops.settings import load_settings
 from ops.wiring import wall_us
+from router import keys
 from router.errors import HomeMismatch
 from router.lease import Lease
-from router.process_registry import ProcessRegistry
+from router.process_registry import PROCESS_KEPT_S, ProcessRegistry, read_processes
 from tests.engine_pair import ENGINE, STANDBY, Pair, running_pair
-from tests.helpers import DEADLINE_S
+from tests.helpers import DEADLINE_MS, DEADLINE_S, eventually_async
 from tests.venue import Peer, limit_order, running_venue
 
 Captured = pytest.CaptureFixture[str]
@@ -53,8 +54,7 @@ async def test_killed_leader_comes_back_as_a_follower_and_leads_again_when_asked
         await rest(peer, "a2")
         await pair.state(STANDBY, compared=2)
 
-        pair.running[ENGINE].kill()
-        pair.running[ENGINE].wait()
+        await pair.kill(ENGINE)
         await cancel(peer, "a3", "a1")
         await pair.leads(STANDBY)
         await rest(peer, "a4")
@@ -79,6 +79,10 @@ async def test_killed_leader_comes_back_as_a_follower_and_leads_again_when_asked
         balance = (await pair.venue.balances(peer.account))["USD"]
         assert (balance.pending, balance.held) == (0, 0)
 
+        async def is_gone() -> bool:
+            return not await read_processes(pair.venue.link, [STANDBY])
+
+        await eventually_async(is_gone)
         assert await pair.failover() == 1
         assert f"no other engine runs beside {done['leader']}" in capsys.readouterr().err
         assert await pair.leader() is not None
@@ -109,15 +113,22 @@ async def test_failover_says_why_it_cannot_be(
             now_us=wall_us,
             counters=lambda: {"is_live": live},
         )
+
+        async def give_sign() -> None:
+            """Give a sign of life that is not old before it is read."""
+            await follower.refresh()
+            kept_ms = PROCESS_KEPT_S * 1_000 + DEADLINE_MS
+            await venue.link.call("PEXPIRE", keys.process(STANDBY), kept_ms)
+
         assert "shard 9: no [[shards]] block has this id" in await refusal("9")
         assert "shard 1: nobody leads it" in await refusal("1")
         lease = Lease(shard_link, owner="engine-1:1:a", ttl_ms=60_000)
         assert await lease.try_acquire() is None
         assert "no other engine runs beside engine-1:1:a; `shardex up --st" in await refusal("1")
-        await follower.refresh()
+        await give_sign()
         assert "shard 1: engine-1-standby still recovers" in await refusal("1")
         live = 1
-        await follower.refresh()
+        await give_sign()
         slow = "engine-1:1:a was asked, but nobody else leads it after 1 s"
         assert slow in await refusal("1", "--timeout-s", "1")
 

@@ -19,10 +19,12 @@ from ops.__main__ import main
 from ops.cli import EXIT_FAILED, EXIT_USAGE
 from router import keys
 from tests.engine_pair import ENGINE, STANDBY, Pair, running_pair
-from tests.helpers import eventually_async
+from tests.helpers import DEADLINE_S, eventually_async
 from tests.venue import USD, Peer, limit_order, running_venue, utc_timestamp
 
 SYMBOL = "BTC-USD"
+WAIT = ("--wait", f"{DEADLINE_S:.0f}")
+"""For the engine to settle a change."""
 Captured = pytest.CaptureFixture[str]
 
 
@@ -55,20 +57,42 @@ async def phase(tmp_path: Path, *words: str) -> int:
     return await asyncio.to_thread(main, ["phase", *words, "--config", config])
 
 
-async def good_till(peer: Peer, cl_ord_id: str, seconds: float) -> int:
-    """Have an order rest so long; return when it ends, in ns."""
-    ends_ns = time.time_ns() + int(seconds * 1e9)
-    peer.send(limit_order(cl_ord_id, 1, "1", "100", f"|59=6|126={utc_timestamp(ends_ns)}"))
+def until(ends_ns: int) -> str:
+    """Return the fields of an order that is good till then."""
+    return f"|59=6|126={utc_timestamp(ends_ns)}"
+
+
+async def good_till(peer: Peer, cl_ord_id: str, seconds: int) -> None:
+    """Have an order rest so long."""
+    ends_ns = time.time_ns() + seconds * 1_000_000_000
+    peer.send(limit_order(cl_ord_id, 1, "1", "100", until(ends_ns)))
     await peer.expect("8", t150="0", t11=cl_ord_id)
-    return ends_ns
+
+
+async def good_till_soon(peer: Peer) -> tuple[str, int]:
+    """Have an order rest as short as can be; return its ClOrdID and when it ends, in ns.
+
+    One that has ended before the venue got it is refused; then it is tried with twice the time.
+    """
+    milliseconds = 700
+    while True:
+        cl_ord_id = f"a1-{milliseconds}"
+        ends_ns = time.time_ns() + milliseconds * 1_000_000
+        peer.send(limit_order(cl_ord_id, 1, "1", "100", until(ends_ns)))
+        answer = await peer.expect("8", t11=cl_ord_id)
+        if answer["150"] == "0":
+            return cl_ord_id, ends_ns
+        assert (answer["150"], answer["103"]) == ("8", "4"), answer
+        assert time.time_ns() >= ends_ns - 1_000_000
+        milliseconds *= 2
 
 
 async def test_an_order_expires_on_time_in_a_quiet_market_whoever_leads(pair: Pair) -> None:
     async with pair.venue.gateway() as gateway:
         peer = await pair.venue.trader(gateway, "user")
-        ends_ns = await good_till(peer, "a1", 0.7)
         await good_till(peer, "a2", 3_600)
-        await peer.expect("8", t150="C", t39="C", t11="a1")
+        cl_ord_id, ends_ns = await good_till_soon(peer)
+        await peer.expect("8", t150="C", t39="C", t11=cl_ord_id)
         # The engine's and Redis' clock are one here; ExpireTime has whole milliseconds.
         assert time.time_ns() >= ends_ns - 1_000_000
         assert [type(one) for one in await commands(pair)][2:] == [Tick]
@@ -77,9 +101,9 @@ async def test_an_order_expires_on_time_in_a_quiet_market_whoever_leads(pair: Pa
         states = await pair.state(ENGINE, ticks=1), await pair.state(STANDBY, compared=3)
         assert [state.counters["ticks"] for state in states] == [1, 0]
 
-        await good_till(peer, "a3", 1.0)
-        pair.running[ENGINE].kill()
-        pair.running[ENGINE].wait()
+        # Long enough for the leader to be killed before.
+        await good_till(peer, "a3", 10)
+        await pair.kill(ENGINE)
         await peer.expect("8", t150="C", t39="C", t11="a3")
         await pair.leads(STANDBY)
         assert [type(one) for one in await commands(pair)][3:] == [NewOrder, Tick]
@@ -99,17 +123,16 @@ async def test_a_change_of_phase_survives_the_engine_that_was_to_apply_it(
 ) -> None:
     async with pair.venue.gateway() as gateway:
         peer = await pair.venue.trader(gateway, "user")
-        assert await phase(tmp_path, SYMBOL, "pre-open") == 0
+        assert await phase(tmp_path, SYMBOL, "pre-open", *WAIT) == 0
         await crossed(peer, 20)
         capsys.readouterr()
-        changing = asyncio.create_task(phase(tmp_path, SYMBOL, "continuous", "--json"))
+        changing = asyncio.create_task(phase(tmp_path, SYMBOL, "continuous", "--json", *WAIT))
 
         async def stands_there() -> bool:
             return SetPhase(TradingPhase.CONTINUOUS, PhaseReason.OPERATOR) in await commands(pair)
 
         await eventually_async(stands_there)
-        pair.running[ENGINE].kill()
-        pair.running[ENGINE].wait()
+        await pair.kill(ENGINE)
         assert await changing == 0
         done = json.loads(capsys.readouterr().out)
         assert (done["phase"], done["changed"]) == ("continuous", True)
@@ -137,14 +160,14 @@ async def test_an_auction_in_parts_goes_on_after_a_restart_in_its_midst(
         venue.link.sibling(1) as link,
     ):
         config = str(tmp_path / "exchange.toml")
-        change = ["phase", SYMBOL, "continuous", "--json", "--config", config]
+        change = ["phase", SYMBOL, "continuous", "--json", "--config", config, *WAIT]
 
         async def ticks() -> int:
             return await link.call("XLEN", keys.orders(SYMBOL)) - 2 - 2 * 30 - 1
 
         async with venue.engine(1):
             peer = await venue.trader(gateway, "user")
-            await asyncio.to_thread(main, [*change[:2], "pre-open", "--config", config])
+            await asyncio.to_thread(main, [*change[:2], "pre-open", "--config", config, *WAIT])
             await crossed(peer, 30)
             capsys.readouterr()
             changing = asyncio.create_task(asyncio.to_thread(main, change))
@@ -173,9 +196,9 @@ async def test_phases_are_shown_refused_and_told_to_traders(
         venue.gateway() as gateway,
     ):
         peer = await venue.trader(gateway, "user")
-        assert await phase(tmp_path, SYMBOL, "halted") == 0
+        assert await phase(tmp_path, SYMBOL, "halted", *WAIT) == 0
         assert f"{SYMBOL}: halted (seq 2)" in capsys.readouterr().out
-        assert await phase(tmp_path, SYMBOL, "halted") == 0
+        assert await phase(tmp_path, SYMBOL, "halted", *WAIT) == 0
         assert "is in that phase already" in capsys.readouterr().out
 
         peer.send(limit_order("a1", 1, "1", "100"))
@@ -225,11 +248,10 @@ async def test_the_schedule_is_executed_once_whoever_leads(
             return bool(await commands(pair))
 
         await eventually_async(closed)
-        assert await phase(tmp_path, SYMBOL, "continuous") == 0
-        pair.running[ENGINE].kill()
-        pair.running[ENGINE].wait()
+        assert await phase(tmp_path, SYMBOL, "continuous", *WAIT) == 0
+        await pair.kill(ENGINE)
         await pair.leads(STANDBY)
-        assert await phase(tmp_path, SYMBOL, "cancel-only") == 0
+        assert await phase(tmp_path, SYMBOL, "cancel-only", *WAIT) == 0
         assert await commands(pair) == [
             SetPhase(TradingPhase.CLOSED, PhaseReason.SCHEDULE),
             SetPhase(TradingPhase.CONTINUOUS, PhaseReason.OPERATOR),
