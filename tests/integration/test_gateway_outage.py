@@ -12,7 +12,7 @@ from gateway.server import Gateway
 from router import keys
 from tests.helpers import eventually_async
 from tests.router_helpers import LossyProxy
-from tests.venue import PASSWORD, Peer, Venue, limit_order, running_venue, utc_timestamp
+from tests.venue import Peer, Venue, limit_order, running_venue, utc_timestamp
 
 
 class Outage:
@@ -27,8 +27,10 @@ class Outage:
     async def begin(self) -> None:
         """Cut it while an order is being admitted: it is, but nobody hears of it."""
         self._proxy.refused, self._proxy.replies_to_lose = True, 1_000
+        number = self.peer.next_out
         self.peer.send(limit_order("a1", 1, "1", "1"))
         await eventually_async(lambda: not self.gateway.stats()["redis_available"])
+        assert await self.dealt() == number
 
     async def end(self) -> None:
         """Mend it; what was under way is reported."""
@@ -45,7 +47,11 @@ async def outage(redis_url: str, tmp_path: Path) -> AsyncIterator[Outage]:
     async with LossyProxy(redis_url) as proxy, running_venue(redis_url, tmp_path) as venue:
         venue.redis_url = proxy.url
         async with venue.gateway() as gateway:
-            yield Outage(venue, gateway, proxy, await venue.trader(gateway, "user"))
+            peer = await venue.trader(gateway, "user")
+            # From now on the gateway has the connection that orders are admitted over.
+            peer.send(limit_order("a0", 1, "1", "1"))
+            await peer.expect("8", t11="a0", t150="0")
+            yield Outage(venue, gateway, proxy, peer)
             await venue.close()
 
 
@@ -80,18 +86,16 @@ async def test_an_order_that_could_not_be_answered_is_asked_for_again(outage: Ou
 
     await outage.end()
 
-    again = await outage.venue.connect(outage.gateway)
-    again.next_out = peer.next_out
-    await eventually_async(lambda: _is(outage, lost - 1))
-    again.logon(peer.account, "user", PASSWORD)
-    await again.expect("A")
+    await outage.venue.released(peer.account)
+    assert await outage.dealt() == lost - 1
+    again = await outage.venue.log_on(outage.gateway, peer.account, "user", next_out=peer.next_out)
     answers = {}
-    now = utc_timestamp(time.time_ns())
     while "a2" not in answers:
         message = await again.next_message()
         assert message is not None
         if message["35"] == "2":
             assert message["7"] == str(lost)
+            now = utc_timestamp(time.time_ns())
             order = limit_order("a2", 1, "1", "1")
             again.send(order, number=lost, header=f"43=Y|122={now}")
             fill = f"35=4|123=Y|36={again.next_out}"
