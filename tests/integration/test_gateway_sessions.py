@@ -7,17 +7,18 @@ import time
 import pytest
 
 from engine.enums import Side, TimeInForce
-from gateway import contest
+from gateway import contest, server
 from gateway.fix_time import UtcTimestampWriter
 from gateway.fixlog import FixLogFilter, read_fixlog
 from gateway.server import Gateway
+from ops import fix_client
 from ops.errors import FixClientFailed
 from ops.fix_client import FixClient
 from ops.fix_initiator import Identity, Initiator
 from ops.fix_orders import OrderBodies
 from router import keys
 from router.users import disable_user
-from tests.helpers import eventually_async
+from tests.helpers import DEADLINE_S, eventually_async
 from tests.venue import PASSWORD, USD, Venue, limit_order
 
 
@@ -33,16 +34,19 @@ async def test_full_gateway_says_so(venue: Venue) -> None:
         first.send("35=5")
         await first.expect("5")
         await eventually_async(lambda: not gateway.stats()["sessions"])
+        await venue.released(second)
         await venue.log_on(gateway, second, "second")
 
 
 async def test_failed_logons_are_limited(venue: Venue) -> None:
     strict = venue.settings.gateway.model_copy(update={"logon_failures_free": 0})
-    async with venue.gateway(settings=strict) as gateway:
+    now_ns = time.time_ns()
+    # Time stands still, so that the wait after a failure does not end.
+    async with venue.gateway(settings=strict, now_ns=lambda: now_ns) as gateway:
         account = await venue.add_user("user")
         for number in (1, 2):
             await (await venue.log_on(gateway, account, "user", next_out=number)).close()
-            await eventually_async(lambda: not gateway.stats()["connections"])
+            await venue.released(account)
         texts = []
         for _ in range(2):
             peer = await venue.connect(gateway)
@@ -53,8 +57,10 @@ async def test_failed_logons_are_limited(venue: Venue) -> None:
 
 @pytest.mark.parametrize("counts", [True, False])
 async def test_client_that_was_refused_goes_on_with_its_numbers_at_the_first_right_logon(
-    venue: Venue, gateway: Gateway, counts: bool
+    venue: Venue, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, counts: bool
 ) -> None:
+    monkeypatch.setattr(fix_client, "CONNECT_TIMEOUT_S", DEADLINE_S)
+    monkeypatch.setattr(fix_client, "LOGOUT_TIMEOUT_S", DEADLINE_S)
     account = await venue.add_user("user", USD=10_000 * USD)
 
     def identity(password: bytes) -> Identity:
@@ -64,12 +70,7 @@ async def test_client_that_was_refused_goes_on_with_its_numbers_at_the_first_rig
     await client.connect("127.0.0.1", gateway.bound_port, reset=False)
     await client.logout()
     next_in, next_out = client.initiator.next_in, client.initiator.next_out
-
-    async def is_released() -> bool:
-        owner = await venue.link.call("HGET", keys.session(account), "owner")
-        return bool(owner == b"")
-
-    await eventually_async(is_released)
+    await venue.released(account)
 
     for _ in range(3):
         wrong = FixClient(Initiator(identity(b"wrong")), on_messages=lambda messages: None)
@@ -106,21 +107,39 @@ async def test_client_that_was_refused_goes_on_with_its_numbers_at_the_first_rig
     await client.logout()
 
 
-async def test_quiet_session_gets_heartbeats_and_a_test_request(
-    venue: Venue, gateway: Gateway
+async def test_quiet_session_gets_heartbeats_and_a_test_request(venue: Venue) -> None:
+    begin_ns, passed_ms = time.time_ns(), 0
+    # The timers look at this clock, and go off often enough: once in each HeartBtInt.
+    async with venue.gateway(now_ns=lambda: begin_ns + passed_ms * 1_000_000) as gateway:
+        account = await venue.add_user("user")
+        peer = await venue.connect(gateway)
+        peer.logon(account, "user", PASSWORD, heart_bt_int_s=1)
+        await peer.expect("A", t108="1")
+        passed_ms = 1_000
+        await peer.expect("0")
+        passed_ms = 1_200
+        await peer.expect("1")
+        passed_ms = 2_400
+        await peer.expect_closed()
+        await eventually_async(lambda: not gateway.stats()["connections"])
+
+
+@pytest.fixture
+async def standing_venue(venue: Venue, monkeypatch: pytest.MonkeyPatch) -> Venue:
+    """The venue, where a machine that stands still for long loses no session to another gateway."""
+    lasting = {"redis": venue.settings.redis.model_copy(update={"session_ttl_ms": 60_000})}
+    venue.settings = venue.settings.model_copy(update=lasting)
+    monkeypatch.setattr(contest, "_SLACK_S", DEADLINE_S)
+    return venue
+
+
+async def test_second_connection_of_a_user_is_dropped(
+    standing_venue: Venue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    account = await venue.add_user("user")
-    peer = await venue.connect(gateway)
-    peer.logon(account, "user", PASSWORD, heart_bt_int_s=1)
-    await peer.expect("A", t108="1")
-    types = [(await peer.expect_any())["35"] for _ in range(2)]
-    assert sorted(types) == ["0", "1"]
-    await eventually_async(lambda: not gateway.stats()["connections"])
-
-
-async def test_second_connection_of_a_user_is_dropped(venue: Venue, gateway: Gateway) -> None:
-    first = await venue.trader(gateway, "user")
-    async with venue.gateway("gateway-2") as other:
+    monkeypatch.setattr(contest, "PROBE_TIMEOUT_S", DEADLINE_S)
+    venue = standing_venue
+    async with venue.gateway() as gateway, venue.gateway("gateway-2") as other:
+        first = await venue.trader(gateway, "user")
         for one in (gateway, other):
             second = await venue.connect(one)
             second.logon(first.account, "user", PASSWORD)
@@ -133,10 +152,11 @@ async def test_second_connection_of_a_user_is_dropped(venue: Venue, gateway: Gat
 
 @pytest.mark.parametrize("elsewhere", [True, False])
 async def test_client_that_vanished_without_a_word_does_not_lock_itself_out(
-    venue: Venue, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
+    standing_venue: Venue, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
 ) -> None:
     monkeypatch.setattr(contest, "PROBE_TIMEOUT_S", 0.2)
-    async with venue.gateway("gateway-2") as other:
+    venue = standing_venue
+    async with venue.gateway() as gateway, venue.gateway("gateway-2") as other:
         vanished = await venue.trader(gateway, "user")
         vanished.send(limit_order("a1", 1, "1", "1"))
         await vanished.expect("8", t150="0")
@@ -167,7 +187,7 @@ async def test_session_goes_on_at_another_gateway_with_what_was_missed(venue: Ve
         maker.send(limit_order("s1", 2, "1", "100"))
         last = await maker.expect("8", t150="0")
         await maker.close()
-        await eventually_async(lambda: not first.stats()["sessions"])
+        await venue.released(maker.account)
         taker.send(limit_order("b1", 1, "1", "100"))
         await taker.expect("8", t150="0")
         await taker.expect("8", t150="F")
@@ -225,13 +245,17 @@ async def test_reset_in_and_outside_a_session_starts_at_one(venue: Venue, gatewa
     await peer.expect("8", t150="0", t34="2", t11="a1")
     peer.send("35=5")
     await peer.expect("5", t34="3")
-    await eventually_async(lambda: not gateway.stats()["sessions"])
+    await venue.released(peer.account)
     back = await venue.log_on(gateway, peer.account, "user", reset="Y")
     assert back.received[0].get(34) == b"1"
 
 
-async def test_clean_stop_logs_out_and_the_journal_reads_back(venue: Venue) -> None:
-    async with venue.gateway() as gateway:
+async def test_clean_stop_logs_out_and_the_journal_reads_back(
+    venue: Venue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_STOP_TIMEOUT_S", DEADLINE_S)
+    patient = venue.settings.gateway.model_copy(update={"logout_timeout_s": 60})
+    async with venue.gateway(settings=patient) as gateway:
         peer = await venue.trader(gateway, "user")
         peer.send(limit_order("a0", 1, "1", "1"))
         await peer.expect("8", t150="0")
