@@ -56,11 +56,31 @@ class Client:
         return await self.admission.admit([item])
 
 
-async def due_s(venue: SmallVenue) -> float | None:
-    """Return in how many seconds Alice counts as gone."""
+async def due_ms(venue: SmallVenue) -> int | None:
+    """Return when Alice counts as gone, by the server's clock."""
     score = await venue.link.call("ZSCORE", keys.DISCONNECTS, ALICE)
-    seconds, us = await venue.link.call("TIME")
-    return None if score is None else int(score) / 1_000 - int(seconds) - int(us) / 1_000_000
+    return None if score is None else int(score)
+
+
+class DueIn:
+    """Looks that what is done inside has Alice count as gone so many seconds later."""
+
+    def __init__(self, venue: SmallVenue, seconds: int) -> None:
+        self._venue = venue
+        self._later_ms = 1_000 * seconds
+        self._begun_ms = 0
+
+    async def __aenter__(self) -> None:
+        self._begun_ms = await self._now_ms()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        due = await due_ms(self._venue)
+        assert due is not None
+        assert self._begun_ms <= due - self._later_ms <= await self._now_ms()
+
+    async def _now_ms(self) -> int:
+        seconds, us = await self._venue.link.call("TIME")
+        return int(seconds) * 1_000 + int(us) // 1_000
 
 
 async def commands(venue: SmallVenue, symbol: str) -> list[bytes]:
@@ -121,21 +141,18 @@ async def test_who_dies_with_its_gateway_is_canceled_when_the_lease_ends(venue: 
 async def test_renewals_move_the_end_on_and_a_logon_takes_it_back(venue: SmallVenue) -> None:
     await grace(venue, "100")
     client = Client(venue, ttl_ms=1_000)
-    await client.log_on(OnDisconnect.AS_SET)
-    first = await due_s(venue)
-    assert first is not None and 100 < first <= 101
+    async with DueIn(venue, 101):
+        await client.log_on(OnDisconnect.AS_SET)
     client.sessions = Sessions(venue.link, owner="gateway-1", ttl_ms=50_000)
-    assert await client.sessions.renew({ALICE: client.epoch}) == []
-    second = await due_s(venue)
-    assert second is not None and 149 < second <= 150
-    await client.leave()
-    third = await due_s(venue)
-    assert third is not None and 99 < third <= 100
+    async with DueIn(venue, 150):
+        assert await client.sessions.renew({ALICE: client.epoch}) == []
+    async with DueIn(venue, 100):
+        await client.leave()
     await client.log_on(OnDisconnect.KEEP)
-    assert await due_s(venue) is None
+    assert await due_ms(venue) is None
     await client.sessions.renew({ALICE: client.epoch})
     await client.leave()
-    assert await due_s(venue) is None
+    assert await due_ms(venue) is None
 
 
 @pytest.mark.parametrize(
@@ -161,16 +178,15 @@ async def test_a_stranger_changes_nothing_about_who_is_gone(venue: SmallVenue) -
     client = Client(venue)
     await client.log_on()
     await client.leave()
-    before = await due_s(venue)
+    before = await due_ms(venue)
     opened = await client.log_on(OnDisconnect.UNCHANGED)
     # While the stranger's number is taken the session seems to be served.
     assert await disconnect(venue.link, ALICE, venue.homes) is None
     await client.sessions.release(ALICE, opened.epoch, dealt=0, next_out=9, is_gone=False)
-    after = await due_s(venue)
-    assert before is not None and after is not None and after <= before
+    assert before is not None and await due_ms(venue) == before
     assert await disconnect(venue.link, ALICE, venue.homes) == Disconnected(0, 0)
     await client.sessions.release(ALICE, opened.epoch + 1, dealt=0, next_out=9)
-    assert await due_s(venue) is None
+    assert await due_ms(venue) is None
 
 
 async def test_a_shard_that_is_away_is_canceled_later_the_others_at_once(
@@ -183,9 +199,8 @@ async def test_a_shard_that_is_away_is_canceled_later_the_others_at_once(
     async with venue.link.sibling(2) as link:
         mark = await link.call("GET", keys.CLEARED)
         await link.call("SET", keys.CLEARED, "")
-        assert await disconnect(venue.link, ALICE, venue.homes) == Disconnected(1, 1)
-        again = await due_s(venue)
-        assert again is not None and 0 < again <= 1
+        async with DueIn(venue, 1):
+            assert await disconnect(venue.link, ALICE, venue.homes) == Disconnected(1, 1)
         await link.call("SET", keys.CLEARED, mark)
     await until_due(venue)
     assert await disconnect(venue.link, ALICE, venue.homes) == Disconnected(1, 0)
@@ -218,7 +233,7 @@ async def test_who_is_disabled_is_canceled_once(venue: SmallVenue) -> None:
     assert await client.order(1) == [2]
     await client.leave()
     assert await disable_user(venue.link, account=ALICE, homes=venue.homes)
-    assert await due_s(venue) is None
+    assert await due_ms(venue) is None
     assert await disconnect(venue.link, ALICE, venue.homes) is None
     assert await commands(venue, BTC) == [b"order", encode_command(CancelAll(ALICE))]
     assert await commands(venue, SOL) == []
