@@ -22,7 +22,7 @@ from router.ledger_journal import LedgerJournal, read_ledger_end, wait_until_jou
 from router.process_registry import PROCESS_KEPT_S
 from router.redis_client import RedisLink
 from router.shards import Shard
-from tests.helpers import DEADLINE_MS, eventually_async
+from tests.helpers import DEADLINE_MS, DEADLINE_S, eventually_async
 from tests.persistence_servers import publish
 
 ENTRIES: list[LedgerEntry] = [UserCreated(1, "carol", "hash"), Deposited(1, "USD", 5, "d1")]
@@ -151,7 +151,8 @@ async def test_a_command_waits_for_the_journal_of_the_engine_that_leads(
         assert (nobody.entry, nobody.engine, nobody.live) == (2, "", [])
 
         state = b'{"name":"engine-1","pid":1,"version":"","started_us":0,"now_us":0,"counters":{}}'
-        await redis_client.set(keys.process(PROCESS), state, ex=PROCESS_KEPT_S)
+        # Silent since a time to come: it counts as live, however slow the machine is.
+        await redis_client.set(keys.process(PROCESS), state, ex=2 * PROCESS_KEPT_S)
         late = await wait_until_journalled(link, shard, entry, timeout_s=0.05)
         assert (late.engine, late.live) == ("", [PROCESS])
 
@@ -160,7 +161,9 @@ async def test_a_command_waits_for_the_journal_of_the_engine_that_leads(
             await shard_client.hset(keys.LEASE, mapping=lease)
         # The one that follows has it: that is not enough.
         await redis_client.hset(keys.position_engine(PROCESS), LEDGER, 2)
-        waiting = asyncio.create_task(wait_until_journalled(link, shard, entry))
+        waiting = asyncio.create_task(
+            wait_until_journalled(link, shard, entry, timeout_s=DEADLINE_S)
+        )
         await redis_client.hset(keys.position_engine("engine-1-standby"), LEDGER, 1)
         await redis_client.hset(keys.position_engine("engine-1-standby"), LEDGER, 2)
         assert (await waiting).engine == "engine-1-standby"
