@@ -30,6 +30,7 @@ from tests.router_helpers import (
     LossyProxy,
     SmallVenue,
     make_link,
+    no_memory,
     small_venue,
 )
 
@@ -302,31 +303,28 @@ async def test_out_of_memory_writes_nothing_and_is_told(
 ) -> None:
     await venue.give(ALICE, "USD", 100)
     before = await venue.dump()
-    await venue.link.call("CONFIG", "SET", "maxmemory", 1)
-    try:
+    async with no_memory(venue.link):
         with pytest.raises(OutOfMemory):
             await admission.admit([order(1, amount=60), RefuseItem(ALICE, 1, 2, b"no")])
         with pytest.raises(OutOfMemory):
             await admission.admit([RefuseItem(ALICE, 1, 2, b"no")])
         assert await venue.dump() == before
-    finally:
-        await venue.link.call("CONFIG", "SET", "maxmemory", 0)
     assert await admission.admit([order(1, amount=60)]) == [2]
 
 
 async def test_redis_back_without_memory_is_back(venue: SmallVenue, redis_url: str) -> None:
     await venue.give(ALICE, "USD", 100)
-    await venue.link.call("CONFIG", "SET", "maxmemory", 1)
-    try:
-        async with LossyProxy(redis_url) as proxy, make_link(proxy.url) as link:
-            admission = Admission(link, venue.homes, backlog_max=BACKLOG_MAX)
-            proxy.replies_to_lose = 1
-            with pytest.raises(OutOfMemory):
-                await admission.admit([order(1, amount=60)])
-            assert proxy.lost == 1
-            assert admission.available
-    finally:
-        await venue.link.call("CONFIG", "SET", "maxmemory", 0)
+    async with (
+        no_memory(venue.link),
+        LossyProxy(redis_url) as proxy,
+        make_link(proxy.url) as link,
+    ):
+        admission = Admission(link, venue.homes, backlog_max=BACKLOG_MAX)
+        proxy.replies_to_lose = 1
+        with pytest.raises(OutOfMemory):
+            await admission.admit([order(1, amount=60)])
+        assert proxy.lost == 1
+        assert admission.available
 
 
 async def test_full_batch_of_sessions_and_symbols(venue: SmallVenue, admission: Admission) -> None:

@@ -23,6 +23,7 @@ from tests.router_helpers import (
     LossyProxy,
     SmallVenue,
     make_link,
+    no_memory,
     settlement,
     small_venue,
 )
@@ -339,14 +340,11 @@ async def test_thousands_of_open_orders_change_in_one_input(venue: SmallVenue) -
 async def test_commit_waits_for_memory_and_loses_nothing(venue: SmallVenue) -> None:
     await prepare(venue)
     committer = await leader(venue)
-    await venue.link.call("CONFIG", "SET", "maxmemory", 1)
-    try:
-        task = asyncio.create_task(committer.commit(history()))
-        await eventually_async(lambda: not committer.available)
-    finally:
-        async with make_link(venue.link.url) as link:
-            await link.call("CONFIG", "SET", "maxmemory", 0)
-    await task
+    async with make_link(venue.link.url) as link:
+        async with no_memory(link):
+            task = asyncio.create_task(committer.commit(history()))
+            await eventually_async(lambda: not committer.available)
+        await task
     assert await venue.balance(ALICE, "USD") == (30, 0, 0)
     assert committer.available
 
