@@ -17,6 +17,7 @@ process. Its exit status says what went wrong: 0, the errno of a system call, or
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import errno
 import gc
@@ -190,9 +191,7 @@ async def _wait_for(pid: int) -> None:
     Raises:
         ChildProcessFailed: It was killed, or a system call of its failed.
     """
-    _, found = await _finish(
-        asyncio.to_thread(os.waitpid, pid, 0), on_cancel=lambda: os.kill(pid, signal.SIGKILL)
-    )
+    _, found = await _finish(asyncio.to_thread(os.waitpid, pid, 0), on_cancel=lambda: _kill(pid))
     status = os.waitstatus_to_exitcode(found)
     if status < 0:
         raise ChildProcessFailed(f"its process was killed by {signal.Signals(-status).name}")
@@ -200,6 +199,12 @@ async def _wait_for(pid: int) -> None:
         raise ChildProcessFailed("its process failed, see its traceback in the log above")
     if status:
         raise ChildProcessFailed(os.strerror(status))
+
+
+def _kill(pid: int) -> None:
+    # The thread may have taken leave of it already, which only the loop does not know yet.
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 async def _finish(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ from engine.journal_file import JournalFile
 from engine.shard import Shard
 from engine.snapshot_keeper import CHILD_NICENESS, SnapshotKeeper
 from engine.snapshot_store import SnapshotStore
-from tests.helpers import eventually_async
+from tests.helpers import DEADLINE_S, eventually_async
 from tests.matching_world import SYMBOL, World
 from tests.unit.test_engine_snapshot_store import (
     INCARNATION,
@@ -53,7 +54,7 @@ class Kept:
         *,
         interval_s: float = 3_600,
         inputs_min: int = 1,
-        timeout_s: float = 20,
+        timeout_s: float = DEADLINE_S,
     ) -> None:
         self.world = World()
         self.store = store
@@ -207,10 +208,34 @@ async def test_killed_child_is_a_failed_save(
 async def test_child_that_takes_too_long_is_killed(tmp_path: Path) -> None:
     kept = Kept(WaitingStore(tmp_path, {SYMBOL: INCARNATION}), timeout_s=0.3)
     kept.grow(5)
-    async with forked(kept) as (saving, _):
-        assert not await saving
+    before = children()
+    assert not await kept.keeper.save()
+    assert children() == before, "no child is left, not even a dead one"
     assert names(tmp_path) == []
     assert kept.keeper.counters()["snapshots_failed"] == 1
+
+
+async def test_save_that_is_cancelled_when_its_child_has_just_ended_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, noticed, wait = threading.Event(), threading.Event(), os.waitpid
+
+    def notice_late(pid: int, options: int) -> tuple[int, int]:
+        found = wait(pid, options)
+        ended.set()
+        assert noticed.wait(DEADLINE_S)
+        return found
+
+    monkeypatch.setattr(os, "waitpid", notice_late)
+    kept = Kept(store_in(tmp_path))
+    kept.grow(5)
+    saving = asyncio.create_task(kept.keeper.save())
+    await eventually_async(ended.is_set)
+    saving.cancel()
+    await asyncio.sleep(0)
+    noticed.set()
+    with pytest.raises(asyncio.CancelledError):
+        await saving
 
 
 async def test_cancelled_save_takes_its_child_along(tmp_path: Path) -> None:
