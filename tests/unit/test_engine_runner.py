@@ -16,6 +16,7 @@ from engine.journal_keys import digest_of, hash_key, skip_key
 from engine.limits import RING_SLOTS
 from engine.settlement import encode_settlement
 from engine.shard import Applied, Shard
+from tests.helpers import DEADLINE_S
 from tests.router_helpers import BTC, ETH
 from tests.runner_world import START_NS, LeaseLost, World, define, history, order
 
@@ -325,7 +326,8 @@ async def test_full_ring_stops_reading_and_loses_nothing() -> None:
     assert world.committer.seqs == [(one.key, one.seq) for one in records]
 
 
-async def test_stop_commits_what_was_read() -> None:
+async def test_stop_commits_what_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "DRAIN_TIMEOUT_S", DEADLINE_S)
     world = World()
     world.committer.open.clear()
     world.source.feed(*history(10))

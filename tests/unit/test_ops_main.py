@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ops.__main__ import COMMANDS, build_parser
+from tests.helpers import DEADLINE_S
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -35,7 +36,7 @@ def loaded_by(command: str) -> set[str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE_S,
     )
     assert done.returncode == 0, done.stderr
     assert f"usage: shardex {command}" in done.stdout
