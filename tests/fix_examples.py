@@ -45,6 +45,7 @@ symbols = ["SOL-USD"]
 
 _HEADER_TAGS = ("43", "97", "122")
 _NOW = re.compile(r"<now([+-]\d+)?>")
+_SOON = re.compile(r"\b126=<now\+\d+>")
 _FIELDS = {"--cancel-on-disconnect": "cancel_on_disconnect_s"}
 
 
@@ -62,6 +63,7 @@ class Examples:
         self._accounts: dict[str, int] = {}
         self._peers: dict[str, Peer] = {}
         self._name = ""
+        self._expiring = ("", "")
         self._marks: dict[str, bytes] = {}
         self._commands: dict[str, Callable[[str], Awaitable[None]]] = {
             "C": self._client,
@@ -114,6 +116,8 @@ class Examples:
     async def _in(self, rest: str) -> None:
         peer = self._peers[self._name]
         fields = _NOW.sub(_timestamp, rest).split("|")
+        if _SOON.search(rest):
+            self._expiring = rest, dict(field.split("=", 1) for field in fields)["126"]
         numbers = [int(field[3:]) for field in fields if field.startswith("34=")]
         if numbers:
             peer.next_out = numbers[0]
@@ -124,6 +128,9 @@ class Examples:
     async def _expect(self, rest: str) -> None:
         peer = self._peers[self._name]
         message = await peer.next_message()
+        if message is not None and self._came_late(message):
+            await self._in(_SOON.sub("126=<now+30>", self._expiring[0]))
+            message = await peer.next_message()
         assert message is not None, "the connection was closed"
         pairs = [(tag.decode(), value.decode()) for tag, value in peer.received[-1].pairs]
         tags = [tag for tag, _ in pairs]
@@ -135,6 +142,11 @@ class Examples:
                 assert tag in tags, message
             else:
                 assert (tag, value) in pairs, message
+
+    def _came_late(self, message: dict[str, str]) -> bool:
+        """Tell whether an order is refused because this machine took longer than its time."""
+        line, expiry = self._expiring
+        return bool(line) and message.get("103") == "4" and message["60"] >= expiry
 
     async def _expect_end(self, _rest: str) -> None:
         await self._peers.pop(self._name).expect_closed()
