@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.events import Output, encode_output
+from ops import engine_process
 from ops.engine_process import run_engine
 from ops.engine_server import DIFFERENCE_MARK
 from ops.errors import EngineDiffered
@@ -18,7 +19,7 @@ from router import keys
 from router.errors import OutputDiffers
 from router.lease import Lease, read_leader
 from router.process_registry import read_processes
-from tests.helpers import eventually_async
+from tests.helpers import DEADLINE_S, eventually_async
 from tests.venue import running_venue
 
 
@@ -29,11 +30,12 @@ def refuse(path: Path, text: str) -> int:
 async def test_engine_that_differed_is_refused_until_its_mark_is_removed(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(engine_process, "CLEAR_TIMEOUT_S", DEADLINE_S)
     async with running_venue(redis_url, tmp_path, engines=False) as venue:
         mark = snapshot_directory(venue.settings, "engine-1-standby") / DIFFERENCE_MARK
         published = encode_output(Output("BTC-USD", 1, 5, [], []))
         async with venue.link.sibling(1) as link:
-            leader = Lease(link, owner="leader", ttl_ms=60_000)
+            leader = Lease(link, owner="leader", ttl_ms=3_600_000)
             await leader.try_acquire()
             await link.call("XADD", keys.events("BTC-USD"), "1-0", "e", published)
 
