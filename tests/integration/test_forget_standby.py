@@ -12,7 +12,7 @@ from ops.__main__ import main
 from ops.data_dir import DATA_DIRECTORY_VERSION, read_versions
 from ops.engine_process import run_engine
 from router import keys
-from router.process_registry import ProcessRegistry
+from router.process_registry import PROCESS_KEPT_S, ProcessRegistry
 from tests.router_helpers import BTC
 from tests.venue import Venue, running_venue
 
@@ -60,6 +60,8 @@ async def test_an_operator_forgets_a_standby_that_does_not_run(
             venue.link, name=STANDBY, pid=7, version="1", now_us=lambda: 5, counters=dict
         )
         await registry.refresh()
+        # However long it takes to ask, this sign of life is not old.
+        await venue.link.call("EXPIRE", keys.process(STANDBY), 2 * PROCESS_KEPT_S)
         refused = (1, f"shardex: {STANDBY} runs (process 7): stop it first")
         assert await forget() == refused
         assert await needs(venue, STANDBY)
