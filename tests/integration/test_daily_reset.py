@@ -11,19 +11,23 @@ from gateway.daily_reset import TEXT
 from router import keys
 from router.redis_client import RedisLink
 from router.sessions import Opened, Sessions
-from tests.helpers import eventually_async
 from tests.router_helpers import make_link
 from tests.venue import PASSWORD, USD, Venue, limit_order
 
 ALICE, BOB = 1, 2
 DAY_MS = 86_400_000
-NOON_S = 43_200
+DAY_S = 86_400
 
 
 @pytest.fixture
 async def link(redis_url: str) -> AsyncIterator[RedisLink]:
     async with make_link(redis_url) as link:
         yield link
+
+
+def far_s() -> int:
+    """Return the second of the day that is half a day away: it does not come during a test."""
+    return (int(time.time()) + DAY_S // 2) % DAY_S
 
 
 def make(link: RedisLink, *, daily_reset_s: int | None) -> Sessions:
@@ -47,7 +51,7 @@ async def test_numbers_go_on_where_there_is_no_reset(link: RedisLink) -> None:
 
 
 async def test_first_logon_after_the_reset_begins_at_one(link: RedisLink) -> None:
-    sessions = make(link, daily_reset_s=NOON_S)
+    sessions = make(link, daily_reset_s=far_s())
     first, second = await play_session(sessions), await play_session(sessions)
     assert (second.number, second.next_in, second.next_out) == (first.number, 10, 10)
     assert await sessions.overdue([ALICE]) == []
@@ -62,7 +66,10 @@ async def test_first_logon_after_the_reset_begins_at_one(link: RedisLink) -> Non
 
 
 async def test_client_that_is_logged_on_is_told(venue: Venue) -> None:
-    daily = venue.settings.gateway.model_copy(update={"session_reset_time": "12:00"})
+    hour, minute = divmod(far_s() // 60, 60)
+    # Time enough to ask for what is lacking, behind the Logout.
+    settings = {"session_reset_time": f"{hour:02d}:{minute:02d}", "logout_timeout_s": 60}
+    daily = venue.settings.gateway.model_copy(update=settings)
     async with venue.gateway(settings=daily) as gateway:
         account = await venue.add_user("user")
         await venue.deposit(account, "USD", 10_000 * USD)
@@ -77,7 +84,7 @@ async def test_client_that_is_logged_on_is_told(venue: Venue) -> None:
         await peer.expect("4", t34="3", t36="4")
         peer.send("35=5")
         await peer.expect_closed()
-        await eventually_async(lambda: not gateway.stats()["sessions"])
+        await venue.released(account)
 
         again = await venue.connect(gateway)
         again.logon(account, "user", PASSWORD)
