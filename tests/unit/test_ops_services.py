@@ -13,7 +13,7 @@ from ops import services
 from ops.data_dir import DataDirectory
 from ops.errors import ProcessFailed
 from ops.services import ProcessService, describe_status
-from tests.helpers import eventually
+from tests.helpers import DEADLINE_S, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,6 +22,16 @@ ROOT = Path(__file__).resolve().parents[2]
 def data(tmp_path: Path) -> Iterator[DataDirectory]:
     with DataDirectory.open(tmp_path / "var") as directory:
         yield directory
+
+
+@pytest.fixture
+def waiting(tmp_path: Path) -> Path:
+    """Where processes find a program that waits until somebody ends it, however late."""
+    package = tmp_path / "waits" / "ops"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text("import signal\nsignal.pause()\n")
+    return package.parent
 
 
 async def ready(pid: int) -> bool:
@@ -35,6 +45,7 @@ async def never(pid: int) -> bool:
 def service(
     data: DataDirectory,
     *arguments: str,
+    path: Path = ROOT,
     is_ready: Callable[[int], Awaitable[bool]] = ready,
     said: list[str] | None = None,
     start_attempts: int = 1,
@@ -43,7 +54,7 @@ def service(
     return ProcessService(
         "part",
         lambda: arguments,
-        environment={**os.environ, "PYTHONPATH": str(ROOT)},
+        environment={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": str(path)},
         lock_fd=data.lock_fd,
         log_path=data.path / "part.log",
         is_ready=is_ready,
@@ -93,27 +104,25 @@ async def test_a_start_may_be_tried_more_than_once(data: DataDirectory) -> None:
     assert len((data.path / "part.log").read_text().splitlines()) == 2
 
 
-async def test_a_process_stops_when_asked(data: DataDirectory) -> None:
+async def test_a_process_stops_when_asked(data: DataDirectory, waiting: Path) -> None:
     order: list[str] = []
 
     async def before() -> None:
         order.append("before")
 
-    one = service(data, "user", "passwd", "x", "--password-stdin", before_stop=before)
+    one = service(data, path=waiting, before_stop=before)
     await one.start()
     pid = one.pid
     assert pid is not None
-    await one.stop(10.0)
+    await one.stop(DEADLINE_S)
     assert order == ["before"]
     assert one.pid is None
     assert not _is_running(pid)
 
 
-async def test_a_process_that_does_not_stop_is_killed(
-    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_process_that_does_not_stop_is_killed(data: DataDirectory, waiting: Path) -> None:
     said: list[str] = []
-    one = service(data, "--help", said=said)
+    one = service(data, path=waiting, said=said)
     await one.start()
     assert one.pid is not None
     # Stopped by the system, it cannot obey.
@@ -125,10 +134,10 @@ async def test_a_process_that_does_not_stop_is_killed(
 
 
 async def test_a_process_not_ready_in_time_is_killed(
-    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+    data: DataDirectory, waiting: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(services, "START_TIMEOUT_S", 0.0)
-    one = service(data, "--help", is_ready=never)
+    one = service(data, path=waiting, is_ready=never)
     with pytest.raises(ProcessFailed, match="was not ready within 0 s"):
         await one.start()
     assert await one.ended() == "by SIGKILL"
