@@ -19,8 +19,14 @@ from ops.data_dir import DataDirectory
 from ops.embedded_postgres import EmbeddedPostgres
 from ops.embedded_redis import EmbeddedRedis, RedisBinary
 
-# No deadline per example: a test does not depend on how busy the machine is.
-hypothesis.settings.register_profile("shardex", deadline=None, max_examples=100, print_blob=True)
+# No deadline per example, nor for drawing them: a test does not depend on how busy the machine is.
+hypothesis.settings.register_profile(
+    "shardex",
+    deadline=None,
+    max_examples=100,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("shardex")
 
 _database_numbers = itertools.count(1)

@@ -65,7 +65,9 @@ def test_noise(noise: bytes) -> None:
 
 
 @settings(
-    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
 )
 @given(st.integers(0, len(DATA) - 1), st.integers(1, 255))
 def test_damaged_file_is_never_half_used(tmp_path: Path, place: int, change: int) -> None:

@@ -139,7 +139,9 @@ async def compare(url: str, commands: list[Command], cuts: list[tuple[int, int]]
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     drawn=st.lists(st.one_of(new_orders, new_orders, requests), min_size=1, max_size=30),
