@@ -18,7 +18,7 @@ from gateway.session_events import LogonRequested, NeedOutLimit, ResendRequested
 from gateway.session_keeper import SessionKeeper
 from router.errors import Fenced, RedisUnavailable
 from router.sessions import OnDisconnect, Opened, SentMessages, Taken
-from tests.helpers import eventually_async
+from tests.helpers import DEADLINE_S, eventually_async
 from tests.unit.test_gateway_connection import TIME, World, message
 
 MESSAGES = [frame(b"35=8\x0134=%d\x0158=8=FIX.4.4\x01" % number) for number in (5, 6, 7)]
@@ -265,7 +265,7 @@ async def test_client_that_gives_up_waits_for_nothing(keeping: Keeping) -> None:
 async def test_contested_client_is_asked_and_dropped_if_it_says_nothing(
     keeping: Keeping, monkeypatch: pytest.MonkeyPatch, answers: bool
 ) -> None:
-    monkeypatch.setattr(contest, "PROBE_TIMEOUT_S", 10.0 if answers else 0.01)
+    monkeypatch.setattr(contest, "PROBE_TIMEOUT_S", DEADLINE_S if answers else 0.01)
     await keeping.log_on()
     await keeping.done()
     keeping.keeper.contests.contested(7)
