@@ -212,8 +212,10 @@ class LossyProxy:
             writer.close()
             return
         host, port = self._target.hostname or "", self._target.port or 0
+        # At once: whoever ends everything meanwhile ends this one, too.
+        self._writers.add(writer)
         from_redis, to_redis = await asyncio.open_connection(host, port)
-        self._writers |= {writer, to_redis}
+        self._writers.add(to_redis)
         # Either direction's end ends both.
         await asyncio.gather(
             self._copy(reader, to_redis, writer, lossy=False),
