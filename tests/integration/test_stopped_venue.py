@@ -11,6 +11,7 @@ import pytest
 
 from ops.data_dir import DataDirectory
 from tests.exchange_process import ExchangeProcess
+from tests.helpers import eventually
 
 ALFA = "ALFA-USD"
 
@@ -22,6 +23,8 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExchangeProces
     try:
         exchange.start()
         asyncio.run(_trade(exchange))
+        # A stop does not wait for the writer for ever.
+        eventually(lambda: not any(exchange.json("status")["lags"].values()))
     finally:
         exchange.stop()
     yield exchange
