@@ -22,13 +22,15 @@ from psycopg import sql
 
 from ops.__main__ import main
 from ops.embedded import free_port
-from tests.helpers import DEADLINE_S, eventually
+from tests.helpers import DEADLINE_MS, DEADLINE_S, eventually
 from tests.venue import Peer
 
 ROOT = Path(__file__).resolve().parent.parent
-_FIRST_PORT = 10_000 + os.getpid() * 16 % 20_000
+FIRST_PORT = 10_000 + os.getpid() * 16 % 20_000
 """Below those that connections get, so that a port is still free at the next start; two runs of the
 tests at once have others."""
+_HEART_BT_INT_S = 600
+"""Of peers, which say nothing while a test looks elsewhere: longer than any test."""
 
 
 Row = tuple[Any, ...]
@@ -78,9 +80,14 @@ class ExchangeProcess:
         self.environment = {
             **inherited,
             "PYTHONPATH": str(ROOT),
-            "SHARDEX_GATEWAY__PORT": str(free_port(_FIRST_PORT)),
-            "SHARDEX_REDIS__PORT": str(free_port(_FIRST_PORT + 8)),
-            "SHARDEX_POSTGRES__PORT": str(free_port(_FIRST_PORT + 12)),
+            "SHARDEX_GATEWAY__PORT": str(free_port(FIRST_PORT)),
+            "SHARDEX_REDIS__PORT": str(free_port(FIRST_PORT + 8)),
+            "SHARDEX_POSTGRES__PORT": str(free_port(FIRST_PORT + 12)),
+            # However slow the machine is, servers are not away, and clients are not gone.
+            "SHARDEX_REDIS__CALL_TIMEOUT_MS": str(DEADLINE_MS),
+            "SHARDEX_POSTGRES__CONNECT_TIMEOUT_S": str(DEADLINE_MS // 1_000),
+            "SHARDEX_GATEWAY__HEART_BT_INT_MAX_S": str(_HEART_BT_INT_S),
+            "SHARDEX_GATEWAY__LOGON_TIMEOUT_S": str(_HEART_BT_INT_S),
             **settings,
         }
 
@@ -220,7 +227,7 @@ class ExchangeProcess:
         visitor: int,
         *,
         gateway: int = 0,
-        heart_bt_int_s: int = 30,
+        heart_bt_int_s: int = _HEART_BT_INT_S,
         reset: str = "",
         tail: str = "",
     ) -> Peer:
