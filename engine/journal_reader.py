@@ -33,8 +33,10 @@ def segment_paths(directory: Path) -> list[Path]:
     A segment that is there both ways, because a crash came between, is named once, as it was
     written.
     """
-    paths = {plain_path(path): path for path in directory.glob(f"*{_SUFFIX}{_ARCHIVED_SUFFIX}")}
-    paths |= {path: path for path in directory.glob(f"*{_SUFFIX}")}
+    # In this order: a segment that is compressed in between is found the second time at the latest.
+    paths = {path: path for path in directory.glob(f"*{_SUFFIX}")}
+    for path in directory.glob(f"*{_SUFFIX}{_ARCHIVED_SUFFIX}"):
+        paths.setdefault(plain_path(path), path)
     return [paths[plain] for plain in sorted(paths)]
 
 

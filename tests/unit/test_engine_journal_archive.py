@@ -89,6 +89,22 @@ def test_a_crash_between_the_two_leaves_one_segment_and_is_made_good(journal: Pa
     assert not first.exists() and list(JournalReader(journal)) == RECORDS
 
 
+def test_segments_that_are_compressed_while_they_are_looked_for_are_found(
+    journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = Path.glob
+
+    def compress_behind(directory: Path, pattern: str) -> list[Path]:
+        found = list(look(directory, pattern))
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(Path, "glob", look)
+            archive_closed_segments(directory, should_stop=never)
+        return found
+
+    monkeypatch.setattr(Path, "glob", compress_behind)
+    assert list(JournalReader(journal)) == RECORDS
+
+
 def test_a_stop_leaves_the_segment_as_it_was(journal: Path) -> None:
     before = sorted(journal.iterdir())
     assert archive_closed_segments(journal, should_stop=lambda: True) == 0
