@@ -13,7 +13,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from router.dense_ids import last_number
 from tests.consistency import Replay, check_market_data, check_redis, read_redis
 from tests.consistency_postgres import check_postgres, read_positions, read_postgres
 from tests.exchange_process import ExchangeProcess
-from tests.helpers import eventually_async
+from tests.helpers import DEADLINE_S, eventually_async
 
 SYMBOLS = {"ALFA-USD": 1, "GAMMA-USD": 2}
 """Symbol → database of its shard: both engines have work."""
@@ -43,6 +43,7 @@ ALL_SYMBOLS = {**SYMBOLS, "BETA-USD": 1, "DELTA-USD": 2}
 ANSWERS_BETWEEN = 300
 PAUSE_S = 0.012
 """Between two bursts of a client's messages."""
+_PATIENCE_S = int(DEADLINE_S)
 
 
 class Market:
@@ -74,7 +75,8 @@ class Market:
 
     def ports(self) -> list[int]:
         """Return where the gateways listen, or did when that was last known."""
-        if (self.exchange.var / "endpoints.json").exists():
+        # `up` takes the file away when it stops, and before it starts.
+        with suppress(FileNotFoundError):
             self._gateways = [one["port"] for one in self.exchange.endpoints["fix"]]
         return self._gateways
 
@@ -111,7 +113,9 @@ class Market:
         rows = read_postgres(self._postgres_url)
         check_postgres(rows, state.ledger, self.replay)
         for trader in self.traders:
-            stored = await read_reports(self._postgres_url, trader.account, connect_timeout_s=10)
+            stored = await read_reports(
+                self._postgres_url, trader.account, connect_timeout_s=_PATIENCE_S
+            )
             assert not list(check_record(trader.account, trader.record, stored))
             # What a stuck gateway had stored it may still say: the client was told that, too.
             assert not trader.unheard()
@@ -139,11 +143,7 @@ class Market:
             with redis.Redis.from_url(self._redis_url) as client:
                 settled, shown = client.hgetall(keys.SETTLED), client.hgetall("position:marketdata")
                 ledger = _last(client, keys.LEDGER)
-                told = all(
-                    int(client.hget(keys.session(one.account), "cursor") or 0)
-                    == _last(client, keys.outbox(one.account))
-                    for one in self.traders
-                )
+                told = all(_has_been_told(client, one) for one in self.traders)
             ends = {}
             for symbol, db in ALL_SYMBOLS.items():
                 with redis.Redis.from_url(self._redis_url, db=db) as client:
@@ -170,6 +170,14 @@ def _answers(trader: Trader) -> int:
     return sum(trader.record.answers.values())
 
 
+def _has_been_told(client: redis.Redis, trader: Trader) -> bool:
+    """Tell whether all that stands in a trader's outbox was sent to it, and has come."""
+    session: Any = client.hgetall(keys.session(trader.account))
+    sent = keys.sent(trader.account, int(session[b"number"]))
+    is_sent = int(session.get(b"cursor", 0)) == _last(client, keys.outbox(trader.account))
+    return is_sent and trader.initiator.next_in > _last(client, sent)
+
+
 def _last(client: redis.Redis, key: str) -> int:
     found: Any = client.xrevrange(key, count=1)
     return last_number(found)
@@ -192,6 +200,7 @@ async def test_everything_killed_at_once_comes_back(market: Market) -> None:
         redis_pid = market.server_pid("redis")
         names = ("gateway-1", "engine-1", "engine-2", "marketdata", "writer")
         pids = [market.exchange.pid_of(name) for name in names]
+        assert all(pids)
         for pid in (*pids, market.server_pid("postgres")):
             os.kill(pid, signal.SIGKILL)
         kill_redis_torn(redis_pid, market.exchange.var / "redis")
@@ -202,6 +211,7 @@ async def test_everything_killed_at_once_comes_back(market: Market) -> None:
 async def test_a_stuck_gateway_can_do_nothing_that_counts(market: Market) -> None:
     async with market.open():
         await market.hear()
+        await eventually_async(lambda: all(one.is_active for one in market.traders))
         port = market.traders[0].port
         stuck = [one for one in market.traders if one.port == port]
         pid = market.exchange.pid_of(f"gateway-{market.ports().index(port) + 1}")
