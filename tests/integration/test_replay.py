@@ -21,8 +21,9 @@ from psycopg import sql
 
 from engine.commands import NewOrder, decode_command, encode_command
 from engine.enums import OrdType
+from engine.journal_keys import LEDGER, hash_key
 from engine.journal_reader import JournalReader, segment_paths
-from gateway.fixlog import INBOUND
+from gateway.fixlog import INBOUND, OUTBOUND
 from ops.audit_journals import audit_journals
 from ops.embedded_postgres import EmbeddedPostgres
 from ops.embedded_redis import EmbeddedRedis
@@ -33,6 +34,7 @@ from ops.torture_trader import Trader
 from tests.exchange_process import ExchangeProcess
 from tests.helpers import eventually, eventually_async
 from tests.replay_journals import record_of, rewrite
+from tests.venue import Peer
 
 DATABASE = "test_replay"
 SYMBOLS = ("ALFA-USD", "GAMMA-USD")
@@ -65,6 +67,7 @@ def exchange(
         assert process.call("user", "disable", "dora").out == "dora: disabled\n"
         written = "SELECT stream, position FROM stream_positions"
         eventually(lambda: dict(process.query(written)) == ends(process))
+        eventually(lambda: journals_are_whole(process))
         yield process
     finally:
         process.stop()
@@ -75,6 +78,24 @@ def ends(exchange: ExchangeProcess) -> dict[str, int]:
     with exchange.redis() as client:
         settled = {name.decode(): int(seq) for name, seq in client.hgetall("settled").items()}
         return settled | {"ledger": client.xlen("ledger")}
+
+
+def journals_are_whole(exchange: ExchangeProcess) -> bool:
+    """Tell whether the journals, written beside all else, have all: hashes, and the last Logouts.
+
+    What a gateway writes last is a Logout and its answer, in whatever order: see ``trade``.
+    """
+    journals = exchange.var / "journals"
+    positions: dict[str, int] = {}
+    for path in journals.glob("engine-*"):
+        positions |= JournalReader(path).positions()
+    wanted = {key if key == LEDGER else hash_key(key): seq for key, seq in ends(exchange).items()}
+    lasts = [[*JournalReader(path)][-2:] for path in journals.glob("gateway-*")]
+    return wanted.items() <= positions.items() and all(
+        {one.flags for one in two} == {INBOUND, OUTBOUND}
+        and all(b"\x0135=5\x01" in one.payload for one in two)
+        for two in lasts
+    )
 
 
 async def trade(exchange: ExchangeProcess) -> None:
@@ -111,6 +132,7 @@ async def trade(exchange: ExchangeProcess) -> None:
         for run in runs:
             run.cancel()
     await refusals_and_a_reset(exchange)
+    await log_out(await exchange.log_on(3, gateway=1))
 
 
 async def refusals_and_a_reset(exchange: ExchangeProcess) -> None:
@@ -133,6 +155,10 @@ async def refusals_and_a_reset(exchange: ExchangeProcess) -> None:
     await peer.expect("8", t150="0")
     peer.send("35=F|11=c2|41=a2|55=ALFA-USD|54=1|60=now")
     await peer.expect("8", t150="4")
+    await log_out(peer)
+
+
+async def log_out(peer: Peer) -> None:
     peer.send("35=5")
     await peer.expect("5")
     await peer.close()
