@@ -45,6 +45,9 @@ from router.trimming import OrderStreams
 CATCH_UP_TIMEOUT_S = 5
 """How long a stop waits for the writer; what is left it writes after the next start."""
 
+PREPARE_CONNECT_TIMEOUT_S = 120
+"""For a connection to a server of ours that has just accepted one: it is there, however slow."""
+
 _POLL_S = 0.05
 
 # Somebody may take the port between our look and the gateway's: then look again.
@@ -200,9 +203,10 @@ class _Exchange:
     async def _prepare_postgres(self, server: EmbeddedPostgres) -> None:
         """Make tables and the writer's role: the writer itself may not."""
         self._postgres_url, self._writer_url = server.url, server.writer_url
-        timeout_s = self._settings.postgres.connect_timeout_s
         await prepare_database(
-            server.url, password=server.writer_password, connect_timeout_s=timeout_s
+            server.url,
+            password=server.writer_password,
+            connect_timeout_s=PREPARE_CONNECT_TIMEOUT_S,
         )
 
     def _note_port(self, name: str, wanted: int, port: int) -> None:
