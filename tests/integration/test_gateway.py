@@ -15,6 +15,7 @@ from ops.embedded import free_port
 from ops.embedded_redis import EmbeddedRedis, RedisBinary
 from ops.wiring import shard_map
 from router.homes import define_symbols
+from tests.exchange_process import FIRST_PORT
 from tests.helpers import eventually_async
 from tests.venue import BTC, PASSWORD, USD, Venue, limit_order, running_venue, utc_timestamp
 
@@ -233,7 +234,7 @@ async def test_redis_away_is_said_and_nothing_is_lost(
     tmp_path: Path, redis_binary: RedisBinary
 ) -> None:
     with DataDirectory.open(tmp_path / "server") as data:
-        server = EmbeddedRedis(data, binary=redis_binary, port=free_port(6500))
+        server = EmbeddedRedis(data, binary=redis_binary, port=free_port(FIRST_PORT + 8))
         server.start()
         try:
             await _lose_redis(server, tmp_path)
