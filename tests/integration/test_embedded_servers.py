@@ -20,7 +20,8 @@ from ops.data_dir import DataDirectory
 from ops.embedded_postgres import EmbeddedPostgres
 from ops.embedded_redis import EmbeddedRedis, RedisBinary, find_redis_server
 from ops.errors import DataDirectoryLocked, DataDirectoryMismatch, EmbeddedServerFailed
-from tests.helpers import eventually
+from tests.exchange_process import FIRST_PORT
+from tests.helpers import DEADLINE_S, eventually
 
 
 @pytest.fixture
@@ -31,7 +32,8 @@ def own_directory(tmp_path: Path) -> Iterator[DataDirectory]:
 
 @pytest.fixture
 def own_redis(own_directory: DataDirectory, redis_binary: RedisBinary) -> Iterator[EmbeddedRedis]:
-    server = EmbeddedRedis(own_directory, binary=redis_binary, port=0)
+    # It is started again at its port: one that nobody's connection gets meanwhile.
+    server = EmbeddedRedis(own_directory, binary=redis_binary, port=FIRST_PORT + 8)
     yield server
     server.stop()
 
@@ -138,7 +140,7 @@ def test_a_missing_redis_server_says_how_to_get_one(monkeypatch: pytest.MonkeyPa
 def test_postgres_killed_keeps_committed_rows_password_and_port(
     own_directory: DataDirectory,
 ) -> None:
-    server = EmbeddedPostgres(own_directory, port=0)
+    server = EmbeddedPostgres(own_directory, port=FIRST_PORT + 12)
     try:
         server.start()
         url = server.url
@@ -211,5 +213,5 @@ def test_servers_end_with_a_killed_parent_and_hold_the_lock_until_then(
         with pytest.raises(DataDirectoryLocked, match="still shutting down"):
             DataDirectory.open(tmp_path / "var", wait_s=0.1)
         os.kill(pids[0], signal.SIGCONT)
-        DataDirectory.open(tmp_path / "var").close()
+        DataDirectory.open(tmp_path / "var", wait_s=DEADLINE_S).close()
         assert not any(Path(f"/proc/{pid}/exe").exists() for pid in pids)
