@@ -13,6 +13,7 @@ import pytest
 
 from engine.enums import Side, TimeInForce
 from gateway.fix_message import FixMessage
+from ops import fix_client, flow_player, flow_recorder
 from ops.__main__ import main
 from ops.cli import EXIT_FAILED, EXIT_OK
 from ops.commands_flow import target_of
@@ -25,7 +26,7 @@ from ops.flow_player import Truth, replay
 from ops.private_venue import PrivateSymbol, PrivateVenue, private_venue
 from ops.progress import ProgressReader
 from ops.wiring import accounts_link, shard_map
-from tests.helpers import eventually_async
+from tests.helpers import DEADLINE_S, eventually_async
 
 SYMBOL = "SIM"
 OTHER = "SOM"
@@ -43,6 +44,19 @@ def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateVenue]:
         yield runner.run(running.__aenter__())
         runner.run(running.__aexit__(None, None, None))
     assert list(parent.iterdir()) == []
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have replays wait for the venue, however slow the machine is: they leave an empty book."""
+    for module, name in (
+        (fix_client, "CONNECT_TIMEOUT_S"),
+        (fix_client, "LOGOUT_TIMEOUT_S"),
+        (flow_player, "STALL_TIMEOUT_S"),
+        (flow_player, "GIVE_UP_TIMEOUT_S"),
+        (flow_recorder, "WAIT_TIMEOUT_S"),
+    ):
+        monkeypatch.setattr(module, name, DEADLINE_S)
 
 
 def config_of(venue: PrivateVenue) -> str:
@@ -183,7 +197,7 @@ async def test_participants_trade_and_stop(venue: PrivateVenue) -> None:
             assert not demo.done(), demo.result()
             return all(one.best_bid_ticks and one.best_ask_ticks for one in symbols.values())
 
-        await eventually_async(is_lively, 30.0)
+        await eventually_async(is_lively)
         demo.cancel()
         with suppress(asyncio.CancelledError):
             await demo
