@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import msgspec
+import pytest
 import redis.asyncio
 
 from marketdata.feed_codec import LastSeqs, LevelText, SnapshotMessage, encode_heartbeat
+from ops import flow_recorder
 from ops.flow_recorder import FlowRecorder
 from router import keys
-from tests.helpers import eventually_async
+from tests.helpers import DEADLINE_MS, DEADLINE_S, eventually_async
 
 SYMBOL = "FLOW-USD"
 LAST_SEQ = 5
@@ -44,8 +46,10 @@ def snapshot(seq: int, bids: list[LevelText]) -> bytes:
 
 
 async def test_a_snapshot_from_before_the_last_report_is_not_taken(
-    redis_url: str, redis_client: redis.asyncio.Redis
+    redis_url: str, redis_client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(flow_recorder, "WAIT_TIMEOUT_S", DEADLINE_S)
+    monkeypatch.setattr(flow_recorder, "_TIMEOUT_MS", DEADLINE_MS)
     await redis_client.hset(keys.SETTLED, SYMBOL, SETTLED)
     await redis_client.set(keys.md_snapshot(SYMBOL), snapshot(LAST_SEQ, [("5.00", "30", 1)]))
     channels = {"bbo": keys.md_bbo(SYMBOL), "depth": keys.md_depth(SYMBOL)}
