@@ -131,7 +131,7 @@ class Client:
         self._answered_at_s = 0.0
         self._wants_reset = False
         self._reset_is_unsure = False
-        self._reset_at = self._known_before = b""
+        self._reset_at = self._known_until = b""
         self._news = asyncio.Event()
 
     @property
@@ -284,13 +284,13 @@ class Client:
             self._reset_is_unsure = True
             self._reset_at = UtcTimestampWriter().write(time.time_ns())
             await self._connect(reset=True)
-            self._reset_is_unsure, self._known_before = False, b""
+            self._reset_is_unsure, self._known_until = False, b""
             self._count("reset")
 
     async def _log_on(self) -> None:
         if self._reset_is_unsure:
             # If the venue has not begun at 1, it sends again what came before, all of it known.
-            self._known_before = self._reset_at
+            self._known_until = self._reset_at
         try:
             await self._connect(reset=False)
         except FixClientFailed as error:
@@ -309,7 +309,7 @@ class Client:
             self._complaints.complain(self.refused)
         with suppress(FixClientFailed):
             await self._connect(reset=True)
-            self._reset_is_unsure, self._known_before = False, b""
+            self._reset_is_unsure, self._known_until = False, b""
 
     async def _connect(self, *, reset: bool) -> None:
         line = self.line = Line(self.initiator, on_messages=self._on_messages)
@@ -368,8 +368,8 @@ class Client:
                 self._heard[int(message.fields[b"34"])] = digest_of(message.fields)
                 if len(self._heard) > HEARD_MAX:
                     del self._heard[next(iter(self._heard))]
-            # 122: when it was sent first.
-            if message.fields.get(b"122", self._known_before) >= self._known_before:
+            # 122: when it was sent first; in the millisecond of the Logout's answer, before that.
+            if b"122" not in message.fields or message.fields[b"122"] > self._known_until:
                 self.hear(message)
         self._answered_at_s = asyncio.get_running_loop().time()
         self._news.set()

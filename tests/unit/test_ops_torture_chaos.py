@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway.fix_message import FixMessage
 from ops.endpoints import Credentials
 from ops.errors import FixClientFailed
 from ops.fix_initiator import Phase
@@ -90,6 +91,9 @@ class Leaver(Client):
         )
         self.did: list[str] = []
 
+    def hear(self, message: FixMessage) -> None:
+        self.did.append(f"heard {message.fields[b'34'].decode()}")
+
     async def _log_on(self) -> None:
         self.did.append("logon")
         self.initiator.phase = Phase.ACTIVE
@@ -106,3 +110,13 @@ async def test_a_client_leaves_when_its_logout_is_answered() -> None:
     leaver.is_leaving = True
     await leaver.run()
     assert leaver.has_left and leaver.did == ["logon", "logout"] * 2
+
+
+async def test_what_was_sent_up_to_a_reset_that_did_not_come_about_is_known() -> None:
+    client = Leaver()
+    client._known_until = b"20260102-03:04:05.678"
+    times = {b"1": b"20260102-03:04:05.677", b"2": client._known_until}
+    times[b"3"] = b"20260102-03:04:05.679"
+    again = [FixMessage(b"", b"j", {b"34": n, b"122": at}) for n, at in times.items()]
+    client._on_messages([*again, FixMessage(b"", b"j", {b"34": b"4"})])
+    assert client.did == ["heard 3", "heard 4"]
