@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -13,18 +16,23 @@ import redis.asyncio
 
 from engine.events import Output, encode_output
 from engine.ledger_entries import Deposited, LedgerEntry, UserCreated, encode_ledger_entry
+from ops.embedded import EmbeddedServer
 from persistence.service import WriterService
 from persistence.settings import PostgresSettings, WriterSettings
 from persistence.writer import PostgresWriter
 from router.redis_client import RedisLink
 from router.shards import Shard
-from tests.helpers import DEADLINE_MS, eventually_async
+from tests.helpers import DEADLINE_MS, eventually, eventually_async
 from tests.persistence_events import (
     INCARNATION,
     SCALES,
     SYMBOL,
     TS_US,
 )
+
+CONNECT_TIMEOUT_S = DEADLINE_MS // 1_000
+PATIENT = PostgresSettings(connect_timeout_s=CONNECT_TIMEOUT_S)
+"""Of a writer for which a slow PostgreSQL is not away."""
 
 SECOND = "BETA-USD"
 ALL_SCALES = {**SCALES, "BETA": 0}
@@ -57,7 +65,7 @@ def service(
         shards=[Shard(1, redis_url, 1, tuple(symbols))],
         incarnations=dict.fromkeys(symbols, INCARNATION),
         scales=ALL_SCALES,
-        writer=PostgresWriter(postgres_url, PostgresSettings()),
+        writer=PostgresWriter(postgres_url, PATIENT),
         settings=WriterSettings(**(values | changes)),
         now_ns=time.monotonic_ns,
     )
@@ -112,3 +120,25 @@ def dump(url: str) -> dict[str, list[str]]:
     return {
         table: sorted(str(row) for row in query(url, f"SELECT * FROM {table}")) for table in TABLES
     }
+
+
+def kill(server: EmbeddedServer) -> None:
+    """Kill a server, and wait until none of its processes runs.
+
+    Those of PostgreSQL outlive it a little, and as long its next start is refused.
+    """
+    pid = server.pid
+    assert pid is not None
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: server.poll() is not None)
+    eventually(lambda: not any(map(_runs, children)))
+
+
+def _runs(pid: str) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    # The name, in parentheses, may have some itself.
+    return stat.rpartition(")")[2].split()[0] != "Z"

@@ -11,6 +11,7 @@ from psycopg import errors
 
 from persistence.roles import WRITER_ROLE, prepare_database
 from persistence.schema import read_versions
+from tests.persistence_servers import CONNECT_TIMEOUT_S
 
 PASSWORD = "it's a secret"
 
@@ -19,7 +20,7 @@ PASSWORD = "it's a secret"
 async def writer_url(postgres_url: str) -> str:
     """A prepared database, as the role sees it."""
     for password in ("another", PASSWORD):
-        await prepare_database(postgres_url, password=password, connect_timeout_s=5)
+        await prepare_database(postgres_url, password=password, connect_timeout_s=CONNECT_TIMEOUT_S)
     parts = urlsplit(postgres_url)
     place = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=f"{WRITER_ROLE}:it%27s%20a%20secret@{place}").geturl()
@@ -32,7 +33,7 @@ def writer(writer_url: str) -> Iterator[psycopg.Connection]:
 
 
 async def test_role_reads_the_version_that_the_owner_made(writer_url: str) -> None:
-    assert (await read_versions(writer_url, connect_timeout_s=5)).schema is not None
+    assert (await read_versions(writer_url, connect_timeout_s=CONNECT_TIMEOUT_S)).schema is not None
 
 
 def test_role_fills_tables_and_makes_temporary_ones(writer: psycopg.Connection) -> None:

@@ -26,7 +26,6 @@ from persistence.errors import (
     WriteFailed,
 )
 from persistence.execution_rows import decode_event
-from persistence.settings import PostgresSettings
 from persistence.writer import PostgresWriter
 from tests.helpers import DEADLINE_S, eventually_async
 from tests.persistence_events import (
@@ -39,6 +38,7 @@ from tests.persistence_events import (
 from tests.persistence_servers import (
     ALL_SCALES,
     LEDGER,
+    PATIENT,
     SECOND,
     dump,
     publish,
@@ -261,7 +261,7 @@ async def proxy(postgres_url: str, lose: asyncio.Event) -> AsyncIterator[str]:
 async def test_batch_whose_commit_was_not_answered_is_written_once(postgres_url: str) -> None:
     lose = asyncio.Event()
     async with proxy(postgres_url, lose) as url:
-        writer = PostgresWriter(url, PostgresSettings())
+        writer = PostgresWriter(url, PATIENT)
         builder = await batches(writer)
         for output in scenario():
             builder.add_output(output, now_ns=0)
@@ -280,7 +280,7 @@ async def test_batch_whose_commit_was_not_answered_is_written_once(postgres_url:
 
 
 async def test_second_writer_is_refused_and_writes_nothing(postgres_url: str) -> None:
-    first, second = (PostgresWriter(postgres_url, PostgresSettings()) for _ in range(2))
+    first, second = (PostgresWriter(postgres_url, PATIENT) for _ in range(2))
     ours, theirs = await batches(first), await batches(second)
     for output in scenario()[:5]:
         ours.add_output(output, now_ns=0)
@@ -319,7 +319,7 @@ async def test_two_services_on_one_database_lose_one(redis_url: str, postgres_ur
 
 
 async def test_refused_row_leaves_position_and_tables_as_they_were(postgres_url: str) -> None:
-    writer = PostgresWriter(postgres_url, PostgresSettings())
+    writer = PostgresWriter(postgres_url, PATIENT)
     builder = BatchBuilder(
         rows_max=1,
         age_ns_max=1,
@@ -337,7 +337,7 @@ async def test_refused_row_leaves_position_and_tables_as_they_were(postgres_url:
 
 
 async def test_other_incarnation_or_scale_is_refused_by_name(postgres_url: str) -> None:
-    writer = PostgresWriter(postgres_url, PostgresSettings())
+    writer = PostgresWriter(postgres_url, PATIENT)
     await writer.load({SYMBOL: INCARNATION}, ALL_SCALES)
     with pytest.raises(VenueMismatch, match=f"{SYMBOL}: .* incarnation {INCARNATION}, .* other"):
         await writer.load({SYMBOL: "other"}, ALL_SCALES)
@@ -347,7 +347,7 @@ async def test_other_incarnation_or_scale_is_refused_by_name(postgres_url: str) 
 
 
 async def test_two_writers_may_create_the_tables_at_once(postgres_url: str) -> None:
-    writers = [PostgresWriter(postgres_url, PostgresSettings()) for _ in range(4)]
+    writers = [PostgresWriter(postgres_url, PATIENT) for _ in range(4)]
     stored = await asyncio.gather(*(w.load({SYMBOL: INCARNATION}, ALL_SCALES) for w in writers))
     assert all(one.positions == {SYMBOL: 0, "ledger": 0} for one in stored)
     for writer in writers:
@@ -367,7 +367,7 @@ async def test_tables_that_are_not_ours_are_refused(
     with psycopg.connect(postgres_url) as db:
         db.execute(statement.encode())
     with pytest.raises(SchemaMismatch, match=message):
-        await PostgresWriter(postgres_url, PostgresSettings()).load({}, {})
+        await PostgresWriter(postgres_url, PATIENT).load({}, {})
 
 
 async def test_encoding_that_cannot_hold_every_text_is_refused(
@@ -378,4 +378,4 @@ async def test_encoding_that_cannot_hold_every_text_is_refused(
         db.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
     url = embedded_postgres.url.rpartition("/")[0] + "/latin"
     with pytest.raises(SchemaMismatch, match="encoding of database latin is LATIN1"):
-        await PostgresWriter(url, PostgresSettings()).load({}, {})
+        await PostgresWriter(url, PATIENT).load({}, {})

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,7 +14,8 @@ from ops.data_dir import DataDirectory
 from ops.embedded_postgres import EmbeddedPostgres
 from ops.embedded_redis import EmbeddedRedis, RedisBinary
 from router.errors import StreamGap
-from tests.helpers import eventually, eventually_async
+from tests.exchange_process import FIRST_PORT
+from tests.helpers import eventually_async
 from tests.persistence_events import (
     SYMBOL,
     random_outputs,
@@ -25,6 +24,7 @@ from tests.persistence_events import (
 from tests.persistence_servers import (
     LEDGER,
     dump,
+    kill,
     publish,
     query,
     running,
@@ -36,7 +36,7 @@ from tests.persistence_servers import (
 @pytest.fixture
 async def own_postgres(tmp_path: Path) -> AsyncIterator[EmbeddedPostgres]:
     with DataDirectory.open(tmp_path / "postgres") as directory:
-        server = EmbeddedPostgres(directory, port=0)
+        server = EmbeddedPostgres(directory, port=FIRST_PORT + 12)
         server.start()
         yield server
         server.stop()
@@ -45,16 +45,10 @@ async def own_postgres(tmp_path: Path) -> AsyncIterator[EmbeddedPostgres]:
 @pytest.fixture
 async def own_redis(tmp_path: Path, redis_binary: RedisBinary) -> AsyncIterator[EmbeddedRedis]:
     with DataDirectory.open(tmp_path / "redis") as directory:
-        server = EmbeddedRedis(directory, binary=redis_binary, port=0)
+        server = EmbeddedRedis(directory, binary=redis_binary, port=FIRST_PORT + 8)
         server.start()
         yield server
         server.stop()
-
-
-def kill(server: EmbeddedRedis | EmbeddedPostgres) -> None:
-    assert server.pid is not None
-    os.kill(server.pid, signal.SIGKILL)
-    eventually(lambda: server.poll() is not None)
 
 
 async def test_postgres_that_dies_in_the_middle_is_waited_for(
@@ -66,8 +60,9 @@ async def test_postgres_that_dies_in_the_middle_is_waited_for(
     async with running(writer):
         await eventually_async(lambda: writer.stats()["entries"] > 100)
         kill(own_postgres)
-        await eventually_async(lambda: not writer.stats()["postgres_available"])
+        # Published first: it may have written all that was there.
         await publish(redis_url, outputs[1_000:])
+        await eventually_async(lambda: not writer.stats()["postgres_available"])
         # Two batches and a read are in memory; the rest waits in Redis.
         await eventually_async(lambda: writer.stats()["last_error"])
         assert writer.stats()["read"][SYMBOL] < 2_000
