@@ -94,12 +94,15 @@ class Contests:
         deadline = loop.time() + max(PROBE_TIMEOUT_S, outcome.remaining_ms / 1_000) + _SLACK_S
         try:
             await self._sessions.contest(account)
-            while isinstance(outcome, Taken) and loop.time() < deadline:
+            is_over = False
+            while isinstance(outcome, Taken) and not is_over:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_RETRY_S):
                         await alive.wait()
                 if alive.is_set() or not connection.session.awaits_decision:
                     break
+                # The last try is one after the deadline, also where this process stood still.
+                is_over = loop.time() >= deadline
                 outcome = await log_on()
         finally:
             del self._waiting[account]

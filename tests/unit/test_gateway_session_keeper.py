@@ -243,6 +243,22 @@ async def test_session_that_nobody_answers_for_is_closed_after_a_while(
     assert keeping.world.transport.closed and not keeping.world.transport.written
 
 
+async def test_session_is_asked_for_once_more_however_late_it_has_become(
+    keeping: Keeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def contested(account: int) -> None:
+        # Said so late that no time is left, as by a process that stood still.
+        keeping.store.answer = Opened(4, 3, 1, 17, 1_016, 99)
+
+    monkeypatch.setattr(contest, "PROBE_TIMEOUT_S", 0)
+    monkeypatch.setattr(contest, "_SLACK_S", 0)
+    monkeypatch.setattr(keeping.store, "contest", contested)
+    keeping.store.answer = Taken("gateway-2", 0)
+    await keeping.log_on()
+    await keeping.done()
+    assert keeping.keeper.active == {7: keeping.connection}
+
+
 async def test_session_whose_owner_is_gone_is_taken_over(keeping: Keeping) -> None:
     keeping.store.answer = Taken("gateway-2", 60_000)
     await keeping.log_on()
