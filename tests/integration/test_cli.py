@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,23 @@ from ops.cli import EXIT_FAILED, EXIT_USAGE
 from ops.embedded_postgres import EmbeddedPostgres
 from ops.embedded_redis import EmbeddedRedis
 from persistence.schema import SCHEMA_VERSION
+from router.ledger_journal import wait_until_journalled
 from tests.exchange_process import ROOT, ExchangeProcess, own_servers
-from tests.helpers import DEADLINE_S, eventually
+from tests.helpers import DEADLINE_MS, DEADLINE_S, eventually
 from tests.venue import Peer
 
 DATABASE = "test_cli"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patience() -> Iterator[None]:
+    """Have commands take processes for alive and wait for them, however slow the machine is."""
+    waiting = partial(wait_until_journalled, timeout_s=DEADLINE_S)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ops.journalled.wait_until_journalled", waiting)
+        for module in ("ops.status", "ops.engine_roles", "router.process_registry"):
+            patch.setattr(f"{module}.SILENT_AFTER_MS", DEADLINE_MS)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -203,9 +216,16 @@ def test_a_process_alone_says_in_its_log_why_it_cannot_run(exchange: ExchangePro
 
 
 def test_status_and_symbols_print_data(exchange: ExchangeProcess) -> None:
-    # A process that the machine held up is said to be silent, until its next sign of life.
-    eventually(lambda: exchange.json("status")["problems"] == [])
-    status = exchange.json("status")
+    def status_without_problems() -> dict[str, Any]:
+        # An engine that the machine held up does not lead, until its next sign of life.
+        status: dict[str, Any] = exchange.json("status")
+        return {} if status["problems"] or not all(status["leaders"].values()) else status
+
+    def symbols_with_phases() -> list[dict[str, Any]]:
+        symbols: list[dict[str, Any]] = exchange.json("symbols")
+        return symbols if all(one["phase"] for one in symbols) else []
+
+    status = eventually(status_without_problems)
     assert [one["name"] for one in status["processes"]] == [
         *("engine-1", "engine-2", "gateway-1", "gateway-2", "marketdata", "writer")
     ]
@@ -215,7 +235,7 @@ def test_status_and_symbols_print_data(exchange: ExchangeProcess) -> None:
     text = exchange.call("status").out
     assert "engine-1" in text
     assert "PostgreSQL  18" in text
-    symbols = exchange.json("symbols")
+    symbols = eventually(symbols_with_phases)
     assert [one["symbol"] for one in symbols] == exchange.endpoints["symbols"]
     assert symbols[3]["shard"] == symbols[3]["db"] == 2
     assert {one["phase"] for one in symbols} == set(status["phases"].values()) == {"continuous"}
@@ -226,7 +246,8 @@ async def test_a_book_is_crossed_before_its_opening_and_not_after_it(
     exchange: ExchangeProcess,
 ) -> None:
     async def phase(name: str) -> Any:
-        return await asyncio.to_thread(exchange.json, "phase", "BETA-USD", name)
+        wait = ("--wait", f"{DEADLINE_S:.0f}")
+        return await asyncio.to_thread(exchange.json, "phase", "BETA-USD", name, *wait)
 
     assert (await phase("pre-open"))["changed"]
     peer = await exchange.log_on(1)
