@@ -12,7 +12,7 @@ import pytest
 
 from ops.data_dir import DATA_DIRECTORY_VERSION
 from tests.exchange_process import ExchangeProcess
-from tests.helpers import eventually
+from tests.helpers import DEADLINE_S, eventually
 from tests.integration.test_up import cancel, log_off, order
 from tests.venue import Peer
 
@@ -46,8 +46,9 @@ async def trade(peer: Peer, numbers: Iterator[int], enough: Callable[[], bool]) 
 
 
 async def test_a_venue_comes_back_as_it_was_at_its_backup(
-    exchanges: list[ExchangeProcess], tmp_path: Path
+    exchanges: list[ExchangeProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("ops.backup.LEDGER_TIMEOUT_S", DEADLINE_S)
     first, second, third = exchanges
     first.start()
     maker, taker = await first.log_on(0), await first.log_on(1)
