@@ -120,8 +120,14 @@ async def test_snapshot_is_given_once_and_unsubscribing_ends_updates(
     await watcher.expect("Y", t262="live", t58="MDReqID (262): there is no such subscription")
     maker.send(limit_order("b2", 1, "2", "100"))
     await maker.expect("8", t150="0")
+    await until_followed(gateway, 3)
     watcher.send(REQUEST.format("again", 0, 1, "Y"))
     assert (await watcher.expect("W", t262="again"))["270"] == "100.00"
+
+
+async def until_followed(gateway: Gateway, seq: int) -> None:
+    """Wait until a gateway's book has an input; members may have been told of it before."""
+    await eventually_async(lambda: gateway._desk.books["BTC-USD"].seq >= seq)
 
 
 @pytest.mark.parametrize(
@@ -317,6 +323,8 @@ async def test_slow_reader_is_conflated_and_told_what_it_missed(
             return int(await venue.link.call("HGET", keys.SETTLED, "BTC-USD")) > done
 
         await eventually_async(is_settled)
+    # Else there might be more to omit while it reads.
+    await until_followed(gateway, 1 + len(orders))
     maker.send(limit_order("last", 1, "1", "99"))
     market = await reader.until(
         req_ids[-1], lambda market: market.levels("0") == [("99.00", "1.00", 1)]
