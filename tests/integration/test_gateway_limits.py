@@ -50,6 +50,7 @@ async def test_open_orders_count_until_they_end_at_every_gateway(venue: Venue) -
         await peer.expect("8", t150="5", t11="g1")
         peer.send("35=5")
         await peer.expect("5")
+        await venue.released(account)
         peer = await venue.log_on(second, account, "peer", next_out=peer.next_out)
         await is_full(peer, "b1")
         peer.send("35=q|11=q1|530=1|55=BTC-USD|60=now")
