@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from engine.commands import CancelOrder, Command, DefineSymbol, NewOrder, decode_command
@@ -14,9 +14,11 @@ from engine.shard import Shard as EngineShard
 from marketdata.board import Board
 from marketdata.candles import CANDLES_KEPT, CandleBook
 from marketdata.feed import Checkpoint, SymbolFeed
-from marketdata.feed_codec import encode_candle
+from marketdata.feed_codec import Message, encode_candle
+from marketdata.replica import CHANNELS
 from marketdata.service import MarketDataService
 from marketdata.settings import MarketDataSettings
+from marketdata.subscriber import MarketSubscriber
 from router import keys
 from router.homes import define_symbols
 from router.redis_client import RedisLink
@@ -89,6 +91,18 @@ class Venue:
             settings=settings,
             timeout_ms=DEADLINE_MS,
             now_us=lambda: TS_US + 86_400_000_000 // 2,
+        )
+
+    def subscriber(
+        self,
+        symbols: Sequence[str] = SYMBOLS,
+        *,
+        channels: Sequence[str] = CHANNELS,
+        on_message: Callable[[Message], None] = lambda message: None,
+    ) -> MarketSubscriber:
+        """Make one for which a slow Redis is not away."""
+        return MarketSubscriber(
+            self.url, symbols, channels=channels, on_message=on_message, timeout_ms=DEADLINE_MS
         )
 
     async def is_saved(self) -> bool:

@@ -39,9 +39,16 @@ from router.homes import read_homes
 from router.market_state import ORDERS_KEPT_S, decode_orders_snapshot, decode_phase
 from router.redis_client import Argument, RedisLink
 from router.subscriber import Subscriber
+from tests.exchange_process import FIRST_PORT
 from tests.helpers import DEADLINE_MS, DEADLINE_S, eventually, eventually_async
 from tests.market_events import TS_US
 from tests.market_venue import LEVELS_MAX, SYMBOLS, Venue, random_commands
+
+
+@pytest.fixture(autouse=True)
+def endless_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no subscriber connect anew because it hears nothing for a while: it misses messages."""
+    monkeypatch.setattr("marketdata.subscriber.SILENCE_MAX_S", DEADLINE_S)
 
 
 @pytest.fixture
@@ -91,7 +98,7 @@ async def test_subscriber_has_the_engines_book_and_sees_every_quote_and_trade(
     venue: Venue,
 ) -> None:
     heard: list[Message] = []
-    subscriber = MarketSubscriber(venue.url, SYMBOLS, on_message=heard.append)
+    subscriber = venue.subscriber(on_message=heard.append)
     async with running(venue.service(), subscriber):
         async with asyncio.timeout(DEADLINE_S):
             await subscriber.joined()
@@ -115,7 +122,7 @@ async def test_subscriber_has_the_engines_book_and_sees_every_quote_and_trade(
 async def test_restarts_at_any_moment_leave_no_wrong_number(venue: Venue, seed: int) -> None:
     choose = random.Random(seed)
     heard: list[Message] = []
-    subscriber = MarketSubscriber(venue.url, SYMBOLS, on_message=heard.append)
+    subscriber = venue.subscriber(on_message=heard.append)
     flows = {symbol: list(random_commands(seed + 9, 600)) for symbol in SYMBOLS}
     async with running(subscriber):
         for _ in range(6):
@@ -139,7 +146,7 @@ async def test_restarts_at_any_moment_leave_no_wrong_number(venue: Venue, seed: 
 
 
 async def test_subscriber_whose_connection_is_killed_joins_again(venue: Venue) -> None:
-    subscriber = MarketSubscriber(venue.url, SYMBOLS)
+    subscriber = venue.subscriber()
     async with running(venue.service(), subscriber):
         await eventually_async(lambda: is_current(subscriber, venue))
         for number in range(3):
@@ -151,7 +158,7 @@ async def test_subscriber_whose_connection_is_killed_joins_again(venue: Venue) -
 
 async def test_subscriber_of_quotes_alone_joins_from_the_snapshot(venue: Venue) -> None:
     await venue.publish(SYMBOLS[0], list(random_commands(1, 100)))
-    subscriber = MarketSubscriber(venue.url, [SYMBOLS[0]], channels=["bbo"])
+    subscriber = venue.subscriber([SYMBOLS[0]], channels=["bbo"])
     replica = subscriber.replicas[SYMBOLS[0]]
     async with running(venue.service(), subscriber):
         await venue.publish(SYMBOLS[0], list(random_commands(2, 100)))
@@ -199,13 +206,17 @@ async def test_displayed_orders_are_written_when_somebody_asks(venue: Venue) -> 
         await eventually_async(venue.is_saved)
         assert not await venue.link.call("EXISTS", keys.md_orders(symbol))
 
-        async def is_written() -> bytes | None:
+        async def found() -> tuple[bytes, int] | None:
             await venue.link.call("PUBLISH", keys.MD_CONTROL_CHANNEL, symbol)
-            value: bytes | None = await venue.link.call("GET", keys.md_orders(symbol))
-            return value
+            key = keys.md_orders(symbol)
+            # At one moment: it does not stay.
+            commands = [("MULTI",), ("GET", key), ("PTTL", key), ("EXEC",)]
+            value, left_ms = (await venue.link.pipeline(commands))[-1]
+            return None if value is None else (value, left_ms)
 
-        snapshot = decode_orders_snapshot(await eventually_async(is_written) or b"")
-        assert 0 < await venue.link.call("TTL", keys.md_orders(symbol)) <= ORDERS_KEPT_S
+        value, left_ms = await eventually_async(found) or (b"", -1)
+        assert 0 <= left_ms <= ORDERS_KEPT_S * 1_000
+        snapshot = decode_orders_snapshot(value)
         assert not await venue.link.call("EXISTS", keys.md_orders(SYMBOLS[1]))
     assert (snapshot.seq, snapshot.run_id) == (len(venue.outputs[symbol]), venue.link.run_id)
     book = venue.engine.matcher(symbol).book
@@ -220,7 +231,7 @@ async def test_displayed_orders_are_written_when_somebody_asks(venue: Venue) -> 
 
 async def test_trading_phase_is_kept_and_told_through_restarts(venue: Venue) -> None:
     symbol = SYMBOLS[0]
-    subscriber = MarketSubscriber(venue.url, [symbol], channels=["status"])
+    subscriber = venue.subscriber([symbol], channels=["status"])
     replica = subscriber.replicas[symbol]
     async with running(subscriber):
         for phase in (TradingPhase.HALTED, TradingPhase.CANCEL_ONLY):
@@ -237,8 +248,11 @@ async def test_trading_phase_is_kept_and_told_through_restarts(venue: Venue) -> 
 
 async def test_second_process_is_noticed_and_stops_one_of_them(venue: Venue) -> None:
     first, second = venue.service(), venue.service()
-    tasks = [asyncio.create_task(one.run()) for one in (first, second)]
+    tasks = [asyncio.create_task(first.run())]
     await eventually_async(venue.is_saved)
+    tasks.append(asyncio.create_task(second.run()))
+    await eventually_async(lambda: second.stats()["symbols"])
+    # Both have both symbols saved. Of one that goes on, one of them loses; of two, either could.
     await venue.publish(SYMBOLS[0], list(random_commands(1, 100)))
     done, pending = await asyncio.wait(
         tasks, timeout=DEADLINE_S, return_when=asyncio.FIRST_COMPLETED
@@ -300,11 +314,11 @@ async def test_redis_that_is_killed_and_comes_back_loses_nothing(
     tmp_path: Path, redis_binary: RedisBinary
 ) -> None:
     with DataDirectory.open(tmp_path / "var") as directory:
-        server = EmbeddedRedis(directory, binary=redis_binary, port=0)
+        server = EmbeddedRedis(directory, binary=redis_binary, port=FIRST_PORT + 8)
         server.start()
         venue = Venue(server.url)
         await venue.define()
-        subscriber = MarketSubscriber(venue.url, SYMBOLS)
+        subscriber = venue.subscriber()
         service = venue.service()
         async with running(service, subscriber):
             await venue.publish(SYMBOLS[0], list(random_commands(1, 100)))
