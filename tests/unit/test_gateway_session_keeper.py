@@ -13,15 +13,12 @@ from gateway import contest
 from gateway.auth import Caller, Denied
 from gateway.connection import Connection
 from gateway.fix_message import encode_fields, frame
-from gateway.resends import split_stored
 from gateway.session_events import LogonRequested, NeedOutLimit, ResendRequested, SessionRules
 from gateway.session_keeper import SessionKeeper
 from router.errors import Fenced, RedisUnavailable
 from router.sessions import OnDisconnect, Opened, SentMessages, Taken
 from tests.helpers import DEADLINE_S, eventually_async
 from tests.unit.test_gateway_connection import TIME, World, message
-
-MESSAGES = [frame(b"35=8\x0134=%d\x0158=8=FIX.4.4\x01" % number) for number in (5, 6, 7)]
 
 
 class Store:
@@ -391,13 +388,3 @@ async def test_lost_session_is_dropped_without_a_word(keeping: Keeping, finds_ou
     assert keeping.world.transport.aborted and keeping.connection.epoch == 0
     keeping.keeper.closed(keeping.connection)
     assert not keeping.store.released and not keeping.keeper.active
-
-
-def test_batch_is_split_into_numbered_messages() -> None:
-    sent = SentMessages(first=5, last=7, messages=b"".join(MESSAGES))
-    assert split_stored(sent) == [(5, MESSAGES[0]), (6, MESSAGES[1]), (7, MESSAGES[2])]
-
-
-def test_batch_that_lacks_a_message_is_a_bug() -> None:
-    with pytest.raises(AssertionError):
-        split_stored(SentMessages(first=5, last=8, messages=b"".join(MESSAGES)))
