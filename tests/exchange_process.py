@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -22,7 +23,9 @@ from psycopg import sql
 
 from ops.__main__ import main
 from ops.embedded import free_port
-from tests.helpers import DEADLINE_MS, DEADLINE_S, eventually
+from router import keys
+from router.ledger_journal import wait_until_journalled
+from tests.helpers import DEADLINE_MS, DEADLINE_S, eventually, eventually_async
 from tests.venue import Peer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +35,8 @@ tests at once have others."""
 _HEART_BT_INT_S = 600
 """Of peers, which say nothing while a test looks elsewhere: longer than any test."""
 
+
+_WAIT_UNTIL_JOURNALLED = partial(wait_until_journalled, timeout_s=DEADLINE_S)
 
 Row = tuple[Any, ...]
 
@@ -157,7 +162,10 @@ class ExchangeProcess:
         return Done(done.returncode, done.stdout, done.stderr)
 
     def call(self, *arguments: str, stdin: str = "") -> Done:
-        """Run a command as `run` does, but in this process (a thread of it): quicker."""
+        """Run a command as `run` does, but in this process (a thread of it): quicker.
+
+        It waits as long as it takes until the ledger is journalled.
+        """
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(self._call, [*arguments], stdin).result()
 
@@ -168,6 +176,7 @@ class ExchangeProcess:
             redirect_stderr(err),
             patch.object(sys, "stdin", io.StringIO(stdin)),
             patch.dict(os.environ, {**self.environment, "SHARDEX_VAR_DIR": str(self.var)}),
+            patch("ops.journalled.wait_until_journalled", _WAIT_UNTIL_JOURNALLED),
         ):
             code = main([*arguments, "--config", str(self.config)])
         return Done(code, out.getvalue(), err.getvalue())
@@ -221,6 +230,12 @@ class ExchangeProcess:
         """Return the rows that PostgreSQL has."""
         with psycopg.connect(self.endpoints["postgres_url"]) as db:
             return db.execute(sql.encode(), parameters).fetchall()
+
+    async def released(self, visitor: int) -> None:
+        """Wait until a session that has ended may be logged on anywhere."""
+        account = int(self.endpoints["users"][visitor]["sender_comp_id"])
+        with self.redis() as client:
+            await eventually_async(lambda: client.hget(keys.session(account), "owner") == b"")
 
     async def log_on(
         self,

@@ -98,6 +98,7 @@ async def test_members_begin_anew_and_the_audit_knows_of_no_other_life(
     again.send(cancel("ALFA-USD", "n2", "s1", 2))
     await again.expect("8", t150="4", t11="n2", t41="s1")
     await log_off(again)
+    await second.released(0)
     again = await second.log_on(0)
     await log_off(again)
     eventually(lambda: not any(second.json("status")["lags"].values()))

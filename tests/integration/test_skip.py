@@ -159,6 +159,7 @@ async def test_garbage_is_skipped_too_and_nobody_is_told(exchange: ExchangeProce
     peer = await exchange.log_on(0)
     await trades_on(peer, GAMMA, "g2")
     await peer.close()
+    await exchange.released(0)
     shown = exchange.call("skip", ALFA, str(seq), "--reason", "garbage", "--yes", *WAIT)
     assert shown.code == 0, shown
     assert shown.out.splitlines() == [

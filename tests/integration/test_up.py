@@ -169,6 +169,7 @@ async def test_a_killed_server_is_started_again_and_trading_goes_on(
     status = "SELECT status FROM orders WHERE id = %s"
     eventually(lambda: exchange.query(status, canceled["37"]) == [("canceled",)])
     await log_off(peer)
+    await exchange.released(2)
 
 
 async def test_a_restart_goes_on_with_books_balances_and_numbers_unless_ticks_change(
