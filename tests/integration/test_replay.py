@@ -83,18 +83,22 @@ def ends(exchange: ExchangeProcess) -> dict[str, int]:
 def journals_are_whole(exchange: ExchangeProcess) -> bool:
     """Tell whether the journals, written beside all else, have all: hashes, and the last Logouts.
 
-    What a gateway writes last is a Logout and its answer, in whatever order: see ``trade``.
+    The last that a gateway hears is a Logout, and the last that it says the answer: see ``trade``.
     """
     journals = exchange.var / "journals"
     positions: dict[str, int] = {}
     for path in journals.glob("engine-*"):
         positions |= JournalReader(path).positions()
     wanted = {key if key == LEDGER else hash_key(key): seq for key, seq in ends(exchange).items()}
-    lasts = [[*JournalReader(path)][-2:] for path in journals.glob("gateway-*")]
+    lasts = {
+        (path.name, one.flags): one.payload
+        for path in journals.glob("gateway-*")
+        for one in JournalReader(path)
+    }
     return wanted.items() <= positions.items() and all(
-        {one.flags for one in two} == {INBOUND, OUTBOUND}
-        and all(b"\x0135=5\x01" in one.payload for one in two)
-        for two in lasts
+        b"\x0135=5\x01" in lasts.get((f"gateway-{number}", direction), b"")
+        for number in (1, 2)
+        for direction in (INBOUND, OUTBOUND)
     )
 
 
@@ -132,6 +136,7 @@ async def trade(exchange: ExchangeProcess) -> None:
         for run in runs:
             run.cancel()
     await refusals_and_a_reset(exchange)
+    await exchange.released(3)
     await log_out(await exchange.log_on(3, gateway=1))
 
 
