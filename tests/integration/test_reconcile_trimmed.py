@@ -99,12 +99,14 @@ def _settled(exchange: ExchangeProcess) -> int:
 
 
 def _is_read(exchange: ExchangeProcess) -> bool:
-    """Tell whether PostgreSQL and market data have everything."""
+    """Tell whether all have everything, and the engine keeps two snapshots and has said so."""
     settled = _settled(exchange)
     with exchange.redis() as client:
         seen = _number(client.hget("position:marketdata", ALFA))
+        floor = _number(client.hget("position:engine-1", ALFA))
     stored = f"SELECT position FROM stream_positions WHERE stream = '{ALFA}'"
-    return seen == settled and exchange.query(stored) == [(settled,)]
+    is_read = seen == settled and exchange.query(stored) == [(settled,)]
+    return is_read and [seq for _, seq in _snapshots(exchange)][:-1] == [floor]
 
 
 def _unsaved(exchange: ExchangeProcess) -> int:
@@ -214,13 +216,7 @@ def test_damage_in_redis_is_named(exchange: ExchangeProcess, damage: Damage) -> 
             end = _number(accounts.hget("settled", ALFA))
             floor = _number(accounts.hget("position:engine-1", ALFA))
         account = exchange.endpoints["users"][3]["sender_comp_id"]
-        names = {
-            "a": account,
-            "before": end - 1,
-            "next": end + 1,
-            "floor": floor,
-            "beyond": floor + 1,
-        }
+        names = {"a": account, "before": end - 1, "floor": floor, "beyond": floor + 1}
         key = damage.key.format(**names)
         verb, *arguments = (part.format(**names) for part in damage.command)
         whole = client.dump(key)
