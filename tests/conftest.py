@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import cast, get_args
 
@@ -18,6 +19,7 @@ from psycopg import sql
 from ops.data_dir import DataDirectory
 from ops.embedded_postgres import EmbeddedPostgres
 from ops.embedded_redis import EmbeddedRedis, RedisBinary
+from tests.helpers import DEADLINE_S
 
 # No deadline per example, nor for drawing them: a test does not depend on how busy the machine is.
 hypothesis.settings.register_profile(
@@ -28,6 +30,13 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("shardex")
+
+# redis-py by itself gives up, or asks again, after 5 s without an answer: a machine may stand still
+# for as long.
+for _client in (redis.Redis, redis.asyncio.Redis):
+    _client.from_url = partial(  # type: ignore[method-assign]
+        _client.from_url, socket_timeout=DEADLINE_S, socket_connect_timeout=DEADLINE_S
+    )
 
 _database_numbers = itertools.count(1)
 
