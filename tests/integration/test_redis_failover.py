@@ -23,6 +23,7 @@ from ops.wiring import define_venue, read_venue, shard_map
 from router import keys
 from router.errors import LostWrites, Uncleared
 from router.redis_client import RedisLink
+from tests.exchange_process import FIRST_PORT
 from tests.helpers import DEADLINE_MS, eventually_async
 from tests.venue import BTC, USD, Peer, Venue, limit_order, running_venue
 
@@ -35,7 +36,10 @@ class Pair:
     def __init__(self, directories: list[DataDirectory], binary: RedisBinary) -> None:
         self._directories = directories
         self._binary = binary
-        self.servers = [EmbeddedRedis(one, binary=binary, port=0) for one in directories]
+        # One follows at the port of another: one that nobody's connection gets meanwhile.
+        self.servers = [
+            EmbeddedRedis(one, binary=binary, port=FIRST_PORT + 8) for one in directories
+        ]
         for server in self.servers:
             server.start()
         self.url = self.servers[0].url
@@ -60,7 +64,7 @@ class Pair:
         """Stop replicating, with all that was written until now."""
         master, replica = self.servers
         async with _link(master) as one, _link(replica) as other:
-            assert await one.call("WAIT", 1, 5_000) == 1
+            assert await one.call("WAIT", 1, 0, block_ms=DEADLINE_MS) == 1
             await other.call("REPLICAOF", "NO", "ONE")
 
     def fail_over(self) -> None:
