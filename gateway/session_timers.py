@@ -1,7 +1,8 @@
 """The timers of a FIX session that is logged on: our heartbeats, the peer's silence, a gap. Pure.
 
 While the shell does not read the socket (back-pressure), a peer cannot be heard: what waits for the
-peer stands still then, and goes on where it was. Our heartbeats go on.
+peer stands still then, and goes on where it was. Our heartbeats go on. A peer always has its time to
+answer a TestRequest: one that we ourselves send late, because we stood still, is no end yet.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class ActiveTimers:
     """
 
     __slots__ = (
-        "_dead_ns",
+        "_asked_ns",
         "_heard_ns",
         "_interval_ns",
         "_paused_ns",
@@ -44,15 +45,14 @@ class ActiveTimers:
         self._state = Liveness.ALIVE
         self._interval_ns = 0
         self._silent_ns = 0
-        self._dead_ns = 0
         self._heard_ns = 0
+        self._asked_ns = 0
         self._paused_ns: int | None = None
 
     def start(self, heart_bt_int_s: int, *, now_ns: int) -> None:
-        """Begin to measure anew; 1.2 and 2.4 intervals are what QuickFIX uses."""
+        """Begin to measure anew; 1.2 intervals, and as many more, are what QuickFIX uses."""
         self._interval_ns = heart_bt_int_s * NS_PER_SECOND
         self._silent_ns = self._interval_ns * 12 // 10
-        self._dead_ns = self._interval_ns * 24 // 10
         # An initiator logs on again with what was dead.
         self._state = Liveness.ALIVE
         self.received(now_ns)
@@ -81,6 +81,7 @@ class ActiveTimers:
         stood_ns = now_ns - self._paused_ns
         self._paused_ns = None
         self._heard_ns += stood_ns
+        self._asked_ns += stood_ns
         return stood_ns
 
     def next_ns(self, *, sent_ns: int, gap_ns: int | None) -> int:
@@ -93,8 +94,8 @@ class ActiveTimers:
         heartbeat_ns = sent_ns + self._interval_ns
         if self._paused_ns is not None:
             return heartbeat_ns
-        alive = self._state is Liveness.ALIVE
-        silence_ns = self._heard_ns + (self._silent_ns if alive else self._dead_ns)
+        silence_ns = self._silent_ns
+        silence_ns += self._heard_ns if self._state is Liveness.ALIVE else self._asked_ns
         if gap_ns is not None:
             silence_ns = min(silence_ns, gap_ns + self._resend_timeout_ns)
         return min(heartbeat_ns, silence_ns)
@@ -102,11 +103,12 @@ class ActiveTimers:
     def take_due(self, *, now_ns: int, sent_ns: int, gap_ns: int | None) -> Due | None:
         """Return the most urgent thing that is due, and count it as done; the rest comes next."""
         if self._paused_ns is None:
-            silence_ns = now_ns - self._heard_ns
-            if self._state is Liveness.ALIVE and silence_ns >= self._silent_ns:
+            if self._state is Liveness.ALIVE and now_ns >= self._heard_ns + self._silent_ns:
                 self._state = step(LIVENESS, self._state, LivenessTrigger.SILENT)
+                self._asked_ns = now_ns
                 return Due.TEST_REQUEST
-            if self._state is Liveness.TEST_REQUESTED and silence_ns >= self._dead_ns:
+            asked = self._state is Liveness.TEST_REQUESTED
+            if asked and now_ns >= self._asked_ns + self._silent_ns:
                 self._state = step(LIVENESS, self._state, LivenessTrigger.TOO_SILENT)
                 return Due.CLOSE
             if gap_ns is not None and now_ns >= gap_ns + self._resend_timeout_ns:

@@ -30,6 +30,15 @@ def test_heartbeat_then_test_request_then_close() -> None:
     assert due_at(timers, 24, sent_s=20) is Due.CLOSE
 
 
+def test_a_late_test_request_leaves_as_much_time_to_answer() -> None:
+    timers = started()
+    assert due_at(timers, 100, sent_s=100) is Due.TEST_REQUEST
+    next_ns = timers.next_ns(sent_ns=110 * NS_PER_SECOND, gap_ns=None)
+    assert next_ns == 112 * NS_PER_SECOND
+    assert due_at(timers, 111, sent_s=110) is None
+    assert due_at(timers, 112, sent_s=110) is Due.CLOSE
+
+
 def test_what_is_heard_counts_and_what_is_not_read_might_be() -> None:
     timers = started()
     assert not timers.heard_since(0)
