@@ -1,8 +1,8 @@
 """The timers of a FIX session that is logged on: our heartbeats, the peer's silence, a gap. Pure.
 
 While the shell does not read the socket (back-pressure), a peer cannot be heard: what waits for the
-peer stands still then, and goes on where it was. Our heartbeats go on. A peer always has its time to
-answer a TestRequest: one that we ourselves send late, because we stood still, is no end yet.
+peer stands still then, and goes on where it was. Our heartbeats go on. A peer always has time to
+answer a TestRequest, also one that we send late because we stood still.
 """
 
 from __future__ import annotations
