@@ -21,7 +21,8 @@ from ops.embedded_postgres import EmbeddedPostgres
 from ops.embedded_redis import EmbeddedRedis, RedisBinary, find_redis_server
 from ops.errors import DataDirectoryLocked, DataDirectoryMismatch, EmbeddedServerFailed
 from tests.exchange_process import FIRST_PORT
-from tests.helpers import DEADLINE_S, eventually
+from tests.helpers import DEADLINE_S
+from tests.persistence_servers import kill
 
 
 @pytest.fixture
@@ -36,12 +37,6 @@ def own_redis(own_directory: DataDirectory, redis_binary: RedisBinary) -> Iterat
     server = EmbeddedRedis(own_directory, binary=redis_binary, port=FIRST_PORT + 8)
     yield server
     server.stop()
-
-
-def kill(server: EmbeddedRedis | EmbeddedPostgres) -> None:
-    assert server.pid is not None
-    os.kill(server.pid, signal.SIGKILL)
-    assert eventually(server.poll) == -signal.SIGKILL
 
 
 async def test_fixtures_give_an_empty_redis_and_an_empty_database(
@@ -147,7 +142,7 @@ def test_postgres_killed_keeps_committed_rows_password_and_port(
         with psycopg.connect(url) as db:
             db.execute("CREATE TABLE kept (id int)")
             db.execute("INSERT INTO kept VALUES (1)")
-        # Its session outlives the server a little, and holds the shared memory of the cluster.
+        # Its session outlives the server a little: `kill` waits for that.
         with contextlib.closing(psycopg.connect(url)) as idle:
             idle.execute("SELECT 1")
             kill(server)
