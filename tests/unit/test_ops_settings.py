@@ -7,11 +7,14 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterator
+from enum import IntEnum
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from engine.enums import TradingPhase
 from ops.errors import SettingsError
@@ -184,6 +187,24 @@ def _documentation(model: type[BaseModel]) -> dict[str, str]:
     }
 
 
+def _range(field: FieldInfo) -> str:
+    """Return what a setting may be, where that is a few words or two numbers."""
+    kind: Any = field.annotation
+    if get_origin(kind) is Literal:
+        return ", ".join(f"`{word}`" for word in get_args(kind))
+    if isinstance(kind, type) and issubclass(kind, IntEnum):
+        return f"{min(kind):d} to {max(kind):d}"
+    bounds = {
+        name: getattr(one, name)
+        for one in field.metadata
+        for name in ("ge", "le")
+        if hasattr(one, name)
+    }
+    if "le" in bounds:
+        return f"{bounds['ge']} to {bounds['le']}"
+    return f"from {bounds['ge']} on" if bounds else ""
+
+
 def _rows(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Yield the line of docs/configuration.md for each setting outside the venue's blocks."""
     texts = _documentation(model)
@@ -199,7 +220,7 @@ def _rows(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         else:
             plain = int(default) if isinstance(default, int) else default
         shown = "none" if default is None else f"`{plain}`"
-        yield f"| `{prefix}{name}` | {shown} | {texts[name]} |"
+        yield f"| `{prefix}{name}` | {shown} | {_range(field)} | {texts[name]} |"
 
 
 def test_every_setting_is_documented_as_it_is() -> None:
