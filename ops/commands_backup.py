@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -77,6 +77,18 @@ def _restore(args: argparse.Namespace) -> int:
         f" {restored.cut_records:,} later records of engines and {restored.cut_messages:,} later"
         " messages of gateways cut off (the backup keeps them)"
     )
-    moment = datetime.fromtimestamp(restored.manifest.moment_us // 1_000_000, UTC)
-    print(_MEMBERS.format(moment=f"{moment:%Y-%m-%d %H:%M:%S}"))
+    print(members_text(restored.manifest.moment_us))
     return EXIT_OK
+
+
+def members_text(moment_us: int) -> str:
+    """Return what an operator tells the members after a restore.
+
+    The moment stands there whole: what was told in its second before it is valid, and is not told
+    again.
+
+    Args:
+        moment_us: of the backup, µs since 1970.
+    """
+    moment = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=moment_us)
+    return _MEMBERS.format(moment=f"{moment:%Y-%m-%d %H:%M:%S.%f}")
