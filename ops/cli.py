@@ -71,7 +71,8 @@ def add_command(
 def settings_of(args: argparse.Namespace) -> Settings:
     """Return the settings that a command's --config and the environment give.
 
-    Every command comes by here, so it is here that a data directory of another version is refused.
+    It is here that a data directory of another version is refused: every command comes by here,
+    but those that are given journals, which look for themselves.
 
     Raises:
         SettingsError: see there.

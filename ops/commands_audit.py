@@ -9,6 +9,7 @@ import msgspec
 
 from ops.audit_journals import AuditResult, audit_journals
 from ops.cli import EXIT_FAILED, EXIT_OK, Subparsers, add_command, print_data, settings_of
+from ops.data_dir import check_layout
 from ops.wiring import journal_directory
 
 _UNANSWERED_SHOWN_MAX = 20
@@ -41,7 +42,12 @@ def add_parsers(commands: Subparsers) -> None:
 
 
 def _audit(args: argparse.Namespace) -> int:
-    directory = args.journals or journal_directory(settings_of(args), "")
+    if args.journals is None:
+        directory = journal_directory(settings_of(args), "")
+    else:
+        directory = args.journals
+        # What they may stand in: var/journals.
+        check_layout(directory.absolute().parent)
     result = audit_journals(directory)
     if args.json:
         print_data(msgspec.to_builtins(result))

@@ -10,6 +10,7 @@ from engine.commands import CancelOrder, DefineSymbol, encode_command
 from engine.journal import Record
 from engine.journal_file import JournalFile
 from ops.__main__ import main
+from ops.data_dir import VERSIONS_FILE
 from tests.persistence_events import INCARNATION, SYMBOL, rules
 
 LATE_NS = 2**62
@@ -41,3 +42,13 @@ def test_commands_that_came_after_its_start_are_told_apart(
     assert main(["audit", "--journals", str(tmp_path)]) == 0
     expected = "clean: 0 of 1 commands have their message, 1 came after the look began; of 0 "
     assert capsys.readouterr().out.startswith(expected)
+
+
+def test_journals_in_a_directory_of_another_version_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / VERSIONS_FILE).write_text('{"data_directory": "1"}')
+    write(tmp_path / "journals" / "engine-1", "commands", [])
+    write(tmp_path / "journals" / "gateway-1", "fix", [])
+    assert main(["audit", "--journals", str(tmp_path / "journals")]) == 1
+    assert "was made with data_directory version 1" in capsys.readouterr().err
