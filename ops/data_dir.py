@@ -5,7 +5,7 @@ starts empty without an error. Hence a lock, which the servers inherit (it is he
 them has ended, whoever was killed), and a record of versions, which must be equal.
 
     var/lock            flock; holds the pid of the run that took it
-    var/versions.json   {"data_directory": "4", "redis": "6.2", "postgres": "18"}
+    var/versions.json   {"data_directory": "5", "redis": "6.2", "postgres": "18"}
     var/<name>/         one directory per part, mode 0700
 """
 

@@ -15,7 +15,7 @@ from gateway.fix_message import split_fields
 from gateway.fix_tags import MARKET_DATA_INCREMENTAL_REFRESH
 
 _TRADE = "2"
-_NEW, _CHANGE, _DELETE = "0", "1", "2"
+_NEW, _DELETE = "0", "2"
 _SIDES = {"0": Side.BUY, "1": Side.SELL}
 _FIRST_TAGS = {True: b"279", False: b"269"}
 

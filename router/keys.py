@@ -52,7 +52,7 @@ Accounts database (DB 0)::
     restored            string  µs since 1970 at which the venue was restored from a backup; in a
                                 session: the one after which its client has begun anew
     cleared             string  run id of the server whose ledger has been compared with a journal
-    process:{name}      string  JSON of a live process, with a TTL
+    process:{name}      string  JSON of what a process said last, with a TTL
     md:{symbol}:...             market data, see docs/market-data.md
 
 Shard database (DB n)::
