@@ -143,19 +143,16 @@ class Chaos:
             self._looked.set()
             await asyncio.sleep(LOOK_S)
 
-    async def all_over(self) -> None:
-        """Wait until every part serves and trading has gone on everywhere; `watch` runs."""
-        while self.still_out():
-            await self._next_look()
-
     def still_out(self) -> list[str]:
-        """Return what `all_over` waits for."""
-        waiting = [f"{name} is down" for name in self._names if name not in self._parts.ready]
-        return waiting + [
-            f"{one.part}: no trading since its {one.action}"
-            for one in self.outages
-            if one.back_s is not None and not one.is_over
-        ]
+        """Return which parts do not serve, or never ended, and where trading has not gone on."""
+        ready = self._parts.ready
+        waiting = [f"{name} is down" for name in self._names if name not in ready]
+        for one in self.outages:
+            if one.back_s is not None and not one.is_over:
+                waiting.append(f"{one.part}: no trading since its {one.action}")
+            elif one.back_s is None and one.part in ready:
+                waiting.append(f"{one.part}: the same process still runs after its {one.action}")
+        return waiting
 
     def _check_down(self, now_s: float) -> None:
         for name in self._names:

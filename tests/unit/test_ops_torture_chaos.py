@@ -13,9 +13,10 @@ from gateway.fix_message import FixMessage
 from ops.endpoints import Credentials
 from ops.errors import FixClientFailed
 from ops.fix_initiator import Phase
-from ops.torture_chaos import Chaos, _StillWatch
+from ops.torture_chaos import Chaos, Outage, _StillWatch
 from ops.torture_client import Client
 from ops.torture_parts import kill_redis_torn
+from ops.torture_plan import RESTART, Blow
 from ops.torture_record import Complaints
 from router.lease import Leader
 from tests.helpers import DEADLINE_S
@@ -66,6 +67,18 @@ def test_a_shard_is_handed_over_when_another_engine_leads_or_has_led(
     )
     before = Leader("engine-1:4711:9f3a", 5, 1_000)
     assert Chaos._has_other_leader(seen, 1, before) is is_other
+
+
+def test_a_part_that_does_not_end_when_it_is_asked_to_is_not_back() -> None:
+    outage = Outage(Blow(RESTART, "writer"), "writer", 4711, None)
+    parts: Any = SimpleNamespace(pids={"writer": 4711}, ready={"writer"})
+    chaos: Any = SimpleNamespace(_parts=parts, _names=["writer"], outages=[outage])
+    outage.look(parts, outage.began_s)
+    found = Chaos.still_out(chaos)
+    assert found == ["writer: the same process still runs after its restart"]
+    parts.pids["writer"] = 4712
+    outage.look(parts, outage.began_s)
+    assert Chaos.still_out(chaos) == []
 
 
 def test_a_server_is_torn_while_its_parent_stands_still_and_that_goes_on(tmp_path: Path) -> None:
