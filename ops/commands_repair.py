@@ -39,8 +39,9 @@ from router.repair import OWNER_PREFIX, Found, Lost, Repair, Short
 from router.shards import Shard, ShardMap
 
 LEASE_WAIT_S = 5.0
-"""How long somebody may lead the shard before this is refused: engines that find out by themselves
-that writes are lost end at once, but hold the lease until it runs out."""
+"""How long somebody may lead the shard, and one time to live of the lease besides, before this is
+refused: engines that find out by themselves that writes are lost end at once, but one that was
+killed holds the lease until it runs out."""
 
 _POLL_S = 0.05
 
@@ -51,11 +52,12 @@ the shard's two journals in var/journals from the beginning and puts back what t
 lack, with the numbers and stamps that it had: users, deposits and withdrawals (with the
 lowest shard), then commands with the money they record; and commits what came of them.
 Engines that have found it end by themselves, and lead again afterwards; while one leads,
-nothing is lost and this is refused. Of a venue that is stopped, the private servers are
-started for the time of the command. Prints each entry. With several shards start with the
-lowest. What an account has not enough for stays lost and is listed: repair the other
-shards, or deposit, then run it again. It may be run again at any time. Commands that no
-engine had read were never acknowledged and are not in any journal."""
+which has read all the journals that it could, this is refused, and says whether anything
+is lost. Of a venue that is stopped, the private servers are started for the time of the
+command. Prints each entry. With several shards start with the lowest. What an account has
+not enough for stays lost and is listed: repair the other shards, or deposit, then run it
+again. It may be run again at any time. Commands that no engine had read were never
+acknowledged and are not in any journal."""
 
 
 def add_parsers(commands: Subparsers) -> None:
@@ -92,7 +94,7 @@ async def _run(settings: Settings, url: str, shard_id: int, *, dry_run: bool) ->
             found = await repair.look(records_of(settings, shard, homes))
             if dry_run:
                 return _print_dry(settings, shard, found)
-            async with _led(lease, shard):
+            async with led(lease, shard, found):
                 short = await repair.run(
                     found, on_done=lambda one: print(f"{_line(settings, one)}: restored")
                 )
@@ -107,23 +109,25 @@ def _shard(shards: ShardMap, shard_id: int) -> Shard:
 
 
 @asynccontextmanager
-async def _led(lease: Lease, shard: Shard) -> AsyncIterator[None]:
+async def led(lease: Lease, shard: Shard, found: Found) -> AsyncIterator[None]:
     """Hold a shard's lease.
 
+    Args:
+        lease: not acquired.
+        shard: whose.
+        found: what is lost of it, for the message where somebody else has the lease.
+
     Raises:
-        CommandFailed: an engine leads the shard.
+        CommandFailed: an engine leads the shard, or another repair is at it.
     """
+    owner = "somebody"
     try:
-        async with asyncio.timeout(LEASE_WAIT_S):
-            while True:
-                if await lease.try_acquire() is None:
-                    break
+        async with asyncio.timeout(LEASE_WAIT_S + lease.ttl_ms / 1_000):
+            while (held := await lease.try_acquire()) is not None:
+                owner = held.owner
                 await asyncio.sleep(_POLL_S)
     except TimeoutError:
-        raise CommandFailed(
-            f"shard {shard.id}: an engine leads it: it has compared Redis with the journals, and"
-            " nothing is lost"
-        ) from None
+        raise CommandFailed(f"shard {shard.id}: {_why_not(owner, found)}") from None
     keeping = asyncio.create_task(_keep(lease))
     try:
         yield
@@ -131,6 +135,16 @@ async def _led(lease: Lease, shard: Shard) -> AsyncIterator[None]:
         keeping.cancel()
         await asyncio.wait((keeping,))
         await lease.release()
+
+
+def _why_not(owner: str, found: Found) -> str:
+    """Return why a shard cannot be repaired while somebody has its lease."""
+    if owner.startswith(OWNER_PREFIX):
+        return f"another repair is under way ({owner})"
+    if found.lost:
+        # It has never seen the journal that has them: that was on another machine.
+        return f"{owner} leads it, and {_count(found)} are lost: stop its engines, then try again"
+    return f"{owner} leads it, and nothing is lost"
 
 
 async def _keep(lease: Lease) -> None:
