@@ -7,6 +7,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 from msgspec.structs import replace
@@ -67,7 +68,8 @@ class PhaseOutcome(msgspec.Struct, frozen=True):
         auction_price, auction_volume: decimal text; None where there was no auction, or nothing
             crossed.
         newer_seq, newer_phase: of a change that somebody else made before this one was answered,
-            and which stands; None where there was none.
+            and which stands; None where there was none. The phase is None too where no engine has
+            settled that one in time.
     """
 
     symbol: str
@@ -175,7 +177,7 @@ async def wait_for_change(
 
     Args:
         link: accounts database.
-        deadline_s: of ``time.monotonic``.
+        deadline_s: of ``time.monotonic``. For the newer one nobody waits longer, nor fails.
 
     Raises:
         CommandFailed: not in time; it stands in the stream.
@@ -184,8 +186,10 @@ async def wait_for_change(
     outcome = await _wait_for(link, home, placed.seq, deadline_s)
     if placed.last_seq == placed.seq:
         return outcome
-    newer = await _wait_for(link, home, placed.last_seq, deadline_s)
-    return replace(outcome, newer_seq=newer.seq, newer_phase=newer.phase)
+    newer_phase = None
+    with suppress(CommandFailed):
+        newer_phase = (await _wait_for(link, home, placed.last_seq, deadline_s)).phase
+    return replace(outcome, newer_seq=placed.last_seq, newer_phase=newer_phase)
 
 
 async def _within(wait_s: int, link: RedisLink, request: PhaseRequest) -> PlacedChange:

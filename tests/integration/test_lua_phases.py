@@ -104,6 +104,10 @@ async def test_an_operator_is_told_what_stands_now(venue: SmallVenue) -> None:
     overtaken = await wait_for_change(venue.link, home, PlacedChange(1, 2), deadline_s=0)
     assert (overtaken.newer_seq, overtaken.newer_phase) == (2, "pre-open")
     assert text_of(overtaken) == f"{BTC}: halted (seq 1); changed again since (seq 2): pre-open"
+    # Ours is settled: that somebody else's is not yet, makes it no failure.
+    unsettled = await wait_for_change(venue.link, home, PlacedChange(1, 3), deadline_s=0)
+    stands = f"changed again since (seq 3): see shardex phase {BTC}"
+    assert text_of(unsettled) == f"{BTC}: halted (seq 1); {stands}"
 
 
 async def test_the_name_of_a_request_is_known_for_a_day(venue: SmallVenue) -> None:
