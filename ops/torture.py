@@ -101,7 +101,7 @@ class Torture:
 
     async def _report_progress(self, cast: Cast) -> None:
         while True:
-            wrong = [one for trader in cast.traders for one in trader.record.wrong]
+            wrong = [one for client in cast.clients for one in client.complaints.wrong]
             if wrong and self.options.fail_fast and not self._failed.is_set():
                 self.fail(wrong[0])
             answers = sum(sum(one.record.answers.values()) for one in cast.traders)

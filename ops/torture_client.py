@@ -87,6 +87,7 @@ class Client:
         has_left: whether it has done so.
         departures: kind → how often it left, began again at 1 ("reset"), or asked ("asked again").
         refused: why the last logon was refused; empty since the last that was not.
+        complaints: what must not have come.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class Client:
         self.departures: dict[str, int] = {}
         self.refused = ""
         self.line: Line | None = None
-        self._complaints = complaints
+        self.complaints = complaints
         self._ports = ports
         self._roams = roams
         self._logon_fields = tuple(logon_fields)
@@ -306,7 +307,7 @@ class Client:
     async def _numbers_refused(self) -> None:
         """Begin at 1 if the venue has not, where we have; otherwise it has forgotten numbers."""
         if not self._reset_is_unsure:
-            self._complaints.complain(self.refused)
+            self.complaints.complain(self.refused)
         with suppress(FixClientFailed):
             await self._connect(reset=True)
             self._reset_is_unsure, self._known_until = False, b""
@@ -382,9 +383,9 @@ class Client:
         elif message.msg_type == SEQUENCE_RESET:
             filled = {one for one in self._asked if number <= one < int(message.fields[b"36"])}
             if filled:
-                self._complaints.complain(f"not sent again, but filled: {sorted(filled)}")
+                self.complaints.complain(f"not sent again, but filled: {sorted(filled)}")
             self._asked -= filled
         elif number in self._heard:
             self._asked.discard(number)
             if digest_of(message.fields) != self._heard[number]:
-                self._complaints.complain(f"sent again as another message: {message.raw!r}")
+                self.complaints.complain(f"sent again as another message: {message.raw!r}")

@@ -25,7 +25,6 @@ class Copier(Client):
 
     Attributes:
         copies: account → what it was told about it.
-        complaints: what must not have come.
     """
 
     def __init__(
@@ -38,9 +37,8 @@ class Copier(Client):
         ports: Callable[[], list[int]],
         gateway: int,
     ) -> None:
-        self.complaints = Complaints()
         super().__init__(
-            user, target, self.complaints, seed=seed, ports=ports, gateway=gateway, roams=True
+            user, target, Complaints(), seed=seed, ports=ports, gateway=gateway, roams=True
         )
         self.copies = {one.account: Reports() for one in originals}
         self._originals = list(originals)

@@ -48,7 +48,6 @@ class Watcher(Client):
         books: name of the subscription and symbol → the book since the last logon.
         phases: symbol → phase (625), since the last logon.
         messages: how many W and X were applied.
-        complaints: what must not have come.
     """
 
     def __init__(
@@ -62,9 +61,8 @@ class Watcher(Client):
         ports: Callable[[], list[int]],
         gateway: int,
     ) -> None:
-        self.complaints = Complaints()
         super().__init__(
-            user, target, self.complaints, seed=seed, ports=ports, gateway=gateway, roams=True
+            user, target, Complaints(), seed=seed, ports=ports, gateway=gateway, roams=True
         )
         self.subscriptions = tuple(subscriptions)
         self.books: dict[tuple[str, str], WatchedBook] = {}

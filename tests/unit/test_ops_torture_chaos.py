@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from gateway.fix_message import FixMessage
 from ops.endpoints import Credentials
 from ops.errors import FixClientFailed
 from ops.fix_initiator import Phase
+from ops.torture import Torture
 from ops.torture_chaos import Chaos, Outage, _StillWatch
 from ops.torture_client import Client
 from ops.torture_parts import kill_redis_torn
@@ -133,3 +135,17 @@ async def test_what_was_sent_up_to_a_reset_that_did_not_come_about_is_known() ->
     again = [FixMessage(b"", b"j", {b"34": n, b"122": at}) for n, at in times.items()]
     client._on_messages([*again, FixMessage(b"", b"j", {b"34": b"4"})])
     assert client.did == ["heard 3", "heard 4"]
+
+
+async def test_a_run_that_ends_at_the_first_failure_hears_every_kind_of_client() -> None:
+    watcher = Leaver()
+    watcher.complaints.complain("no market data")
+    options: Any = SimpleNamespace(fail_fast=True)
+    cast: Any = SimpleNamespace(
+        traders=[], clients=[watcher], chaos=SimpleNamespace(done={"kill": 1})
+    )
+    torture = Torture(options, say=lambda _: None, show=lambda _: None)
+    reporting = asyncio.create_task(torture._report_progress(cast))
+    await asyncio.sleep(0)
+    reporting.cancel()
+    assert torture.failures == ["no market data"]
