@@ -3,8 +3,8 @@
 A user has the commands that its scripts and its own code send, and the keys and channels that these
 touch. Commands of scripts are read off the scripts: a script runs with its caller's rights, so a
 user that may run `settle` may as well send its HINCRBY by hand. What this protects against is
-therefore a process that is taken over and does what its kind never does: a gateway that empties the
-server, reads the ledger, or writes events; market data that touches balances.
+therefore a process that is taken over and does what its kind never does: a gateway that reads the
+ledger, writes the totals, or leads a shard; market data that touches balances.
 
 Redis 6.2 knows neither rules per database nor keys that may be read and not written. So a user's
 keys are those of all databases, and for reading and writing alike.
