@@ -59,6 +59,7 @@ _NUMBERS_END = 1 << 60
 _TAG_TEXT = b"58"
 _TAG_REF_SEQ_NUM = b"45"
 _TAG_NEXT_EXPECTED = b"789"
+_TAG_REF_ID = b"379"
 _TAG_BUSINESS_REJECT_REASON = b"380"
 _NOT_AVAILABLE = b"4"
 
@@ -337,7 +338,8 @@ class Initiator:
             self._on_aside(message)
         elif message.msg_type != LOGON:
             if message.fields.get(_TAG_BUSINESS_REJECT_REASON) == _NOT_AVAILABLE:
-                self._sent.note_refused(int(message.fields[_TAG_REF_SEQ_NUM]))
+                number = int(message.fields[_TAG_REF_SEQ_NUM])
+                self._sent.note_refused(number, message.fields.get(_TAG_REF_ID, b""))
             delivered.append(message)
 
     def _on_too_high(self, message: FixMessage, number: int, now_ns: int) -> None:

@@ -124,9 +124,12 @@ def test_what_was_refused_as_not_available_is_not_sent_again() -> None:
     for name in (b"a", b"b", b"c"):
         one.send(b"D", b"11=%b\x01" % name, now_ns=NOW_NS)
     one.data_to_send()
-    assert receive(one, message(b"j", 2, b"45=3\x01372=D\x01380=4\x01")) == [b""]
-    assert receive(one, message(b"j", 3, b"45=4\x01372=D\x01380=3\x01")) == [b""]
-    receive(one, message(b"2", 4, b"7=2\x0116=0\x01"))
+    refused = b"45=%d\x01372=D\x01379=%b\x01380=%d\x01"
+    receive(one, message(b"j", 2, refused % (3, b"b", 4)))
+    receive(one, message(b"j", 3, refused % (4, b"c", 3)))
+    # Of a message from before numbers began anew, said once more.
+    receive(one, message(b"j", 4, refused % (2, b"old", 4)))
+    receive(one, message(b"2", 5, b"7=2\x0116=0\x01"))
     again = [(m[b"35"], m[b"34"], m.get(b"36"), m.get(b"11")) for m in sent(one)]
     assert again == [
         (b"D", b"2", None, b"a"),
