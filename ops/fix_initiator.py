@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway.errors import LocalFixError, RemoteFixError
 from gateway.fix_message import FixMessage, encode_fields
 from gateway.fix_tags import (
+    BUSINESS_MESSAGE_REJECT,
     HEARTBEAT,
     LOGON,
     LOGOUT,
@@ -57,11 +58,7 @@ RESEND_TIMEOUT_S = 30
 _NUMBERS_END = 1 << 60
 """Clients do not lease numbers: theirs live and die with the object."""
 _TAG_TEXT = b"58"
-_TAG_REF_SEQ_NUM = b"45"
 _TAG_NEXT_EXPECTED = b"789"
-_TAG_REF_ID = b"379"
-_TAG_BUSINESS_REJECT_REASON = b"380"
-_NOT_AVAILABLE = b"4"
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -337,9 +334,8 @@ class Initiator:
         elif message.msg_type == HEARTBEAT:
             self._on_aside(message)
         elif message.msg_type != LOGON:
-            if message.fields.get(_TAG_BUSINESS_REJECT_REASON) == _NOT_AVAILABLE:
-                number = int(message.fields[_TAG_REF_SEQ_NUM])
-                self._sent.note_refused(number, message.fields.get(_TAG_REF_ID, b""))
+            if message.msg_type == BUSINESS_MESSAGE_REJECT:
+                self._sent.note_refusal(message.fields)
             delivered.append(message)
 
     def _on_too_high(self, message: FixMessage, number: int, now_ns: int) -> None:

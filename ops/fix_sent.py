@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 SENT_KEPT = 20_000
 """Application messages kept for a ResendRequest; older ones are gap-filled, and so never happen."""
+
+_REF_SEQ_NUM = b"45"
+_BUSINESS_REJECT_REF_ID = b"379"
+_BUSINESS_REJECT_REASON = b"380"
+_NOT_AVAILABLE = b"4"
 
 
 class SentMessages:
@@ -28,18 +35,19 @@ class SentMessages:
         if len(self._sent) > SENT_KEPT:
             del self._sent[next(iter(self._sent))]
 
-    def note_refused(self, msg_seq_num: int, ref_id: bytes) -> None:
-        """Take note that a message was refused as not available.
+    def note_refusal(self, fields: Mapping[bytes, bytes]) -> None:
+        """Forget the message that a BusinessMessageReject (35=j) refuses as not available.
 
-        A refusal comes once more when the venue has it on record. By then numbers may have begun
-        anew: it is about a message of ours only if that has the id, too.
+        Such a refusal comes once more when the venue has it on record. By then numbers may have
+        begun anew: it is about a message of ours only if that has the id, too.
 
         Args:
-            msg_seq_num: RefSeqNum (45).
-            ref_id: BusinessRejectRefID (379): what the message has in its id field.
+            fields: of the BusinessMessageReject.
         """
-        if b"=%b\x01" % ref_id in self._sent.get(msg_seq_num, b""):
-            del self._sent[msg_seq_num]
+        number, ref_id = int(fields[_REF_SEQ_NUM]), fields.get(_BUSINESS_REJECT_REF_ID, b"")
+        is_ours = b"=%b\x01" % ref_id in self._sent.get(number, b"")
+        if is_ours and fields[_BUSINESS_REJECT_REASON] == _NOT_AVAILABLE:
+            del self._sent[number]
 
     def between(self, begin: int, end: int) -> list[tuple[int, bytes]]:
         """Return what can be sent again of a range, both ends included."""
