@@ -263,6 +263,8 @@ class JournalReader:
 
         Reads the last segment, and of those before it only the ones that such a record stands in;
         their headers say which, so a key that has been quiet for long costs no more than another.
+        Where that segment is gone, moved away or lost, the header of the last one still says the
+        seq: such a record has that alone, and an empty payload.
 
         Raises:
             JournalCorrupt: A segment that is read is damaged.
@@ -279,7 +281,11 @@ class JournalReader:
             if key not in found and key in earlier:
                 lacking.setdefault(_place_of(paths, key, earlier[key]), set()).add(key)
         for place, some in lacking.items():
-            found |= {one.key: one for one in SegmentFile(paths[place]) if one.key in some}
+            if place >= 0:
+                found |= {one.key: one for one in SegmentFile(paths[place]) if one.key in some}
+        for key in (key for some in lacking.values() for key in some):
+            if key not in found or found[key].seq < earlier[key]:
+                found[key] = Record(key, earlier[key], 0, 0, b"")
         return found
 
     def positions(self) -> dict[str, int]:

@@ -47,7 +47,7 @@ async def clear(
         lease: of the shard, acquired.
         shard: whose streams are compared.
         tails: symbol, and ``ledger`` → its last record in the journal; of two engines' journals the
-            later one. Missing: the journal has none.
+            later one. Missing: the journal has none; without a payload: its number alone is known.
         with_ledger: ``has_ledger`` of the shard.
         committed: symbol → the last seq that this engine has committed, if any.
 

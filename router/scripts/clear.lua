@@ -5,7 +5,7 @@
 --         is another shard's), then three per symbol: name, last seq in the journal (0 = none), seq that
 --         the caller has committed
 --       2, 3 payload and stamp in µs of that ledger entry, then likewise of the last command of each
---         symbol; '' of what there is none of
+--         symbol; '' of what there is none of, or of which only the number is known
 --       last: run id of the server
 -- Reads   DB 0 ledger, settled. Shard DB lease, orders:{symbol}, events:{symbol}
 -- Writes  cleared, in the shard DB; in DB 0 too where the ledger is the shard's
@@ -41,7 +41,7 @@ local function compare(stream, number, payload, stamp)
   elseif number > 0 then
     local id = format('%d-0', number)
     local entry = call('XRANGE', stream, id, id)[1]
-    if entry and (entry[2][2] ~= payload or entry[2][4] ~= stamp) then
+    if entry and payload ~= '' and (entry[2][2] ~= payload or entry[2][4] ~= stamp) then
       refused = {'DIFFERS', stream, number}
     end
   end

@@ -272,6 +272,20 @@ async def test_only_the_lowest_shard_clears_the_ledger(venue: SmallVenue) -> Non
     assert await mark(venue, 0) == OTHER_SERVER.encode()
 
 
+async def test_of_what_only_the_number_is_known_the_number_is_compared(venue: SmallVenue) -> None:
+    admission = Admission(venue.link, venue.homes, backlog_max=BACKLOG_MAX)
+    await admission.admit([order(1), order(2)])
+    ends = await tails(venue, 1)
+    ends[BTC] = Record(BTC, ends[BTC].seq, 0, 0, b"")
+    await take_over(venue, 0, 1)
+    lease = await lease_of(venue, 1)
+    beyond = Record(BTC, ends[BTC].seq + 1, 0, 0, b"")
+    with pytest.raises(LostWrites):
+        await run_clear(venue, lease, {**ends, BTC: beyond})
+    await run_clear(venue, lease, ends)
+    assert await mark(venue, 1) == venue.link.run_id.encode()
+
+
 async def test_lost_commands_and_ledger_entries_are_listed_and_nothing_is_cleared(
     venue: SmallVenue,
 ) -> None:

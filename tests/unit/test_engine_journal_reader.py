@@ -202,6 +202,17 @@ def test_last_records_are_found_without_reading_what_lies_between(tmp_path: Path
     assert reader.tails(wanted) == {"BTC-USD": records_of(7, 1)[0], "ledger": quiet}
     assert JournalReader(tmp_path / "none").tails(wanted) == {}
 
+    # Its segment is gone: an earlier record of it is not the last one.
+    number_alone = Record("ledger", 7, 0, 0, b"")
+    [of_quiet] = [one for one in segment_paths(tmp_path) if read_header(one).first_record == 4]
+    of_quiet.unlink()
+    for path in segment_paths(tmp_path)[:2]:
+        flip(path, path.stat().st_size - 1)
+    assert reader.tails(wanted)["ledger"] == number_alone
+    for path in segment_paths(tmp_path)[:-1]:
+        path.unlink()
+    assert reader.tails(wanted)["ledger"] == number_alone
+
 
 def test_long_header_is_read_whole(tmp_path: Path) -> None:
     incarnations = {f"SYMBOL-{number}": "0123456789abcdef" * 4 for number in range(2_000)}
