@@ -128,6 +128,15 @@ class GatewaySettings(BaseModel):
             raise ValueError("tls_client_ca: expected tls_cert and tls_key, too")
         return self
 
+    @model_validator(mode="after")
+    def _heart_beats_have_a_range(self) -> Self:
+        if self.heart_bt_int_min_s > self.heart_bt_int_max_s:
+            raise ValueError(
+                f"heart_bt_int_min_s: expected at most heart_bt_int_max_s"
+                f" ({self.heart_bt_int_max_s}), received {self.heart_bt_int_min_s}"
+            )
+        return self
+
     def daily_reset_s(self) -> int | None:
         """Return the second of the UTC day of the daily reset, or None where there is none."""
         if not self.session_reset_time:
