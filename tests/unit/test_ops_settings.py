@@ -92,7 +92,11 @@ def test_a_wrong_variable_is_named_with_the_reason(
             "count = 2\nheart_bt_int_min_s = 30\nheart_bt_int_max_s = 20",
             "gateway: heart_bt_int_min_s: expected at most heart_bt_int_max_s (20), received 30",
         ),
-        ("count = 2", 'count = 2\ntls_cert = "a"', "gateway: expected both of tls_cert and tls_key"),
+        (
+            "count = 2",
+            'count = 2\ntls_cert = "a"',
+            "gateway: expected both of tls_cert and tls_key",
+        ),
         ("scale = 6", "scale = 60", "exchange.toml: assets.0.scale: Input should be less"),
         ('quote = "USD"', 'quote = "EUR"', "symbols.0.quote: no [[assets]] block is named EUR"),
         ("id = 2", "id = 1", "shards.1.id: 1 stands there twice"),
