@@ -26,6 +26,7 @@ from ops.audit import CommandIndex, Finding
 from ops.audit_fix import AccountAudit
 from ops.errors import CommandFailed
 from ops.journal_replay import choose_sources, journals_in, symbols_of
+from ops.wiring import gateway_journals
 
 COMMANDS_PER_PASS = 500_000
 """Commands that one pass holds, some 200 MB."""
@@ -33,7 +34,6 @@ COMMANDS_PER_PASS = 500_000
 FINDINGS_MAX = 1_000
 """Findings of a kind that are kept; all are counted."""
 
-_GATEWAYS = "gateway*"
 _UNANSWERED = "unanswered"
 
 
@@ -102,7 +102,7 @@ def audit_journals(directory: Path, *, commands_per_pass: int = COMMANDS_PER_PAS
         DecodeError: a record is no command.
     """
     started, now_ns = time.monotonic(), time.time_ns()
-    gateways = sorted(directory.glob(_GATEWAYS))
+    gateways = gateway_journals(directory)
     if not gateways:
         raise CommandFailed(f"{directory}: there is no journal of a gateway")
     sources, _ = choose_sources(journals_in(directory))

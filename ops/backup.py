@@ -322,8 +322,19 @@ def _copy_journals(source: Path, target: Path) -> dict[str, BackedUpFile]:
         directory = target / JOURNALS / journal.name
         directory.mkdir(mode=0o700, parents=True)
         for path in segment_paths(journal):
-            # It may be compressed since it was found.
-            found = path if path.exists() else archived_path(path)
-            name = f"{JOURNALS}/{journal.name}/{found.name}"
-            files[name] = copy_file(found, target / name)
+            name, copied = copy_segment(path, directory)
+            files[f"{JOURNALS}/{journal.name}/{name}"] = copied
     return files
+
+
+def copy_segment(path: Path, target: Path) -> tuple[str, BackedUpFile]:
+    """Copy a segment, which may have been compressed since it was found.
+
+    Returns:
+        The name that it has in the copy, and what was copied.
+    """
+    try:
+        return path.name, copy_file(path, target / path.name)
+    except FileNotFoundError:
+        archived = archived_path(path)
+        return archived.name, copy_file(archived, target / archived.name)

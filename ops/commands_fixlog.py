@@ -13,7 +13,7 @@ from gateway.fixlog import FixLogFilter, FixLogLine, read_fixlog
 from ops.cli import EXIT_OK, Subparsers, add_command, settings_of
 from ops.errors import CommandFailed, WrongUsage
 from ops.settings import Settings
-from ops.wiring import journal_directory
+from ops.wiring import gateway_journals, journal_directory
 
 _DETAILS = """\
 Reads the journals in var_dir, of all gateways or one, in the order of time; may run beside them.
@@ -65,7 +65,7 @@ def _read(
         CommandFailed: there is no journal.
     """
     root = journal_directory(settings, "")
-    found = sorted(path for path in root.glob("gateway*") if gateway in (None, path.name))
+    found = [path for path in gateway_journals(root) if gateway in (None, path.name)]
     if not found:
         raise CommandFailed(f"{root}: there is no journal of {gateway or 'a gateway'}")
 

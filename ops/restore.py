@@ -52,14 +52,13 @@ from ops.errors import CommandFailed
 from ops.journal_replay import journals_in, symbols_of
 from ops.journal_replay_into import Rebuilt, replay_into
 from ops.settings import Settings
-from ops.wiring import accounts_link
+from ops.wiring import accounts_link, gateway_journals
 from router import keys
 from router.dense_ids import last_entry, last_number
 
 _APPEND_ONLY_FILE = "appendonly.aof"
 """An append-only file may begin with what BGSAVE writes, and be nothing else."""
 
-_GATEWAYS = "gateway*"
 _BEYOND = "beyond"
 _BATCH_RECORDS = 1_000
 
@@ -151,7 +150,7 @@ def _restore(
             cut_records = sum(cut_journal(journal, positions) for journal in journals_in(journals))
             cut_messages = sum(
                 cut_messages_of(journal, manifest.moment_us * 1_000)
-                for journal in sorted(journals.glob(_GATEWAYS))
+                for journal in gateway_journals(journals)
             )
             rebuilt = _rebuild(settings, data, journals)
             sync_directory(work)

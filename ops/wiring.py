@@ -30,6 +30,8 @@ from router.shards import Shard, ShardMap
 logger = logging.getLogger("ops")
 
 VERSION = version("shardex")
+GATEWAY = "gateway"
+"""What the names of gateways, and of their journals, begin with."""
 FAREWELL_TIMEOUT_S = 1.0
 """Longest wait of a process that ends for Redis to take back its sign of life, or its lease."""
 
@@ -67,6 +69,11 @@ def shard_map(settings: Settings, redis_url: str) -> ShardMap:
 def journal_directory(settings: Settings, process: str) -> Path:
     """Return where a process keeps its journal."""
     return settings.var_dir / "journals" / process
+
+
+def gateway_journals(journals: Path) -> list[Path]:
+    """Return the raw FIX journals among all: those of processes whose name begins with gateway."""
+    return sorted(journals.glob(f"{GATEWAY}*"))
 
 
 def snapshot_directory(settings: Settings, process: str) -> Path:
