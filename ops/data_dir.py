@@ -70,20 +70,31 @@ def begin_layout(path: Path) -> None:
     """Say which layout a data directory has that a process alone, without `up`, begins.
 
     Raises:
-        DataDirectoryMismatch: see ``check_layout``.
-        OSError: the disk refused it.
+        DataDirectoryMismatch: see ``check_layout``; or nothing can be written there.
     """
     check_layout(path)
     if (path / VERSIONS_FILE).exists():
         return
-    path.mkdir(mode=0o711, parents=True, exist_ok=True)
-    new = path / f"{VERSIONS_FILE}.{os.getpid()}.new"
-    _write_durably(new, _text_of({_LAYOUT: DATA_DIRECTORY_VERSION}))
-    # Whoever began it meanwhile, a process or `up`, has said so already.
-    with contextlib.suppress(FileExistsError):
-        os.link(new, path / VERSIONS_FILE)
-    new.unlink()
-    sync_directory(path)
+    try:
+        path.mkdir(mode=0o711, parents=True, exist_ok=True)
+        new = path / f"{VERSIONS_FILE}.{os.getpid()}.new"
+        _write_durably(new, _text_of({_LAYOUT: DATA_DIRECTORY_VERSION}))
+        # Whoever began it meanwhile, a process or `up`, has said so already.
+        with contextlib.suppress(FileExistsError):
+            os.link(new, path / VERSIONS_FILE)
+        new.unlink()
+        sync_directory(path)
+    except OSError as error:
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: Path, error: OSError) -> DataDirectoryMismatch:
+    if isinstance(error, PermissionError):
+        return DataDirectoryMismatch(
+            f"{path} cannot be used by this account (uid {os.geteuid()}): {error.strerror}. "
+            "It was made by another account; use that one, or another data directory"
+        )
+    return DataDirectoryMismatch(f"{path} cannot be used as a data directory: {error.strerror}")
 
 
 def _text_of(versions: dict[str, str]) -> str:
@@ -122,18 +133,16 @@ class DataDirectory:
 
         Raises:
             DataDirectoryLocked: another run holds it.
-            DataDirectoryMismatch: it was made by another version, or by another account.
+            DataDirectoryMismatch: it was made by another version, or by another account, or is no
+                directory.
         """
         path = path.absolute()
         try:
             # Others may pass through (the servers may run under an account of their own), not list.
             path.mkdir(mode=0o711, parents=True, exist_ok=True)
             lock_fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except PermissionError as e:
-            raise DataDirectoryMismatch(
-                f"{path} cannot be used by this account (uid {os.geteuid()}): {e.strerror}. "
-                "It was made by another account; use that one, or another data directory"
-            ) from e
+        except OSError as error:
+            raise _unusable(path, error) from error
         directory = cls(path, lock_fd)
         try:
             directory._acquire(wait_s)

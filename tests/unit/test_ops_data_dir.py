@@ -85,6 +85,15 @@ def test_a_process_alone_says_which_layout_it_begins_and_takes_no_other(tmp_path
         begin_layout(path)
 
 
+def test_what_cannot_be_a_directory_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("")
+    for begin in (DataDirectory.open, begin_layout):
+        for wrong in (path, path / "var"):
+            with pytest.raises(DataDirectoryMismatch, match=rf"^{wrong}.* cannot be (used|read)"):
+                begin(wrong)
+
+
 def test_subdirectories_are_closed_to_others(tmp_path: Path) -> None:
     with DataDirectory.open(tmp_path / "new") as directory:
         assert directory.subdirectory("part").stat().st_mode & 0o777 == 0o700
