@@ -75,5 +75,6 @@ data_dir.py           the lock and the versions of a data directory
 child_process.py      children that end with their parent, and not as root; launch.py becomes one
 embedded.py           what the private servers share: port, log, start, stop
 embedded_redis.py     a private redis-server
+append_only.py        the torn end of its append-only file
 embedded_postgres.py  a private PostgreSQL
 """

@@ -1,8 +1,7 @@
 """What the private servers have in common: a port, a log, the lock, start and stop.
 
-`spawn` belongs on a thread that lives as long as the server, the main one (see child_process.py).
-Waiting for it may happen on any thread, so a supervisor can restart a server beside its event loop:
-`spawn()`, then `await asyncio.to_thread(server.wait_until_accepting)`.
+Whoever starts a server does so on a thread that lives as long as it, the main one or one that is
+kept for that (see child_process.py). Waiting for it may happen on any thread.
 """
 
 from __future__ import annotations
@@ -169,16 +168,35 @@ class EmbeddedServer(ABC):
             if self._port is None:
                 self._port = free_port(self._port_preferred)
             port = self._port
+            try:
+                self.start_again()
+                return
+            except EmbeddedServerFailed:
+                # Somebody took the port between our look and the server's: look again.
+                if attempts_left == 0 or port_is_free(port):
+                    raise
+                self._port = None
+
+    def start_again(self) -> None:
+        """Start the server at the port it had, and wait until it accepts (as ``start``).
+
+        Raises:
+            EmbeddedServerFailed: see the message; it does not run.
+            DataDirectoryMismatch: see ``start``.
+        """
+        for may_mend in (True, False):
             self.spawn()
             try:
                 self.wait_until_accepting()
                 return
             except EmbeddedServerFailed:
                 self.stop()
-                # Somebody took the port between our look and the server's: look again.
-                if attempts_left == 0 or port_is_free(port):
+                if not (may_mend and self._mend()):
                     raise
-                self._port = None
+
+    def _mend(self) -> bool:
+        """Mend, where that can be done, what kept the server from starting; tell whether it was."""
+        return False
 
     def wait_until_accepting(self, *, timeout_s: float = START_TIMEOUT_S) -> None:
         """Wait until the spawned server accepts (any thread).

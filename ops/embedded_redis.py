@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from ops.append_only import cut_torn_end, newest_file
 from ops.child_process import Account, server_account
 from ops.data_dir import DataDirectory
 from ops.embedded import HOST, EmbeddedServer, program_version
@@ -21,10 +23,14 @@ from ops.errors import EmbeddedServerFailed
 from ops.private_file import write_private_file
 from ops.redis_acl import OPERATOR, acl_lines, url_of
 
+logger = logging.getLogger("ops")
+
 RedisBinary = Literal["auto", "path", "wheel"]
 
 # redis.conf stands at the top of the checkout, beside the packages.
 REDIS_CONF = Path(__file__).resolve().parent.parent / "redis.conf"
+
+_TORN = "Unexpected end of file reading the append only file"
 
 
 def find_redis_server(binary: RedisBinary) -> Path:
@@ -111,6 +117,15 @@ class EmbeddedRedis(EmbeddedServer):
             settings["aclfile"] = str(self._write_users(self._passwords, account))
         arguments = [text for name, value in settings.items() for text in (f"--{name}", value)]
         self._launch(program, [str(REDIS_CONF), *arguments], account=account)
+
+    def _mend(self) -> bool:
+        """Cut off what a crash left half written at the end of the append-only file."""
+        if _TORN not in self._log_tail():
+            return False
+        path = newest_file(self._directory)
+        torn = cut_torn_end(find_redis_server(self._binary), path)
+        logger.warning("redis: %s: %d bytes of a write that nobody was told of cut off", path, torn)
+        return torn > 0
 
     def _write_users(self, passwords: Mapping[str, str], account: Account | None) -> Path:
         """Write the ACL file for the account that the server runs as, and return its path."""

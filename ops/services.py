@@ -247,8 +247,7 @@ class ServerService:
             await loop.run_in_executor(self._thread, self._server.start)
             self._port_chosen = True
             return
-        await loop.run_in_executor(self._thread, self._server.spawn)
-        await loop.run_in_executor(self._thread, self._server.wait_until_accepting)
+        await loop.run_in_executor(self._thread, self._server.start_again)
 
     async def ended(self) -> str:
         """Wait until it has ended, and return how."""

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from ops.append_only import newest_file
 from ops.private_venue import PrivateVenue
 from ops.wiring import wall_us
 from persistence.errors import PostgresUnavailable
@@ -38,7 +39,13 @@ _EXIT_POLL_S = 0.001
 _PROC = Path("/proc")
 _READY_COUNTERS = {"gateway": "port", "engine": "is_live", "marketdata": "symbols"}
 _WRITER_COUNTER = "positions"
-_TORN = b"*1\r\n$5\r\nMULTI\r\n*4\r\n$4\r\nHSET\r\n$7\r\nsettled\r\n$8\r\nALFA"
+_EXEC = b"*1\r\n$4\r\nEXEC\r\n"
+_TORN = (
+    b"*1\r\n$5\r\nMULTI\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"
+    b"*4\r\n$7\r\nHINCRBY\r\n$5\r\nbal:1\r\n$5\r\nUSD:a\r\n$1\r\n1\r\n"
+    b"*4\r\n$4\r\nHSET\r\n$7\r\nsettled\r\n$8\r\nALFA"
+)
+"""Half of a transaction: money from nowhere, if a part of it ever counted."""
 
 
 def part_names(gateways: int, shards: int, *, standby: bool) -> list[str]:
@@ -213,7 +220,8 @@ def kill_redis_torn(pid: int, directory: Path) -> bool:
         directory: its data.
 
     Returns:
-        False if it had ended already, or did not end in time: the file was left alone.
+        False if it had ended already, did not end in time, or ended in the middle of a write: the
+        file was left alone.
     """
     _, parent = _state(pid)
     if not parent or not send(parent, signal.SIGSTOP):
@@ -225,8 +233,11 @@ def kill_redis_torn(pid: int, directory: Path) -> bool:
             if time.monotonic() > deadline_s:
                 return False
             time.sleep(_EXIT_POLL_S)
-        newest = max(directory.rglob("*.aof*"), key=lambda path: path.stat().st_mtime_ns)
-        with newest.open("ab") as file:
+        with newest_file(directory).open("rb+") as file:
+            file.seek(-len(_EXEC), os.SEEK_END)
+            if file.read() != _EXEC:
+                # It is torn already.
+                return False
             file.write(_TORN)
         return True
     finally:

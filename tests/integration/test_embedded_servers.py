@@ -16,6 +16,7 @@ import pytest
 import redis
 import redis.asyncio
 
+from ops.append_only import newest_file
 from ops.data_dir import DataDirectory
 from ops.embedded_postgres import EmbeddedPostgres
 from ops.embedded_redis import EmbeddedRedis, RedisBinary, find_redis_server
@@ -23,6 +24,9 @@ from ops.errors import DataDirectoryLocked, DataDirectoryMismatch, EmbeddedServe
 from tests.exchange_process import FIRST_PORT
 from tests.helpers import DEADLINE_S
 from tests.persistence_servers import kill
+
+MULTI = b"*1\r\n$5\r\nMULTI\r\n"
+SET_HALF = b"*3\r\n$3\r\nSET\r\n$4\r\nhalf\r\n$1\r\n1\r\n"
 
 
 @pytest.fixture
@@ -84,14 +88,50 @@ def test_redis_starts_from_an_append_only_file_with_a_torn_tail(
     with redis.Redis.from_url(own_redis.url) as client:
         client.set("whole", "1")
     kill(own_redis)
-    # One file in 6.2; from 7.0 on a directory, where the incremental file is the last.
-    newest = sorted((own_directory.path / "redis").rglob("appendonly.aof*"))
-    (tail,) = [p for p in newest if p.is_file() and not p.name.endswith((".rdb", ".manifest"))]
-    with tail.open("ab") as file:
-        file.write(b"*3\r\n$3\r\nSET\r\n$4\r\nto")
+    append(own_directory, b"*3\r\n$3\r\nSET\r\n$4\r\nto")
     own_redis.start()
     with redis.Redis.from_url(own_redis.url) as client:
         assert client.keys() == [b"whole"]
+
+
+def test_half_a_transaction_never_counts_and_swallows_nothing(
+    own_directory: DataDirectory, own_redis: EmbeddedRedis
+) -> None:
+    """Redis itself would leave its finished commands there, for the next start to run."""
+    own_redis.start()
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.set("whole", "1")
+    kill(own_redis)
+    append(own_directory, MULTI + SET_HALF + b"*3\r\n$3\r\nSE")
+    for written in ("first", "second"):
+        own_redis.start_again()
+        with redis.Redis.from_url(own_redis.url) as client:
+            assert client.get("half") is None
+            client.set(written, "1")
+        kill(own_redis)
+    own_redis.start_again()
+    with redis.Redis.from_url(own_redis.url) as client:
+        assert sorted(client.keys()) == [b"first", b"second", b"whole"]
+
+
+def test_an_append_only_file_that_is_damaged_before_its_end_is_left_alone(
+    own_directory: DataDirectory, own_redis: EmbeddedRedis
+) -> None:
+    own_redis.start()
+    kill(own_redis)
+    append(own_directory, MULTI + SET_HALF + MULTI + b"*3\r\n$3\r\nSE")
+    path = newest_file(own_directory.path / "redis")
+    before = path.read_bytes()
+    with pytest.raises(EmbeddedServerFailed, match="is damaged, and not at its end alone"):
+        own_redis.start()
+    assert path.read_bytes() == before
+    with pytest.raises(EmbeddedServerFailed, match="there is no append-only file"):
+        newest_file(own_directory.path)
+
+
+def append(directory: DataDirectory, data: bytes) -> None:
+    with newest_file(directory.path / "redis").open("ab") as file:
+        file.write(data)
 
 
 def test_redis_takes_the_next_port_when_the_preferred_one_is_taken(
