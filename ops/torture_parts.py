@@ -234,7 +234,8 @@ def kill_redis_torn(pid: int, directory: Path) -> bool:
                 return False
             time.sleep(_EXIT_POLL_S)
         with newest_file(directory).open("rb+") as file:
-            file.seek(-len(_EXEC), os.SEEK_END)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - len(_EXEC)))
             if file.read() != _EXEC:
                 # It is torn already.
                 return False

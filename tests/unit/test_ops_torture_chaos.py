@@ -83,16 +83,22 @@ def test_a_part_that_does_not_end_when_it_is_asked_to_is_not_back() -> None:
     assert Chaos.still_out(chaos) == []
 
 
-def test_a_server_is_torn_while_its_parent_stands_still_and_that_goes_on(tmp_path: Path) -> None:
-    (tmp_path / "appendonly.aof").write_bytes(b"whole")
+@pytest.mark.parametrize(
+    ("end", "is_torn"), [(b"*1\r\n$4\r\nEXEC\r\n", True), (b"*3\r\n$3\r\nSE", False)]
+)
+def test_a_server_is_torn_while_its_parent_stands_still_and_that_goes_on(
+    end: bytes, is_torn: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "appendonly.aof"
+    path.write_bytes(end)
     script = "sleep 1000 & echo $!; wait; echo ended"
     with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
-        assert kill_redis_torn(pid, tmp_path)
+        assert kill_redis_torn(pid, tmp_path) is is_torn
         assert parent.stdout.readline() == "ended\n"
         assert parent.wait(DEADLINE_S) == 0
-    assert (tmp_path / "appendonly.aof").read_bytes().startswith(b"whole*1\r\n$5\r\nMULTI")
+    assert path.read_bytes().startswith(end + b"*1\r\n$5\r\nMULTI" * is_torn)
     assert not kill_redis_torn(pid, tmp_path)
 
 
