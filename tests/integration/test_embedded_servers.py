@@ -84,11 +84,7 @@ def test_redis_killed_keeps_every_answered_write_and_its_port(own_redis: Embedde
 def test_redis_starts_from_an_append_only_file_with_a_torn_tail(
     own_directory: DataDirectory, own_redis: EmbeddedRedis
 ) -> None:
-    own_redis.start()
-    with redis.Redis.from_url(own_redis.url) as client:
-        client.set("whole", "1")
-    kill(own_redis)
-    append(own_directory, b"*3\r\n$3\r\nSET\r\n$4\r\nto")
+    tear(own_directory, own_redis, b"*3\r\n$3\r\nSET\r\n$4\r\nto")
     own_redis.start()
     with redis.Redis.from_url(own_redis.url) as client:
         assert client.keys() == [b"whole"]
@@ -98,11 +94,7 @@ def test_half_a_transaction_never_counts_and_swallows_nothing(
     own_directory: DataDirectory, own_redis: EmbeddedRedis
 ) -> None:
     """Redis itself would leave its finished commands there, for the next start to run."""
-    own_redis.start()
-    with redis.Redis.from_url(own_redis.url) as client:
-        client.set("whole", "1")
-    kill(own_redis)
-    append(own_directory, MULTI + SET_HALF + b"*3\r\n$3\r\nSE")
+    tear(own_directory, own_redis, MULTI + SET_HALF + b"*3\r\n$3\r\nSE")
     for written in ("first", "second"):
         own_redis.start_again()
         with redis.Redis.from_url(own_redis.url) as client:
@@ -117,9 +109,7 @@ def test_half_a_transaction_never_counts_and_swallows_nothing(
 def test_an_append_only_file_that_is_damaged_before_its_end_is_left_alone(
     own_directory: DataDirectory, own_redis: EmbeddedRedis
 ) -> None:
-    own_redis.start()
-    kill(own_redis)
-    append(own_directory, MULTI + SET_HALF + MULTI + b"*3\r\n$3\r\nSE")
+    tear(own_directory, own_redis, MULTI + SET_HALF + MULTI + b"*3\r\n$3\r\nSE")
     path = newest_file(own_directory.path / "redis")
     before = path.read_bytes()
     with pytest.raises(EmbeddedServerFailed, match="is damaged, and not at its end alone"):
@@ -129,7 +119,12 @@ def test_an_append_only_file_that_is_damaged_before_its_end_is_left_alone(
         newest_file(own_directory.path)
 
 
-def append(directory: DataDirectory, data: bytes) -> None:
+def tear(directory: DataDirectory, server: EmbeddedRedis, data: bytes) -> None:
+    """Start a Redis, have it write once, kill it, and leave this at the end of its file."""
+    server.start()
+    with redis.Redis.from_url(server.url) as client:
+        client.set("whole", "1")
+    kill(server)
     with newest_file(directory.path / "redis").open("ab") as file:
         file.write(data)
 
